@@ -1,0 +1,159 @@
+"""What a stage may ask of a language model, whatever runs it: sample, score, embed.
+
+Belongs here: the protocol, its plain data, and the one place that turns settings into an engine.
+Does not belong here: anything that imports torch or vllm; an engine's module is imported when it is opened.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+
+class EngineError(RuntimeError):
+    """The engine cannot do what was asked: a bad request, a missing model, or a worker that died.
+
+    Never a statement about a completion: a caller must not turn it into a verdict.
+    """
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample. Defaults are plain ancestral sampling, the E-step's setting (paper section 3.1)."""
+
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0
+    max_new_tokens: int = 256  # the end token counts
+    n: int = 1  # completions a prompt
+    stop: tuple[str, ...] = ()  # a completion ends before the first of these
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            (self.temperature < 0, "temperature", "must be 0 (greedy) or positive"),
+            (not 0 < self.top_p <= 1, "top_p", "must be in (0, 1]"),
+            (self.max_new_tokens < 1, "max_new_tokens", "must be at least 1"),
+            (self.n < 1, "n", "must be at least 1"),
+            (isinstance(self.stop, str) or "" in self.stop, "stop", "must be a tuple of non-empty strings"),
+        ]
+        for is_wrong, name, rule in wrong:
+            if is_wrong:
+                raise ValueError(f"SamplingParams.{name} {rule}; got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled text. `replay`: the same prompt with `seeds=[seed]`, n=1 and the same parameters samples it again."""
+
+    text: str  # without the stop string or the end token
+    tokens: int  # sampled tokens, the end token and those of the stop string included
+    finish_reason: str  # "stop": end token or stop string; "length": max_new_tokens or max_model_len reached
+    logprob: float  # sum over the sampled tokens of their raw (untempered, untruncated) log-probabilities, in nats
+    seed: int
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Teacher-forced log-probabilities of one continuation, token by token."""
+
+    logprobs: list[float]  # nats
+    offsets: list[int]  # character of the continuation where the token starts; the end token: len(continuation)
+
+
+@dataclass
+class Usage:
+    """Running totals of one engine, for the lake's commit record."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    scored_tokens: int = 0
+    seconds: float = 0.0  # wall clock inside generate, score and embed
+
+
+class InferenceEngine(Protocol):
+    """A loaded causal language model. A context manager: when it closes, the device and all workers are free.
+
+    Raises EngineError, naming the prompt or the batch, when a request cannot be served; partial results are never returned.
+    """
+
+    usage: Usage
+
+    def generate(
+        self, prompts: Sequence[str], params: SamplingParams, seeds: Sequence[int] | None = None
+    ) -> list[list[Completion]]:
+        """`params.n` completions for every prompt, in order.
+
+        seeds: one a prompt; by default `prompt_seed(params.seed, prompt)`, so the noise of a prompt does not depend on
+        what else is in the call. Completion k uses `completion_seed(seed, k)`.
+        """
+        ...
+
+    def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
+        """log p(token | all before it) for every token of each continuation after its prefix.
+
+        Prefix and continuation are tokenized apart and concatenated; `end` appends the end token.
+        """
+        ...
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, hidden] float32: mean over tokens of the last hidden state, L2-normalised."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class EngineSettings(Protocol):
+    """The settings an engine reads; the pydantic object lives in `promptcot_assets.settings`."""
+
+    name: str
+    workers: int
+    threads: int
+    batch_size: int
+    score_batch_size: int
+    max_model_len: int | None
+    dtype: str
+
+
+def prompt_seed(seed: int, prompt: str) -> int:
+    """The default seed of a prompt: depends on the text and `seed`, not on its neighbours. Equal prompts get equal seeds."""
+    return _hash63(f"{seed}\0{prompt}")
+
+
+def completion_seed(seed: int, k: int) -> int:
+    """The seed of completion `k`. The first keeps the prompt's own, so any completion can be sampled again alone."""
+    return seed if k == 0 else _hash63(f"{seed}\0{k}")
+
+
+def _hash63(text: str) -> int:
+    """63 bits, so that a seed fits a signed integer column."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def open_engine(settings: EngineSettings, model: Path) -> InferenceEngine:
+    """The engine `settings.name` with `model` (a Hugging Face folder) loaded.
+
+    Raises: EngineError for an unknown name or a model that cannot be loaded.
+    """
+    if settings.name == "transformers":
+        from promptcot_assets.inference.transformers_engine import TransformersEngine
+
+        return TransformersEngine(
+            model,
+            workers=settings.workers,
+            threads=settings.threads,
+            batch_size=settings.batch_size,
+            score_batch_size=settings.score_batch_size,
+            max_model_len=settings.max_model_len,
+            dtype=settings.dtype,
+        )
+    raise EngineError(f"engine.name: {settings.name!r} is not an engine; known: 'transformers'")
