@@ -1,0 +1,390 @@
+"""Every table of the lake: its columns, what they mean, which may be null, which is the row's id.
+
+A row carries the ids, the model version and the seed it came from, so that `trace` walks from a benchmark answer
+back to the seed problems and `recall` walks forward. Ids are content hashes (promptcot_assets.lake.ids). No column
+holds a wall-clock value: the same inputs, settings and seed give the same rows. Times are in the `lineage` view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+TEXTS = pa.list_(pa.string())
+
+
+def _id(name: str, comment: str) -> pa.Field:
+    return pa.field(name, pa.string(), False, {"comment": comment, "unique": "true"})
+
+
+def _column(type_: pa.DataType, nullable: bool) -> Callable[[str, str], pa.Field]:
+    def field(name: str, comment: str) -> pa.Field:
+        return pa.field(name, type_, nullable, {"comment": comment})
+
+    return field
+
+
+text, maybe_text = _column(pa.string(), False), _column(pa.string(), True)
+integer, maybe_integer = _column(pa.int64(), False), _column(pa.int64(), True)
+real, maybe_real = _column(pa.float64(), False), _column(pa.float64(), True)
+flag, maybe_flag = _column(pa.bool_(), False), _column(pa.bool_(), True)
+texts = _column(TEXTS, False)
+
+domain = text("domain", "maths, code or a procedural domain")
+problem_id = text("problem_id", "content hash of domain and problem text")
+concept_set_id = text("concept_set_id", "content hash of domain, concepts and level")
+concepts = texts("concepts", "what the problem is about, in the order given to the generator")
+level = text("level", "difficulty level, part of the prompt")
+problem = text("problem", "problem text x")
+rationale = text("rationale", "rationale z: how a designer gets from the concepts to the problem (paper section 3)")
+tokens = integer("tokens", "sampled tokens, the end token included")
+seed = integer("seed", "seed of this one sample")
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "concept_corpus": pa.schema([
+        _id("concept_id", "content hash of domain and concept"),
+        domain,
+        text("concept", "name of the concept"),
+        integer("problems", "seed problems annotated with it"),
+    ]),
+    "seed_problems": pa.schema([
+        _id("problem_id", "content hash of domain and problem text"),
+        domain,
+        problem,
+        maybe_text("answer", "reference answer"),
+        maybe_text("solution", "reference solution"),
+        maybe_text("tests", "JSON list of {stdin, expected}, for programs"),
+        concepts,
+        level,
+        maybe_text("rationale", "rationale the source came with"),
+        maybe_text("annotator", "who wrote the rationale"),
+        text("split", "train, or held_out: never trained on, measures the EM rounds"),
+        text("source", "procedural domain, file or hub data set"),
+        integer("source_row", "line or row in the source, from 1"),
+    ]),
+    "seed_triples": pa.schema([
+        _id("rationale_id", "content hash of problem and rationale"),
+        problem_id,
+        concept_set_id,
+        domain,
+        concepts,
+        level,
+        problem,
+        rationale,
+        text("annotator", "who wrote the rationale"),
+    ]),
+    "em_rationales": pa.schema([
+        _id("rationale_id", "content hash of problem, round, candidate and rationale"),
+        problem_id,
+        concept_set_id,
+        domain,
+        integer("round", "EM round, from 1"),
+        integer("candidate", "0..K-1"),
+        concepts,
+        level,
+        problem,
+        rationale,
+        text("finish_reason", "stop: the end marker was written; length: cut off"),
+        tokens,
+        seed,
+        real("log_q", "log q(z|c,x) in nats, from the sampler"),
+        maybe_real("log_p_rationale", "log p(z|c) in nats under the previous generator"),
+        maybe_real("log_p_problem", "log p(x|z,c) in nats under the previous generator"),
+        maybe_real("reward", "R = log p(x|z,c) + log p(z|c) (paper section 3.2)"),
+        real("copy_ratio", "longest common substring of x in z, over the length of x"),
+        maybe_integer("rank", "1 = best reward of the seed's candidates"),
+        flag("selected", "this candidate trains the next rationale model"),
+        maybe_text("lost_because", "why it was not selected; null when it was"),
+        maybe_text("style", "annotator whose style it has, where the domain can tell"),
+        text("rationale_model", "q that wrote it"),
+        text("problem_generator", "p that scored it"),
+    ]),
+    "em_m_step": pa.schema([
+        _id("rationale_id", "content hash of problem, round and rationale"),
+        problem_id,
+        concept_set_id,
+        domain,
+        integer("round", "EM round, from 1"),
+        concepts,
+        level,
+        problem,
+        rationale,
+        text("origin", "greedy: temperature 0 from the new q; selected: the E-step's winner; seed: the annotation"),
+        maybe_text("selected_rationale_id", "the E-step's winner, when origin is selected"),
+        maybe_text("style", "annotator whose style it has, where the domain can tell"),
+        text("rationale_model", "the new q"),
+    ]),
+    "em_bounds": pa.schema([
+        _id("bound_id", "content hash of series, round and problem"),
+        text("series", "cold_start, em, or extra_training: the control without an E-step"),
+        integer("round", "EM round, 0 = cold start"),
+        problem_id,
+        concept_set_id,
+        domain,
+        integer("proposals", "K rationales drawn from q"),
+        integer("proposals_used", "of these, finished and without a marker; the others count as weight 0"),
+        maybe_real("iw_bound", "log 1/K sum_k p(z_k,x|c)/q(z_k|c,x), nats; a lower bound of log p(x|c)"),
+        maybe_real("iw_bound_half", "the same with the first K/2 proposals"),
+        maybe_real("elbo", "mean over the used proposals of log p(z,x|c) - log q(z|c,x), nats"),
+        maybe_real("log_p_rationale", "mean log p(z|c), nats"),
+        maybe_real("log_p_problem", "mean log p(x|z,c), nats"),
+        maybe_real("rationale_tokens", "mean length of the used proposals"),
+        integer("samples", "fresh problems written for the same concepts"),
+        maybe_integer("samples_well_posed", "of these, exactly solvable as text; null where the domain cannot tell"),
+        text("rationale_model", "q that proposed"),
+        text("problem_generator", "p that is measured"),
+    ]),
+    "concept_sets": pa.schema([
+        _id("concept_set_id", "content hash of domain, concepts, level and position in the batch"),
+        domain,
+        concepts,
+        level,
+        maybe_text("seed_problem_ids", "JSON list of up to 20 seed problems with one of these concepts"),
+        text("batch", "synthesis batch"),
+    ]),
+    "raw_problems": pa.schema([
+        _id("raw_problem_id", "content hash of concept set, generator and seed"),
+        concept_set_id,
+        domain,
+        concepts,
+        level,
+        text("completion", "what the generator wrote"),
+        maybe_text("rationale", "rationale block"),
+        maybe_text("problem", "problem block"),
+        maybe_text("drop_reason", "why it is no problem; null when it is one"),
+        maybe_flag("well_posed", "exactly solvable as text, where the domain can tell (never used as a filter)"),
+        text("finish_reason", "stop or length"),
+        tokens,
+        seed,
+        real("logprob", "log-probability of the completion, nats"),
+        text("problem_generator", "p that wrote it"),
+        text("batch", "synthesis batch"),
+    ]),
+    "problems": pa.schema([
+        _id("problem_id", "content hash of domain and problem text"),
+        text("raw_problem_id", "completion it was parsed from"),
+        concept_set_id,
+        domain,
+        concepts,
+        level,
+        rationale,
+        problem,
+        maybe_flag("well_posed", "exactly solvable as text, where the domain can tell (never used as a filter)"),
+        text("problem_generator", "p that wrote it"),
+        text("batch", "synthesis batch"),
+    ]),
+    "dropped_problems": pa.schema([
+        _id("raw_problem_id", "completion it was parsed from"),
+        domain,
+        problem,
+        text("reason", "exact, near, contaminated, or what makes it unsolvable"),
+        maybe_text("survivor_id", "problem kept in its place, or benchmark item it overlaps with"),
+        maybe_real("similarity", "Jaccard similarity to the survivor"),
+        maybe_text("matched_span", "shared text"),
+        text("batch", "synthesis batch"),
+    ]),
+    "math_answers": pa.schema([
+        _id("label_id", "content hash of problem and votes"),
+        problem_id,
+        domain,
+        maybe_text("answer", "answer with the most votes; null when there is no label"),
+        integer("votes", "votes for it"),
+        integer("asked", "generations asked for"),
+        real("share", "votes over asked"),
+        texts("answers", "what each generation answered; empty text: no answer"),
+        maybe_text("drop_reason", "why there is no label"),
+        text("voter", "model or procedure that voted"),
+    ]),
+    "code_tests": pa.schema([
+        _id("test_id", "content hash of problem and stdin"),
+        problem_id,
+        domain,
+        text("stdin", "input"),
+        maybe_text("expected", "output most candidate programs agree on; null when the test is dropped"),
+        integer("agree", "candidate programs with that output"),
+        integer("programs", "candidate programs run"),
+        real("trust", "agree over programs"),
+        maybe_text("drop_reason", "why the test is not used"),
+        text("writer", "model or procedure that wrote it"),
+    ]),
+    "teacher_traces": pa.schema([
+        _id("trace_id", "content hash of problem, teacher and seed"),
+        problem_id,
+        domain,
+        problem,
+        text("trace", "completion: think block and answer or program"),
+        maybe_text("answer", "extracted answer or program"),
+        flag("valid", "agrees with the label (maths) or passes the trusted tests (code)"),
+        maybe_text("drop_reason", "why it is not valid"),
+        integer("seed", "seed of this one sample"),
+        text("teacher", "model or procedure that wrote it"),
+    ]),
+    "sft_examples": pa.schema([
+        _id("example_id", "content hash of prompt and completion"),
+        problem_id,
+        domain,
+        text("source", "synthetic, or seed: a seed problem with its own solution"),
+        maybe_text("trace_id", "teacher trace it is made of"),
+        text("prompt", "what the student sees"),
+        text("completion", "what it learns to write"),
+    ]),
+    "rollouts": pa.schema([
+        _id("rollout_id", "content hash of problem, model, attempt and seed"),
+        problem_id,
+        domain,
+        integer("attempt", "0..n-1"),
+        text("prompt", "what the student saw"),
+        text("completion", "what it wrote"),
+        text("finish_reason", "stop or length"),
+        tokens,
+        seed,
+        text("model", "student that wrote it"),
+    ]),
+    "verdicts": pa.schema([
+        _id("rollout_id", "rollout that is judged"),
+        problem_id,
+        domain,
+        flag("usable", "exactly one non-empty think block, then text with an answer (paper section on self-play)"),
+        maybe_text("unusable_because", "first rule it breaks"),
+        maybe_text("answer", "extracted answer, in normal form for maths"),
+        text("verdict", "ok, wrong_answer, ..., system_error: ours, never a fail"),
+        maybe_flag("passed", "null when the infrastructure failed"),
+        maybe_text("rule", "rule of the grader that decided"),
+        text("grader", "grader and its version"),
+    ]),
+    "preference_pairs": pa.schema([
+        _id("pair_id", "content hash of the two rollouts"),
+        problem_id,
+        domain,
+        text("prompt", "what the student saw"),
+        text("chosen", "a usable pass"),
+        text("rejected", "a usable fail"),
+        text("chosen_rollout_id", "rollout"),
+        text("rejected_rollout_id", "rollout"),
+        real("pass_rate", "of the problem's judged rollouts"),
+    ]),
+    "benchmark_items": pa.schema([
+        _id("item_id", "content hash of benchmark and problem text"),
+        text("benchmark", "name of the benchmark"),
+        domain,
+        problem,
+        maybe_text("answer", "reference answer"),
+        maybe_text("tests", "JSON list of {stdin, expected}, for programs"),
+        text("source", "procedural domain, file or hub data set"),
+    ]),
+    "benchmark_generations": pa.schema([
+        _id("generation_id", "content hash of item, model, attempt and seed"),
+        text("item_id", "benchmark item"),
+        text("benchmark", "name of the benchmark"),
+        domain,
+        text("stage", "base, sft or self_play"),
+        integer("attempt", "0..k-1"),
+        text("completion", "what the model wrote"),
+        text("finish_reason", "stop or length"),
+        tokens,
+        seed,
+        text("model", "model that wrote it"),
+    ]),
+    "benchmark_verdicts": pa.schema([
+        _id("generation_id", "generation that is judged"),
+        text("item_id", "benchmark item"),
+        text("benchmark", "name of the benchmark"),
+        domain,
+        text("stage", "base, sft or self_play"),
+        integer("attempt", "0..k-1"),
+        maybe_text("answer", "extracted answer, in normal form for maths"),
+        text("verdict", "ok, wrong_answer, ..., system_error: ours, never a fail"),
+        maybe_flag("passed", "null when the infrastructure failed"),
+        maybe_text("rule", "rule of the grader that decided"),
+        text("grader", "grader and its version"),
+        text("model", "model that wrote it"),
+    ]),
+    "benchmark_scores": pa.schema([
+        _id("score_id", "content hash of benchmark, metric and models"),
+        text("benchmark", "name of the benchmark"),
+        text("metric", "avg@k, majority@k, or paired difference of avg@k"),
+        text("stage", "base, sft or self_play"),
+        text("model", "model that is scored"),
+        maybe_text("compared_with", "stage the difference is taken to"),
+        real("value", "share of 1, or difference of shares"),
+        real("low", "lower end of the 95 % interval, clustered by question"),
+        real("high", "upper end"),
+        integer("questions", "benchmark items"),
+        integer("generations", "generations a question"),
+        integer("infrastructure_failures", "generations without a verdict, left out"),
+        maybe_flag("significant", "the interval of a difference excludes 0"),
+    ]),
+    "em_curves": pa.schema([
+        _id("point_id", "content hash of series, round, domain and metric"),
+        text("series", "cold_start, em or extra_training"),
+        integer("round", "EM round, 0 = cold start"),
+        domain,
+        text("metric", "iw_bound, elbo, log_p_rationale, log_p_problem, well_posed, gain over ..."),
+        real("value", "mean over held-out problems"),
+        real("standard_error", "of the mean; paired for gains"),
+        integer("problems", "held-out problems"),
+    ]),
+    "difficulty": pa.schema([
+        _id("problem_id", "content hash of domain and problem text"),
+        domain,
+        real("pass_rate", "share of the student's rollouts that pass"),
+        real("low", "lower end of the 95 % Wilson interval"),
+        real("high", "upper end"),
+        integer("rollouts", "judged rollouts"),
+        real("tokens", "mean tokens a rollout"),
+        text("model", "student that was asked"),
+    ]),
+    "distribution": pa.schema([
+        _id("dataset", "problem set"),
+        integer("problems", "problems embedded"),
+        real("x", "first coordinate of the MDS map of 1 - cosine"),
+        real("y", "second coordinate"),
+        real("distance_to_seeds", "1 - cosine between the mean embeddings (method section 8)"),
+    ]),
+    "scaling": pa.schema([
+        _id("point_id", "content hash of benchmark and model"),
+        text("benchmark", "name of the benchmark"),
+        text("student", "student"),
+        text("stage", "base, sft or self_play"),
+        text("model", "model that was scored"),
+        integer("examples", "training examples behind it, ancestors included"),
+        real("value", "avg@k"),
+        real("low", "lower end of the 95 % interval"),
+        real("high", "upper end"),
+    ]),
+    "yield_report": pa.schema([
+        _id("step_id", "content hash of batch, domain and step"),
+        text("batch", "synthesis batch"),
+        domain,
+        integer("position", "order of the step"),
+        text("step", "what was done"),
+        integer("rows", "rows left after it"),
+        real("share_of_raw", "rows over raw completions"),
+        text("dropped", "JSON {reason: rows}"),
+    ]),
+}
+
+MODEL = pa.schema([
+    _id("model_id", "role/version; version = hash of the weights' files"),
+    text("path", "folder, relative to PROMPTCOT_HOME"),
+    maybe_text("base", "model_id or hub id it started from"),
+    integer("examples", "training rows"),
+    integer("steps", "optimiser steps"),
+    integer("tokens", "training tokens"),
+    maybe_real("loss", "mean training loss over the last tenth"),
+])
+
+MODEL_ROLES = (
+    "base_model",
+    "cold_rationale_model",
+    "cold_problem_generator",
+    "rationale_model",
+    "problem_generator",
+    "control_rationale_model",
+    "control_problem_generator",
+    "student_base",
+    "sft_model",
+    "self_play_model",
+)
+SCHEMAS |= dict.fromkeys(MODEL_ROLES, MODEL)

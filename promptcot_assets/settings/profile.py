@@ -1,0 +1,307 @@
+"""The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
+
+A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
+from another one. What is not written in the profile has the default given here. Where the paper fixes a number the
+default is the paper's (method section in the comment); the demo profiles override it for tiny models.
+
+    PROMPTCOT_HOME      where all state lives            (default .promptcot in the working directory)
+    PROMPTCOT_PROFILE   profile name or path             (default demo)
+    PROMPTCOT_SEED      overrides the profile's `seed`
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+PROFILES = Path(__file__).parent
+
+
+class SettingsError(ValueError):
+    """A profile that cannot be used; the message names the file, the setting and the mend."""
+
+
+class Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    def canonical(self) -> str:
+        """The settings as one canonical JSON text: what a commit records and a fingerprint hashes."""
+        return self.model_dump_json(exclude=set(getattr(self, "_no_effect_on_results", ())))
+
+
+class ProcedureSizes(Section):
+    """How much a procedural (mini) domain writes."""
+
+    seeds: int = 2000
+    held_out: int = 120
+    benchmark: int = 400
+    annotators: dict[str, float] = {"planner": 1, "partial": 1, "chatty": 1, "careless": 1}  # sampling weights
+    base_problems: int = 250  # seed problems with solutions that the student's base model is trained on
+    teacher_error: float = 0.15  # share of the procedural teacher's answers that are wrong
+
+
+class Corpus(Section):
+    """Where seed problems come from: procedural domains, and files or hub data sets (any mix of both)."""
+
+    procedural: dict[str, ProcedureSizes] = {}
+    files: dict[str, list[str]] = {}  # domain -> sources: JSONL, Parquet or hf:org/name@revision#split
+    held_out_share: float = 0.1  # of the problems read from files
+
+
+class Annotation(Section):
+    """Rationales for seed problems that come without one (method section 2)."""
+
+    annotators: list[str] = [
+        "Qwen/Qwen2.5-32B-Instruct",
+        "Qwen/Qwen2.5-72B-Instruct",
+        "meta-llama/Llama-3.1-70B-Instruct",
+        "microsoft/phi-4",
+    ]
+    concepts: int = 5
+
+
+class TinyModel(Section):
+    """A Qwen3-architecture model made from scratch, for CPU runs."""
+
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    layers: int = 2
+    heads: int = 4
+    vocab_size: int = 512
+    max_position: int = 512
+    seed: int = 0
+
+
+class BaseModel(Section):
+    """What training starts from: a hub checkpoint at a pinned revision, or a tiny model from scratch."""
+
+    hub_id: str | None = None
+    revision: str | None = None
+    scratch: TinyModel | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_origin(self) -> BaseModel:
+        if (self.hub_id is None) == (self.scratch is None):
+            raise ValueError("set exactly one of hub_id (with revision) and scratch")
+        if self.hub_id and not self.revision:
+            raise ValueError("hub_id needs a pinned revision (a commit hash of the hub repository)")
+        return self
+
+
+class Training(Section):
+    """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig)."""
+
+    arguments: dict[str, Any] = {}
+    threads: int = 1
+    save_steps: int = 200
+    launcher: list[str] = []  # e.g. [accelerate, launch, --config_file, training/configs/fsdp.yaml]
+
+
+class Sampling(Section):
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 4096
+
+
+class HeldOut(Section):
+    """How a round is measured on held-out seeds (method section 1: report the importance-weighted bound)."""
+
+    proposals: int = 16  # K of the importance-weighted bound; K/2 is reported beside it
+    samples: int = 3  # fresh problems written per held-out concept set, for the well-posed rate
+
+
+class ExpectationMaximisation(Section):
+    """Cold start and EM rounds (method sections 2 and 3)."""
+
+    rounds: int = pydantic.Field(6, ge=1, le=24)
+    candidates: int = pydantic.Field(8, ge=1)  # K rationales a seed (fixed by the paper)
+    sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=2048)
+    m_step: Literal["greedy", "selected"] = "greedy"  # paper: greedy z of the new q; "selected": the E-step's winner
+    cold_start: Training = Training(
+        arguments={"learning_rate": 2e-5, "per_device_train_batch_size": 16, "num_train_epochs": 2}
+    )
+    e_step: Training = Training(
+        arguments={"learning_rate": 2e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1}
+    )
+    m_step_training: Training = Training(
+        arguments={"learning_rate": 2e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1}
+    )
+    held_out: HeldOut = HeldOut()
+    shard_rows: int = 256  # seeds a shard
+
+
+class Synthesis(Section):
+    """Concept sets and the problems written from them (method section 4)."""
+
+    concept_sets: dict[str, int] = {"maths": 6500}  # a batch, by domain
+    concepts_per_set: dict[str, list[int]] = {}  # sizes to draw from, by domain; empty: 5
+    concept_temperature: float = 0.2
+    problems_per_set: int = 64
+    sampling: Sampling = Sampling(temperature=0.8, top_p=1.0, max_new_tokens=4096)
+    shard_rows: int = 512
+
+
+class Deduplication(Section):
+    threshold: float = 0.8  # Jaccard similarity of shingles at which two problems count as near duplicates
+    decontamination_ngram: int = 13  # words (paper section on decontamination)
+
+
+class Labels(Section):
+    """Answers by majority vote; code tests by cross execution (method section 5)."""
+
+    teacher: Literal["procedural", "base_model"] = "procedural"
+    votes: int = 8
+    min_votes: int = 4
+    sampling: Sampling = Sampling(temperature=0.6, max_new_tokens=16384)
+    tests_per_problem: int = 4
+    test_programs: int = 5  # candidate programs whose outputs must agree
+    min_test_agreement: float = 0.6
+    shard_rows: int = 512
+
+
+class Distillation(Section):
+    """Teacher traces (method section 7)."""
+
+    traces_per_problem: int = 1
+    max_trace_tokens: int = 16384
+    shard_rows: int = 512
+
+
+class Student(Section):
+    """One student: where it starts and how it is trained."""
+
+    base: BaseModel
+    base_training: Training | None = None  # tiny models learn the seeds' own solutions first
+    sft: Training = Training(
+        arguments={"learning_rate": 8e-5, "per_device_train_batch_size": 1024, "num_train_epochs": 1}
+    )
+    replay_seed_solutions: bool = True  # keep the base problems in the SFT mix
+
+
+class SelfPlay(Section):
+    """Rollouts, verdicts, pairs (method section 6)."""
+
+    pool_share: float = 0.25  # of labelled problems kept out of SFT and played on
+    rollouts: int = 8
+    sampling: Sampling = Sampling(temperature=1.2, top_p=1.0, max_new_tokens=81920)
+    max_pass_rate: float = 0.5  # problems solved at least this often are dropped, like those never solved
+    max_pairs_per_problem: int = 4
+    training: Training = Training(
+        arguments={"learning_rate": 1e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1, "beta": 0.1}
+    )
+    shard_rows: int = 128
+
+
+class Benchmarks(Section):
+    """Published items read from files (domain -> name -> source), besides each procedural domain's own benchmark."""
+
+    files: dict[str, dict[str, str]] = {}
+    limit: int | None = None  # items of a benchmark to evaluate; decontamination always uses all
+
+
+class Evaluation(Section):
+    """Generations a question and their sampling (method section 8)."""
+
+    generations: int = 16
+    sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=81920)
+    shard_rows: int = 128
+
+
+class Engine(Section):
+    """Which engine samples and scores. `workers` never changes a result; the batch sizes may, in the last digits."""
+
+    _no_effect_on_results = ("workers",)
+    name: str = "transformers"
+    workers: int = 1
+    threads: int = 1
+    batch_size: int = 256
+    score_batch_size: int = 32
+    max_model_len: int | None = None
+    dtype: str = "float32"
+
+
+class Sandbox(Section):
+    _no_effect_on_results = ("workers",)
+    workers: int = 2
+    cpu_s: float = 6.0
+    wall_s: float = 12.0
+    memory_mb: int = 1024
+
+
+class Settings(Section):
+    profile: str
+    seed: int = 0
+    lanes: int = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
+    corpus: Corpus = Corpus()
+    benchmarks: Benchmarks = Benchmarks()
+    annotation: Annotation = Annotation()
+    base: BaseModel  # of the rationale model q and the problem generator p
+    em: ExpectationMaximisation = ExpectationMaximisation()
+    synthesis: Synthesis = Synthesis()
+    deduplication: Deduplication = Deduplication()
+    labels: Labels = Labels()
+    distillation: Distillation = Distillation()
+    students: dict[str, Student]
+    self_play: SelfPlay = SelfPlay()
+    evaluation: Evaluation = Evaluation()
+    engine: Engine = Engine()
+    sandbox: Sandbox = Sandbox()
+
+    @property
+    def domains(self) -> list[str]:
+        return sorted({*self.corpus.procedural, *self.corpus.files})
+
+
+def load_settings(profile: str | None = None, seed: int | None = None) -> Settings:
+    """The settings of `profile` (default: PROMPTCOT_PROFILE, else demo).
+
+    Raises: SettingsError naming the file and the setting.
+    """
+    name = profile or os.environ.get("PROMPTCOT_PROFILE") or "demo"
+    content = _read(name)
+    seed_text = os.environ.get("PROMPTCOT_SEED") if seed is None else str(seed)
+    if seed_text:
+        if not seed_text.isdecimal():
+            raise SettingsError(f"PROMPTCOT_SEED={seed_text!r} is not a whole number; unset it or give one, e.g. 1")
+        content["seed"] = int(seed_text)
+    try:
+        return Settings(**content, profile=Path(name).stem)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the profile"
+        raise SettingsError(
+            f"profile {name!r}: {where}: {first['msg']} ({error.error_count()} problem(s) in all); "
+            "settings and defaults are listed in promptcot_assets/settings/profile.py"
+        ) from None
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
+        raise SettingsError(f"no profile {name!r} ({path} does not exist); known: {known}, or the path of a YAML file")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SettingsError(f"profile {path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"profile {path} is empty or not a mapping of settings")
+    parent = content.pop("extends", None)
+    return _merge(_read(parent), content) if parent else content
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def home() -> Path:
+    """The folder of all state: PROMPTCOT_HOME, default `.promptcot` in the working directory."""
+    return Path(os.environ.get("PROMPTCOT_HOME") or ".promptcot").absolute()
