@@ -1,0 +1,245 @@
+"""One Hugging Face causal LM in this process, working on batches of token ids. torch only inside functions.
+
+A batch's result is a function of the batch alone (same machine, same threads): who runs it, and what ran before, changes
+nothing. Making the batches is `transformers_engine.py`'s work.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from promptcot_assets.inference.engine import SamplingParams
+from promptcot_assets.inference.kv_cache import growing_cache
+from promptcot_assets.inference.sampling import choose, uniforms
+
+if TYPE_CHECKING:
+    import torch
+
+COMPACT_AT = 0.2  # share of finished rows at which they are dropped: copying the cache pays from about there
+LOGITS_AT_ONCE = 1 << 24  # scoring's largest block of logits: 64 MB in float32, whatever the vocabulary
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Rows to sample. Completions of one prompt share its prefill: row r continues `prompts[prompt_of[r]]`."""
+
+    prompts: list[list[int]]
+    prompt_of: list[int]
+    seeds: list[int]
+    limits: list[int]  # most new tokens, per row
+    params: SamplingParams
+
+
+@dataclass(frozen=True)
+class Sampled:
+    text: str
+    tokens: int
+    finish_reason: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class ScoreBatch:
+    ids: list[list[int]]
+    starts: list[int]  # index of the first scored token, at least 1, per row
+
+
+@dataclass(frozen=True)
+class EmbedBatch:
+    ids: list[list[int]]
+
+
+Batch = SampleBatch | ScoreBatch | EmbedBatch
+
+
+class LanguageModel:
+    """Weights and tokenizer of one folder, on `device`, computing with `threads` threads."""
+
+    def __init__(self, folder: Path, threads: int, dtype: str, device: str) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.threads = threads
+        self.device = device
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval().to(device)
+        self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
+        self._head_is_plain: bool | None = None
+
+    def run(self, batch: Batch) -> Any:
+        """The result of one batch: list[Sampled], list[list[float]] (log-probabilities) or a float32 array [rows, hidden]."""
+        import torch
+
+        with torch.inference_mode(), _threads(self.threads):
+            if isinstance(batch, SampleBatch):
+                return self._sample(batch)
+            if isinstance(batch, ScoreBatch):
+                return self._score(batch)
+            return self._embed(batch)
+
+    def _sample(self, batch: SampleBatch) -> list[Sampled]:
+        import torch
+
+        params = batch.params
+        ids, mask = self._left_padded(batch.prompts)
+        cache = growing_cache(self.model.config)
+        logits = self._next_logits(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
+
+        row_of = torch.tensor(batch.prompt_of, device=self.device)
+        if len(batch.prompt_of) != len(batch.prompts):
+            logits, mask = logits[row_of], mask[row_of]
+            cache.batch_select_indices(row_of)
+        rows = list(range(len(row_of)))  # the batch row of every row still in the cache
+        seeds, limits = np.array(batch.seeds, dtype=np.uint64), np.array(batch.limits)
+        finished = np.zeros(len(rows), dtype=bool)  # by row of the cache, as `rows`
+        position = mask.sum(-1)
+        sampled: list[list[int]] = [[] for _ in rows]
+        logprob = np.zeros(len(rows))
+        end = np.array(sorted(self.end_tokens))
+
+        for step in range(max(batch.limits)):
+            noise = torch.from_numpy(uniforms(seeds[rows], step)).to(self.device)
+            token, token_logprob = choose(logits, noise, params.temperature, params.top_p)
+            tokens, logprobs = token.cpu().numpy(), token_logprob.double().cpu().numpy()
+            alive = np.flatnonzero(~finished)
+            for i in alive.tolist():
+                sampled[rows[i]].append(int(tokens[i]))
+                logprob[rows[i]] += logprobs[i]
+            finished |= np.isin(tokens, end) | (limits[rows] <= step + 1)
+            if params.stop:
+                finished[alive] |= self._ends_with_stop([sampled[rows[i]] for i in alive.tolist()], params.stop)
+            if finished.all():
+                break
+            if finished.mean() > COMPACT_AT:
+                kept = np.flatnonzero(~finished)
+                index = torch.from_numpy(kept).to(self.device)
+                rows, finished = [rows[i] for i in kept.tolist()], finished[kept]
+                token, mask, position = token[index], mask[index], position[index]
+                cache.batch_select_indices(index)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
+            logits = self._next_logits(token[:, None], mask, position[:, None], cache)
+            position = position + 1
+        return self._texts(sampled, logprob.tolist(), params.stop)
+
+    def _left_padded(self, prompts: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """ids and attention mask, both int64 [prompts, longest], every prompt at the right edge."""
+        import torch
+
+        longest = max(map(len, prompts))
+        ids = np.zeros((len(prompts), longest), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, longest - len(prompt) :] = prompt
+            mask[row, longest - len(prompt) :] = 1
+        return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
+
+    def _next_logits(
+        self, ids: "torch.Tensor", mask: "torch.Tensor", position: "torch.Tensor", cache: Any
+    ) -> "torch.Tensor":
+        """Logits after the last column of `ids`, float32 [rows, vocabulary]; `cache` grows by the columns of `ids`."""
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float()
+
+    def _ends_with_stop(self, sampled: Sequence[list[int]], stop: tuple[str, ...]) -> list[bool]:
+        """Whether a stop string is complete in the last tokens. A token is at least one byte, a character at most four."""
+        window = max(len(text.encode()) for text in stop) + 4
+        tails = self.tokenizer.backend_tokenizer.decode_batch([ids[-window:] for ids in sampled])
+        return [any(text in tail for text in stop) for tail in tails]
+
+    def _texts(self, sampled: list[list[int]], logprobs: list[float], stop: tuple[str, ...]) -> list[Sampled]:
+        ended = [ids[-1] in self.end_tokens for ids in sampled]
+        texts = self.tokenizer.backend_tokenizer.decode_batch(
+            [ids[:-1] if end else ids for ids, end in zip(sampled, ended, strict=True)], skip_special_tokens=True
+        )
+        results = []
+        for ids, end, text, logprob in zip(sampled, ended, texts, logprobs, strict=True):
+            cut = min((at for at in map(text.find, stop) if at >= 0), default=None)
+            reason = "stop" if end or cut is not None else "length"
+            results.append(Sampled(text[:cut], len(ids), reason, logprob))
+        return results
+
+    def _score(self, batch: ScoreBatch) -> list[list[float]]:
+        import torch
+
+        ids = self._right_padded(batch.ids)
+        spans = [(start, len(row)) for start, row in zip(batch.starts, batch.ids, strict=True)]
+        row = torch.cat([torch.full((end - start,), i) for i, (start, end) in enumerate(spans)]).to(self.device)
+        column = torch.cat([torch.arange(start, end) for start, end in spans]).to(self.device)
+        target = ids[row, column]
+        if self._plain_head():
+            hidden = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+            head = self.model.get_output_embeddings()
+            flat = self._target_logprobs(lambda part: head(hidden[row[part], column[part] - 1]), target)
+        else:
+            logits = self.model(input_ids=ids, use_cache=False).logits
+            flat = self._target_logprobs(lambda part: logits[row[part], column[part] - 1], target)
+        values = flat.tolist()
+        ends = np.cumsum([end - start for start, end in spans]).tolist()
+        return [values[end - (stop - start) : end] for end, (start, stop) in zip(ends, spans, strict=True)]
+
+    def _target_logprobs(self, logits_of: Any, target: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        at_once = max(1, LOGITS_AT_ONCE // self.model.get_output_embeddings().weight.shape[0])
+        parts = [slice(start, start + at_once) for start in range(0, len(target), at_once)]
+        return torch.cat(
+            [logits_of(part).float().log_softmax(-1).gather(-1, target[part, None])[:, 0] for part in parts]
+        )
+
+    def _right_padded(self, rows: list[list[int]]) -> "torch.Tensor":
+        """[rows, longest] int64. Under causal attention what is right of a row cannot change it: no mask is needed."""
+        import torch
+
+        ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+        return torch.from_numpy(ids).to(self.device)
+
+    def _plain_head(self) -> bool:
+        """Whether logits are just head(hidden state). Some families scale or cap them in `forward`: asked of the model once."""
+        import torch
+
+        if self._head_is_plain is None:
+            probe = torch.arange(4, device=self.device)[None]
+            whole = self.model(input_ids=probe, use_cache=False).logits
+            hidden = self.model.get_decoder()(input_ids=probe, use_cache=False).last_hidden_state
+            self._head_is_plain = torch.allclose(self.model.get_output_embeddings()(hidden), whole, rtol=1e-3, atol=1e-3)
+        return self._head_is_plain
+
+    def _embed(self, batch: EmbedBatch) -> np.ndarray:
+        import torch
+
+        hidden = self.model.get_decoder()(input_ids=self._right_padded(batch.ids), use_cache=False).last_hidden_state
+        length = torch.tensor([len(row) for row in batch.ids], device=self.device)
+        inside = torch.arange(hidden.shape[1], device=self.device)[None] < length[:, None]
+        mean = (hidden.float() * inside[..., None]).sum(1) / length[:, None]
+        return torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+
+
+def end_tokens(*ids: int | list[int] | None) -> frozenset[int]:
+    """Every id that ends a text: the generation config's (one or several) and the tokenizer's."""
+    return frozenset(i for some in ids if some is not None for i in ([some] if isinstance(some, int) else some))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

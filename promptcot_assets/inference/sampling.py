@@ -1,0 +1,67 @@
+"""From logits to a token: counter-based noise and inverse-CDF sampling. torch only inside functions."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def uniforms(seeds: np.ndarray, position: int) -> np.ndarray:
+    """One uniform in [0, 1) a row: the `position`-th output of SplitMix64 (Steele, Lea and Flood 2014) keyed by its seed.
+
+    seeds: uint64 [rows]. Counter-based, so a row's noise depends on nothing but its own seed and position.
+    """
+    key = _mix(seeds)  # neighbouring seeds must not give neighbouring streams
+    step = np.uint64((position + 1) * int(_GAMMA) & (1 << 64) - 1)
+    # 52 bits: at most 1 - 2^-52, which times a float64 total never rounds up to the total
+    return (_mix(key + step) >> np.uint64(12)).astype(np.float64) * 2.0**-52
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def choose(
+    logits: "torch.Tensor", noise: "torch.Tensor", temperature: float, top_p: float
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """The next token of every row and its raw log-probability.
+
+    logits: float32 [rows, vocabulary]; noise: float64 [rows] in [0, 1), not read when temperature is 0.
+    """
+    import torch
+
+    top = logits.max(-1, keepdim=True).values
+    shifted = logits - top
+    if temperature == 0:
+        token = logits.argmax(-1)
+    else:
+        weights = (shifted if temperature == 1 else shifted / temperature).exp()
+        token = _nucleus(weights, noise, top_p) if top_p < 1 else _inverse_cdf(weights, noise)
+    total = weights.sum(-1) if temperature == 1 else shifted.exp().sum(-1)
+    return token, torch.gather(shifted, -1, token[:, None])[:, 0] - total.log()
+
+
+def _inverse_cdf(weights: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tensor":
+    """The first index whose cumulative weight exceeds noise times the total; its own weight is then positive."""
+    import torch
+
+    cumulative = weights.cumsum(-1, dtype=torch.float64)
+    threshold = noise[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+
+
+def _nucleus(weights: "torch.Tensor", noise: "torch.Tensor", top_p: float) -> "torch.Tensor":
+    """Inverse CDF over the smallest set of likeliest tokens that holds at least `top_p` of the mass."""
+    import torch
+
+    ordered, index = weights.sort(-1, descending=True, stable=True)
+    before = ordered.cumsum(-1, dtype=torch.float64) - ordered
+    total = weights.sum(-1, keepdim=True, dtype=torch.float64)
+    kept = ordered.masked_fill(before >= top_p * total, 0)
+    return index.gather(-1, _inverse_cdf(kept, noise)[:, None])[:, 0]
