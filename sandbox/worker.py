@@ -1,0 +1,182 @@
+"""One guest process and its conversation: a step goes in, its ending comes out. No verdicts here (see `judge.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox import compare, policy
+from sandbox.guest import ANSWER
+from sandbox.model import Limits, SandboxUnavailable
+from sandbox.tiers import Start, as_user
+
+START_S = 60.0  # a guest starts in 0.1 s; a machine on its knees may need longer
+GRACE_S = 10.0  # beyond the wall limit, before we hold the zygote itself for stuck
+STEPS_A_GUEST = 20_000  # then a fresh one
+
+
+class GuestLost(Exception):
+    """The guest ended or stuck in the middle of a step: nothing is known about that step."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one step ended, as the kernel and the guest tell it.
+
+    armed: the guest's own part went well, so that a failure is the program's. report: what the child wrote about itself;
+    never believed for a pass. stdout: at most the output limit and one byte.
+    """
+
+    armed: bool
+    timed_out: bool
+    signal: int
+    exit_code: int
+    cpu_s: float
+    wall_s: float
+    max_rss: int
+    output_size: int
+    stdout: bytes
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """A guest that restarts after a loss. One caller at a time."""
+
+    def __init__(self, start: Start) -> None:
+        self.description = start
+        self.bpf = policy.load()
+        self.guest: subprocess.Popen[bytes] | None = None
+        self.hello: dict[str, Any] = {}
+        self.socket: socket.socket | None = None
+        self.steps = 0
+
+    def start(self) -> None:
+        """Raises SandboxUnavailable with what the guest said on stderr."""
+        how = self.description
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket = ours
+        complaints = os.memfd_create("stderr")
+        try:
+            self.guest = subprocess.Popen(
+                [*how.argv, str(theirs.fileno())],
+                env=how.environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                **as_user(how.uid),
+            )
+            theirs.close()
+            ours.settimeout(START_S)
+            ours.send(json.dumps(how.setup).encode())
+            ours.send(self.bpf)
+            hello = ours.recv(1 << 16)
+            if not hello:
+                raise OSError("the guest ended")
+        except OSError as error:
+            self.stop()
+            said = os.pread(complaints, 1 << 16, 0).decode(errors="replace").strip()
+            reason = said.splitlines()[-1] if said else str(error)
+            raise SandboxUnavailable(f"{how.tier}: {reason}") from error
+        finally:
+            theirs.close()
+            os.close(complaints)
+        self.hello = json.loads(hello)
+        self.steps = 0
+
+    def kill(self) -> None:
+        """Kill the guest and all it started: nothing inside can leave its process group. From any thread."""
+        guest = self.guest
+        if guest is not None and guest.poll() is None:
+            with suppress(ProcessLookupError):  # it ended by itself in between
+                os.killpg(guest.pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """`kill`, and forget it; for the one who uses the worker. The next step starts a fresh guest."""
+        if self.guest is not None:
+            self.kill()
+            self.guest.wait()
+            self.guest = None
+        if self.socket is not None:
+            self.socket.close()
+
+    def step(self, kind: str, blob: bytes, stdin: bytes, limits: Limits) -> Ending:
+        """Run one child: `compile` or `run`. Raises GuestLost; the next step then has a fresh guest."""
+        if self.guest is not None and self.steps >= STEPS_A_GUEST:
+            self.stop()
+        if self.guest is None:
+            self.start()
+        self.steps += 1
+        request = {
+            "step": kind,
+            "cpu_s": limits.cpu_s,
+            "wall_s": limits.wall_s,
+            "memory": limits.memory,
+            "output": limits.output,
+            "threads": limits.threads if self.description.limits_threads else 0,
+        }
+        files = [memory_file(blob), memory_file(stdin), memory_file(), memory_file()]
+        try:
+            try:
+                answer = self._ask(json.dumps(request).encode(), files, limits.wall_s + GRACE_S)
+            except OSError as error:
+                raise GuestLost(str(error)) from error
+            return ending(answer, *files[2:], limits)
+        except GuestLost:
+            self.stop()
+            raise
+        finally:
+            for fd in files:
+                os.close(fd)
+
+    def _ask(self, request: bytes, files: list[int], patience_s: float) -> bytes:
+        assert self.socket is not None
+        self.socket.settimeout(patience_s)
+        socket.send_fds(self.socket, [request], files)
+        answer = self.socket.recv(4096)
+        if not answer:
+            raise OSError("the guest ended")
+        return answer
+
+
+def memory_file(data: bytes = b"") -> int:
+    """An anonymous file that holds `data`, read from its start."""
+    fd = os.memfd_create("sandbox")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def ending(answer: bytes, stdout: int, report: int, limits: Limits) -> Ending:
+    status, timed_out, armed, wall_s, user_s, system_s, max_rss_kib = ANSWER.unpack(answer)
+    return Ending(
+        armed=bool(armed),
+        timed_out=bool(timed_out),
+        signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+        exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
+        cpu_s=user_s + system_s,
+        wall_s=wall_s,
+        max_rss=max_rss_kib * 1024,
+        output_size=max(os.fstat(stdout).st_size, os.fstat(report).st_size),
+        stdout=os.pread(stdout, limits.output + 1, 0),
+        report=read_report(os.pread(report, limits.output + 1, 0)),
+    )
+
+
+def read_report(data: bytes) -> dict[str, Any]:
+    """The child's JSON object; whatever else an untrusted child may have written there is no report at all."""
+    try:
+        report = compare.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) else {}
