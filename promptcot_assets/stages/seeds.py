@@ -1,8 +1,8 @@
 """Seed problems and benchmark items from outside, read into one normal form.
 
-Belongs here: reading a JSONL file, a Parquet file or a Hugging Face data set of problems; taking the chat wrapper and
-the standing instruction off a problem; finding its answer and its tests. Does not belong here: ids (content hashes, made
-where rows are committed), grading, and any judgement on whether a problem is good.
+Belongs here: reading a JSONL file, a Parquet file or a Hugging Face data set of problems; taking the chat wrapper
+and the standing instruction off a problem; finding its answer and its tests. Does not belong here: ids (made where rows
+are committed), grading, and any judgement on whether a problem is good.
 
 The normal form of a row:
 

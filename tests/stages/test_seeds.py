@@ -144,7 +144,7 @@ def test_rows_dropped_for_cause_are_returned_with_the_reason(tmp_path):
     [
         ('{"problem": "p"}\n{"problem": \n', ["line 2", "not JSON", "mend or delete"]),
         ('{"problem": "p"}\n[1]\n', ["line 2", "list"]),
-        ('{"question": "p"}\n', ["line 1", "`problem`", "question", "Rename"]),
+        ('{"question": "p"}\n', ["line 1", "`problem`", "question", "rename"]),
         ('{"problem": 5}\n', ["line 1", "`problem`", "int"]),
         ('{"problem": "p", "answer": [1]}\n', ["line 1", "`answer`", "list"]),
         ('{"problem": "p", "concepts": "ratios"}\n', ["line 1", "`concepts`", "list of strings"]),
