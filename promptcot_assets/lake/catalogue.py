@@ -1,0 +1,175 @@
+"""`catalog.duckdb`: the lake as plain DuckDB sees it: a view for every table, and `lineage`, `runs` and `models`.
+
+The file is a snapshot with absolute paths, written beside the old one and swapped in at once: who has the old one open
+keeps reading it. Everything in it comes from the logs, so a lost, old or moved catalogue is healed by publishing again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from promptcot_assets.lake.data_version import identifier, quoted
+from promptcot_assets.lake.log import Entry, Log
+from promptcot_assets.lake.tables import PARTITION_COLUMN
+
+CATALOGUE = "catalog.duckdb"
+RESERVED = ("lineage", "runs", "models")  # names that no table may have
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+_REF = pa.struct(
+    list(
+        _schema(asset=pa.string(), version=pa.int64(), partition=pa.string(), data_version=pa.string(), rows=pa.int64())
+    )
+)
+_TIME = pa.timestamp("us", tz="UTC")
+_LINEAGE = _schema(
+    asset=pa.string(),
+    partition=pa.string(),
+    version=pa.int64(),
+    data_version=pa.string(),
+    fingerprint=pa.string(),
+    rows=pa.int64(),
+    run_id=pa.string(),
+    code_version=pa.string(),
+    settings=pa.string(),
+    seed=pa.int64(),
+    tokens=pa.int64(),
+    seconds=pa.float64(),
+    committed_at=_TIME,
+    inputs=pa.list_(_REF),
+)
+_MODELS = _schema(
+    model_id=pa.string(),
+    role=pa.string(),
+    partition=pa.string(),
+    path=pa.string(),
+    version=pa.int64(),
+    data_version=pa.string(),
+    committed_at=_TIME,
+    inputs=pa.list_(_REF),
+)
+_RUNS = """
+create view runs as
+select run_id, list(distinct asset order by asset) as assets, count(*) as commits, sum(rows)::bigint as rows,
+       sum(tokens)::bigint as tokens, sum(seconds) as seconds,
+       min(committed_at) as first_commit, max(committed_at) as last_commit
+from lineage where run_id <> '' group by run_id order by first_commit
+"""
+
+
+def publish(home: Path, log: Log) -> None:
+    """Write `home/catalog.duckdb` anew from the logs. Publishers wait for each other, so the last one has seen all."""
+    path = home / CATALOGUE
+    with _lock(home / ".publish.lock"):
+        for stale in home.glob(f".{CATALOGUE}.*"):  # of a publisher that was killed
+            stale.unlink(missing_ok=True)
+        new = home / f".{CATALOGUE}.{uuid.uuid4().hex}"
+        entries = {asset: log.entries(asset) for asset in log.assets()}
+        with duckdb.connect(str(new), config={"threads": 1}) as con:
+            con.execute("begin")
+            _create_table(con, "lineage", _lineage(entries))
+            _create_table(con, "models", _models(log.folder, entries))
+            con.execute(_RUNS)
+            for asset in entries:
+                _create_view(con, log.folder / asset, asset, list(log.current(asset).values()))
+            con.execute("commit")
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
+        new.replace(path)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _create_table(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    con.register("arrow_rows", rows)
+    con.execute(f"create table {name} as select * from arrow_rows")
+    con.unregister("arrow_rows")
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, current: list[Entry]) -> None:
+    """The newest version of one table; a table whose file is gone gets a view that says so, the others stay usable."""
+    if not current:
+        return
+    view = identifier(asset)
+    files = [table / entry.file for entry in current]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        message = f"table {asset}: file {missing[0]} is missing; restore it from a copy or re-materialize {asset}"
+        con.execute(f"create view {view} as select error({quoted(message)}) as error")
+        return
+    union = ", union_by_name=true" if len({entry.schema_hash for entry in current}) > 1 else ""
+    con.execute(
+        f"create view {view} as select * from read_parquet([{', '.join(quoted(str(file)) for file in files)}]{union}, "
+        f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
+    )
+    schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
+    if comment := (schema.metadata or {}).get(b"comment"):
+        con.execute(f"comment on view {view} is {quoted(comment.decode())}")
+    for field in schema:
+        if comment := (field.metadata or {}).get(b"comment"):
+            con.execute(f"comment on column {view}.{identifier(field.name)} is {quoted(comment.decode())}")
+
+
+def _lineage(entries: dict[str, list[Entry]]) -> pa.Table:
+    rows = [_lineage_row(entry) for commits in entries.values() for entry in commits]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["committed_at"]), schema=_LINEAGE)
+
+
+def _lineage_row(entry: Entry) -> dict[str, Any]:
+    commit = entry.commit
+    return {
+        **dataclasses.asdict(commit.ref),
+        **commit.provenance.to_dict(),
+        "fingerprint": commit.fingerprint,
+        "committed_at": commit.timestamp,
+    }
+
+
+def _models(tables: Path, entries: dict[str, list[Entry]]) -> pa.Table:
+    """One row per checkpoint and partition, superseded ones too, with the columns its asset recorded."""
+    newest: dict[tuple[str, str, str], Entry] = {}  # the same weights committed again are the same model
+    for commits in entries.values():
+        for entry in commits:
+            if entry.checkpoint:
+                newest[entry.ref.asset, entry.ref.partition, entry.checkpoint] = entry
+    tables_of_one = [_model(tables, entry) for entry in newest.values()]
+    return pa.concat_tables([_MODELS.empty_table(), *tables_of_one], promote_options="permissive")
+
+
+def _model(tables: Path, entry: Entry) -> pa.Table:
+    ref = entry.ref
+    known = {
+        "model_id": entry.checkpoint.removeprefix("models/"),
+        "role": ref.asset,
+        "partition": ref.partition,
+        "path": entry.checkpoint,
+        "version": ref.version,
+        "data_version": ref.data_version,
+        "committed_at": entry.commit.timestamp,
+        "inputs": [dataclasses.asdict(given) for given in entry.commit.provenance.inputs],
+    }
+    row = pa.Table.from_pylist([known], schema=_MODELS)
+    with pq.ParquetFile(tables / ref.asset / entry.file) as file:
+        own = file.read()
+    for name in own.column_names:
+        if name not in known:
+            row = row.append_column(name, own.column(name))
+    return row

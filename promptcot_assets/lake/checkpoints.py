@@ -1,0 +1,221 @@
+"""Model checkpoints: folders that never change, sealed by a manifest of their files' hashes.
+
+A checkpoint grows in `models/.partial/<role>-<fingerprint>/` and moves to `models/<role>/<version>/` when its manifest
+is written. The version is a hash of the files, so the same weights are the same checkpoint whoever trained them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptcot_assets.lake.errors import LakeError
+from promptcot_assets.lake.ref import Provenance, canonical_json
+
+MANIFEST = "manifest.json"
+PARTIAL = ".partial"
+
+# Folders this process works in, by process (a forked child holds none), and the hashes of files already read.
+_claimed: dict[tuple[int, Path], int] = {}
+_hashed: dict[tuple[Path, int, int, int, int], str] = {}
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A finished checkpoint: its folder and the hash of its files."""
+
+    folder: Path
+    data_version: str
+
+    @property
+    def version(self) -> str:
+        return self.folder.name
+
+
+def claim_work_folder(models: Path, role: str, fingerprint: str) -> Path:
+    """The folder to make this checkpoint in: the same after a kill, another one while a living process uses the first.
+
+    The claim is a lock on the folder, which dies with the process (and with children forked from it).
+    """
+    twin = 0
+    while True:
+        folder = models / PARTIAL / (f"{role}-{fingerprint[:16]}" + (f".{twin}" if twin else ""))
+        if (os.getpid(), folder) in _claimed and folder.is_dir():
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            twin += 1
+            continue
+        if _is_same_folder(lock, folder):
+            _claimed[os.getpid(), folder] = lock
+            return folder
+        os.close(lock)  # its former owner finished and moved it away: look again
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a living process works in this folder."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+
+
+def release_work_folder(models: Path, folder: Path) -> None:
+    """Remove what is left of the work folder that `folder` was in, and let others use its name."""
+    work = models / PARTIAL / folder.relative_to(models / PARTIAL).parts[0]
+    if work.exists():
+        shutil.rmtree(work)
+    lock = _claimed.pop((os.getpid(), work), None)
+    if lock is not None:
+        os.close(lock)
+
+
+def seal(models: Path, role: str, folder: Path, provenance: Provenance) -> Sealed:
+    """Write the manifest and move `folder` to its final place; when the same files are there already, keep those.
+
+    Raises: LakeError when the folder is not a work folder, is empty or holds links.
+    """
+    if not folder.is_relative_to(models / PARTIAL) or folder == models / PARTIAL:
+        raise LakeError(
+            f"{role}: checkpoint folder {folder} is not below {models / PARTIAL}; write it in work_folder()"
+        )
+    if not folder.is_dir():
+        raise LakeError(f"{role}: there is no checkpoint folder {folder}; write it in work_folder()")
+    (folder / MANIFEST).unlink(missing_ok=True)
+    paths = list(_files(role, folder))
+    if not paths:
+        raise LakeError(f"{role}: checkpoint folder {folder} has no files; nothing was trained into it")
+    for path in paths:
+        _sync(path)
+    files = {path.relative_to(folder).as_posix(): _file_hash(path, cached=False) for path in paths}
+    data_version = _files_hash(files)
+    manifest = {
+        "files": files,
+        "bytes": sum(path.stat().st_size for path in paths),
+        "inputs": [json.loads(ref.json()) for ref in provenance.inputs],
+        "provenance": {**provenance.to_dict(), "fingerprint": provenance.fingerprint},
+        "work_folder": folder.relative_to(models / PARTIAL).as_posix(),
+    }
+    unfinished = folder / f".{MANIFEST}"
+    unfinished.write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    _sync(unfinished)
+    unfinished.rename(folder / MANIFEST)
+    _sync(folder)
+    target = models / role / data_version[:12]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _restore_damaged(role, folder, target, data_version)
+    return Sealed(target, data_version)
+
+
+def verify(role: str, folder: Path, data_version: str, *, cached: bool = True) -> None:
+    """Check the folder against its manifest and the manifest against `data_version`.
+
+    With `cached`, a file whose size and time have not changed since this process last read it is not read again.
+
+    Raises: LakeError naming the file that is missing, altered or added, and the mend.
+    """
+    mend = f"restore {folder} from a copy or re-materialize {role}"
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+    except FileNotFoundError:
+        raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is missing; {mend}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is damaged ({error}); {mend}") from error
+    if _files_hash(files) != data_version:
+        raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is not the one that was committed; {mend}")
+    for name, expected in files.items():
+        try:
+            found = _file_hash(folder / name, cached=cached)
+        except FileNotFoundError:
+            raise LakeError(f"{role}: checkpoint file {folder / name} is missing; {mend}") from None
+        if found != expected:
+            raise LakeError(f"{role}: checkpoint file {folder / name} was altered (its hash differs); {mend}")
+    for path in _files(role, folder):
+        name = path.relative_to(folder).as_posix()
+        if name not in files and not path.name.startswith(".") and name != MANIFEST:
+            raise LakeError(f"{role}: file {path} was added to a finished checkpoint; remove it")
+
+
+def take_back_uncommitted(models: Path, role: str, fingerprint: str, work: Path, committed: set[Path]) -> None:
+    """Move a checkpoint that was sealed but never committed (a kill in between) back to the empty folder `work`."""
+    if any(work.iterdir()):
+        return
+    for manifest in (models / role).glob(f"*/{MANIFEST}"):
+        if manifest.parent in committed:
+            continue
+        content = json.loads(manifest.read_text())
+        if content["provenance"]["fingerprint"] == fingerprint:
+            inside = Path(*Path(content["work_folder"]).parts[1:])
+            (work / inside).parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # a twin took it back
+                manifest.parent.rename(work / inside)
+            return
+
+
+def _restore_damaged(role: str, folder: Path, target: Path, data_version: str) -> None:
+    """Put `folder`, the same checkpoint made again, in the place of `target` if `target` has been damaged since."""
+    try:
+        verify(role, target, data_version)
+    except LakeError:
+        discarded = folder.with_name(f"{folder.name}.damaged")
+        target.rename(discarded)
+        folder.rename(target)
+        shutil.rmtree(discarded)
+
+
+def _files(role: str, folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise LakeError(f"{role}: {path} is a link, which a copied home would lose; put the file itself there")
+        if path.is_file():
+            yield path
+
+
+def _files_hash(files: dict[str, str]) -> str:
+    return hashlib.sha256(canonical_json(files).encode()).hexdigest()[:32]
+
+
+def _file_hash(path: Path, *, cached: bool = True) -> str:
+    stat = path.stat()
+    key = (path, stat.st_ino, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size)
+    if not cached or key not in _hashed:
+        with path.open("rb") as file:
+            _hashed[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashed[key]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_same_folder(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False

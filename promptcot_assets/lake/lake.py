@@ -1,0 +1,330 @@
+"""`Lake`: every version of every table and checkpoint under one home folder.
+
+    home/lake/<asset>/            one Delta table per asset, one commit per materialization of one partition
+    home/models/<role>/<version>/ one folder per checkpoint, sealed by its manifest
+    home/spool/<asset>/           shards of work in progress
+    home/catalog.duckdb           all of it for plain DuckDB, rebuilt after every commit
+
+A table's rows are addressed by `Ref` and never change; what a name or partition means now is its newest ref.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from promptcot_assets.lake import catalogue, checkpoints, retention
+from promptcot_assets.lake.data_version import content_hash, first_duplicate
+from promptcot_assets.lake.errors import LakeError
+from promptcot_assets.lake.lineage import upstream
+from promptcot_assets.lake.log import Entry, Log
+from promptcot_assets.lake.ref import UNPARTITIONED, Commit, Provenance, Ref
+from promptcot_assets.lake.rows import check_schema, checked, read_rows, write_rows
+from promptcot_assets.lake.spool import Spool
+from promptcot_assets.lake.tables import overwrite_partition, schema_hash
+
+_ASSET = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PARTITION = re.compile(r"[A-Za-z0-9._=-]+")
+_ODD_IN_PATHS = set("*?[]=%\n")  # patterns and partition marks to DuckDB, escapes to Delta
+
+
+class Lake:
+    """Versioned tables and checkpoints. Safe to use from several processes at once; methods raise `LakeError`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = _usable(Path(home))
+        self.models = self.home / "models"
+        self._log = Log(self.home / "lake")
+
+    # -- tables
+
+    def commit(
+        self,
+        asset: str,
+        batches: Iterable[pa.Table | pa.RecordBatch],
+        schema: pa.Schema,
+        provenance: Provenance,
+        partition: str = UNPARTITIONED,
+    ) -> Ref:
+        """Make the rows of `batches` the content of one partition, in one atomic step, and publish the catalogue.
+
+        Rows are validated before anything reaches the table. A column whose field metadata has `unique: true` must hold
+        no value twice; `comment` in a field's or the schema's metadata becomes the catalogue's comment.
+
+        Raises: LakeError naming asset, column and first bad row.
+        """
+        ref = self._commit(asset, batches, schema, provenance, partition)
+        self.publish()
+        return ref
+
+    def newest(self, asset: str, partition: str = UNPARTITIONED) -> Ref | None:
+        """The partition's newest commit, None when it never had one."""
+        entry = self._newest(asset, partition)
+        return entry.ref if entry else None
+
+    def partitions(self, asset: str) -> list[str]:
+        """Partitions that have rows in the newest version, sorted."""
+        return [partition for partition, entry in self._log.current(asset).items() if entry.ref.rows]
+
+    def history(self, asset: str, partition: str | None = None) -> list[Commit]:
+        """The commits of one table, or of one of its partitions, oldest first."""
+        commits = [entry.commit for entry in self._log.entries(asset)]
+        return [commit for commit in commits if partition in (None, commit.ref.partition)]
+
+    def commit_of(self, ref: Ref) -> Commit:
+        """Raises: LakeError when the ref does not resolve in this lake."""
+        return self._entry(ref).commit
+
+    def find(self, asset: str, fingerprint: str, partition: str = UNPARTITIONED) -> Ref | None:
+        """The partition's newest ref if it was made with this fingerprint: then nothing is left to do."""
+        entry = self._newest(asset, partition)
+        return entry.ref if entry and entry.commit.fingerprint == fingerprint else None
+
+    def table(self, ref: Ref, columns: list[str] | None = None) -> pa.Table:
+        """The rows of exactly this ref in the order they were committed."""
+        path, names = self._open(ref, columns)
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                return file.read(columns=names).select(names)
+        except OSError as error:
+            raise _damaged(ref, path, error) from error
+
+    def batches(self, ref: Ref, columns: list[str] | None = None, rows: int = 2048) -> Iterator[pa.RecordBatch]:
+        """The same rows in batches of at most `rows`, in bounded memory."""
+        path, names = self._open(ref, columns)
+        try:
+            yield from read_rows(path, names, rows)
+        except OSError as error:
+            raise _damaged(ref, path, error) from error
+
+    def verify(self, ref: Ref) -> bool:
+        """Whether the stored bytes still are what was committed: every row, and every file of a checkpoint.
+
+        Raises: LakeError when the ref does not resolve; damage and loss are the answer False.
+        """
+        entry = self._entry(ref)
+        try:
+            path, _ = self._open(ref, None)
+            for _ in read_rows(path, None, 8192):  # checks the pages' checksums, which DuckDB does not
+                pass
+            if entry.checkpoint:
+                checkpoints.verify(ref.asset, self.home / entry.checkpoint, ref.data_version, cached=False)
+        except (LakeError, OSError, pa.ArrowException):
+            return False
+        return content_hash(path) == (entry.content_hash, ref.rows)
+
+    # -- lineage
+
+    def lineage(self) -> list[Commit]:
+        """Every commit of every table, in the order of time."""
+        commits = [entry.commit for asset in self._log.assets() for entry in self._log.entries(asset)]
+        return sorted(commits, key=lambda commit: (commit.timestamp, commit.ref.asset, commit.ref.version))
+
+    def ancestors(self, ref: Ref) -> list[Commit]:
+        """Every commit `ref` was made from, directly or not, each once, nearest first.
+
+        Raises: LakeError when an input does not resolve.
+        """
+        return upstream([ref], self.commit_of)
+
+    # -- work in progress
+
+    def spool(self, asset: str, partition: str, fingerprint: str) -> Spool:
+        """The shards of the computation with this fingerprint, finished ones of a killed run included."""
+        _check_names(asset, partition)
+        return Spool(self.home / "spool" / asset / f"{partition}-{fingerprint[:16]}")
+
+    def work_folder(self, asset: str, fingerprint: str) -> Path:
+        """Where to make this checkpoint: the same folder after a kill, with what the killed run left in it.
+
+        While another living process makes the same checkpoint, a second folder.
+        """
+        _check_names(asset, UNPARTITIONED)
+        folder = checkpoints.claim_work_folder(self.models, asset, fingerprint)
+        committed = {self.home / entry.checkpoint for entry in self._log.entries(asset) if entry.checkpoint}
+        checkpoints.take_back_uncommitted(self.models, asset, fingerprint, folder, committed)
+        return folder
+
+    # -- checkpoints
+
+    def commit_checkpoint(
+        self,
+        asset: str,
+        folder: Path,
+        schema: pa.Schema,
+        row: dict[str, Any],
+        provenance: Provenance,
+        partition: str = UNPARTITIONED,
+    ) -> Ref:
+        """Seal `folder` (in `work_folder()`), move it to its place in `models/` and commit `row` about it.
+
+        The row gets `model_id` ("<asset>/<version>") and `path` (relative to the home). The data version is the hash of
+        the manifest's file hashes: the same weights are the same checkpoint.
+
+        Raises: LakeError when the row does not fit the schema or the folder is not a finished work folder.
+        """
+        _check_names(asset, partition)
+        for name in ("model_id", "path"):
+            if name not in schema.names:
+                schema = schema.append(pa.field(name, pa.string(), nullable=False))
+        _one_row(asset, row | {"model_id": "", "path": ""}, schema)  # a bad row must not cost the folder
+        sealed = checkpoints.seal(self.models, asset, folder, provenance)
+        path = sealed.folder.relative_to(self.home).as_posix()
+        full = _one_row(asset, row | {"model_id": f"{asset}/{sealed.version}", "path": path}, schema)
+        ref = self._commit(asset, [full], schema, provenance, partition, sealed)
+        checkpoints.release_work_folder(self.models, folder)
+        self.publish()
+        return ref
+
+    def checkpoint(self, ref: Ref) -> Path:
+        """The checkpoint's folder, its files verified (each once per process while size and time stay the same).
+
+        Raises: LakeError naming the missing or altered file and the mend.
+        """
+        entry = self._entry(ref)
+        if not entry.checkpoint:
+            raise LakeError(f"{ref} is a table, not a checkpoint; read it with table()")
+        folder = self.home / entry.checkpoint
+        checkpoints.verify(ref.asset, folder, ref.data_version)
+        return folder
+
+    # -- catalogue and retention
+
+    def publish(self) -> None:
+        """Rebuild `home/catalog.duckdb`; also the mend after copying a home to another place."""
+        catalogue.publish(self.home, self._log)
+
+    def gc(self, keep_last: int = 5, grace_hours: float = 24, dry_run: bool = True) -> list[retention.Garbage]:
+        """What nobody needs any more, deleted unless `dry_run`; see `retention.collect` for what is kept."""
+        return retention.collect(self.home, self._log, keep_last, grace_hours, dry_run)
+
+    # -- inside
+
+    def _commit(
+        self,
+        asset: str,
+        batches: Iterable[pa.Table | pa.RecordBatch],
+        schema: pa.Schema,
+        provenance: Provenance,
+        partition: str,
+        sealed: checkpoints.Sealed | None = None,
+    ) -> Ref:
+        _check_names(asset, partition)
+        check_schema(asset, schema)
+        commit_id = uuid.uuid4().hex
+        file = self.home / "spool" / ".commits" / f"{commit_id}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_rows(file, _all_checked(asset, batches, schema), schema)
+            _check_unique(asset, file, schema)
+            content, rows = content_hash(file)
+            metadata: dict[str, Any] = {
+                "commit_id": commit_id,
+                "partition": partition,
+                "data_version": sealed.data_version if sealed else content,
+                "rows": rows,
+                "content_hash": content,
+                "schema_hash": schema_hash(schema),
+                "fingerprint": provenance.fingerprint,
+                "provenance": provenance.to_dict(),
+                "checkpoint": sealed.folder.relative_to(self.home).as_posix() if sealed else "",
+            }
+            version = overwrite_partition(self._log, asset, file, schema, metadata)
+        finally:
+            file.unlink(missing_ok=True)
+        return Ref(asset, version, partition, metadata["data_version"], rows)
+
+    def _newest(self, asset: str, partition: str) -> Entry | None:
+        return next((entry for entry in self._log.newest_first(asset) if entry.ref.partition == partition), None)
+
+    def _entry(self, ref: Ref) -> Entry:
+        entry = self._log.at(ref.asset, ref.version)
+        if entry is None or entry.ref != ref:
+            found = (
+                f"that version is {entry.ref} with data version {entry.ref.data_version}"
+                if entry
+                else "it has no such commit"
+            )
+            raise LakeError(f"{ref} (data version {ref.data_version}) is not in the lake at {self.home}: {found}")
+        return entry
+
+    def _open(self, ref: Ref, columns: list[str] | None) -> tuple[Path, list[str]]:
+        path = self._log.folder / ref.asset / self._entry(ref).file
+        try:
+            names = pq.read_schema(path).names
+        except FileNotFoundError:
+            raise LakeError(
+                f"{ref}: its file {path} is gone (garbage collection keeps only recent and pinned versions); "
+                f"restore it from a copy or re-materialize {ref.asset}"
+            ) from None
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(ref, path, error) from error
+        unknown = sorted(set(columns or []) - set(names))
+        if unknown:
+            raise LakeError(f"{ref} has no column {unknown[0]!r}; it has {', '.join(names)}")
+        return path, names if columns is None else list(columns)
+
+
+def _usable(home: Path) -> Path:
+    """The home as an absolute path, its folders made. Raises: LakeError naming the path and PROMPTCOT_HOME."""
+    home = home.expanduser().absolute()
+    odd = _ODD_IN_PATHS & set(str(home))
+    if odd:
+        raise LakeError(
+            f"the path {home} has {sorted(odd)[0]!r} in it, which DuckDB or Delta misread; set PROMPTCOT_HOME elsewhere"
+        )
+    try:
+        for name in ("lake", "spool", "models"):
+            (home / name).mkdir(parents=True, exist_ok=True)
+            if not os.access(home / name, os.W_OK | os.X_OK):
+                raise PermissionError(f"no permission to write in {home / name}")
+    except OSError as error:
+        raise LakeError(
+            f"cannot keep data in {home}: {error}; set PROMPTCOT_HOME to a folder one can write in"
+        ) from error
+    return home
+
+
+def _check_names(asset: str, partition: str) -> None:
+    if not _ASSET.fullmatch(asset) or asset in catalogue.RESERVED:
+        raise LakeError(f"{asset!r} cannot be a table: use letters, digits and _, and none of {catalogue.RESERVED}")
+    if not _PARTITION.fullmatch(partition):
+        raise LakeError(f"{asset}: {partition!r} cannot be a partition: use letters, digits and any of . _ = -")
+
+
+def _all_checked(asset: str, batches: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    row = 0
+    for batch in batches:
+        yield checked(asset, batch, schema, row)
+        row += batch.num_rows
+
+
+def _check_unique(asset: str, file: Path, schema: pa.Schema) -> None:
+    for field in schema:
+        if (field.metadata or {}).get(b"unique") == b"true" and (found := first_duplicate(file, field.name)):
+            raise LakeError(f"{asset}: column {field.name!r} must be unique; row {found[0]} repeats {found[1]!r}")
+
+
+def _one_row(asset: str, row: dict[str, Any], schema: pa.Schema) -> pa.Table:
+    """Raises: LakeError when a key is missing or unknown or a value has the wrong type."""
+    if differing := sorted(set(row) ^ set(schema.names)):
+        state = "is missing from" if differing[0] in schema.names else "is unknown to the schema but in"
+        raise LakeError(f"{asset}: column {differing[0]!r} {state} the checkpoint's row")
+    columns = []
+    for field in schema:
+        try:
+            columns.append(pa.array([row[field.name]], field.type))
+        except (pa.ArrowException, TypeError) as error:
+            raise LakeError(f"{asset}: column {field.name!r} cannot hold {row[field.name]!r}: {error}") from error
+    return checked(asset, pa.table(columns, names=schema.names), schema)
+
+
+def _damaged(ref: Ref, path: Path, error: Exception) -> LakeError:
+    return LakeError(f"{ref}: file {path} is damaged ({error}); restore it from a copy or re-materialize {ref.asset}")

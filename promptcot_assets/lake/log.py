@@ -1,0 +1,100 @@
+"""The commits of the tables, read from their Delta logs.
+
+A log file's NAME is the version: `DeltaTable.history()` counts back from the newest and is wrong as soon as somebody
+else commits. Log files never change once they exist, so each is read once per process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from promptcot_assets.lake.ref import Commit, Provenance, Ref
+
+METADATA_KEY = "promptcot"  # our part of a log file's commitInfo
+_LOG_FILE = re.compile(r"\d{20}\.json")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One commit with what only the lake needs to know: its data file and the identities written with it."""
+
+    commit: Commit
+    commit_id: str
+    file: str  # the Parquet file that holds the whole partition, relative to the table's folder
+    content_hash: str  # of the rows; the data version too, except for checkpoints
+    schema_hash: str
+    checkpoint: str  # path of the checkpoint's folder relative to the home, "" for a plain table
+
+    @property
+    def ref(self) -> Ref:
+        return self.commit.ref
+
+
+class Log:
+    """All logs under one lake folder, `<folder>/<asset>/_delta_log/<version>.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries: dict[tuple[str, str], Entry | None] = {}
+
+    def assets(self) -> list[str]:
+        return sorted(path.parent.name for path in self.folder.glob("*/_delta_log"))
+
+    def newest_first(self, asset: str) -> Iterator[Entry]:
+        """The table's commits, newest first, read only as far as the caller goes; nothing for an unknown table."""
+        folder = self.folder / asset / "_delta_log"
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        for name in sorted(filter(_LOG_FILE.fullmatch, names), reverse=True):
+            entry = self._entry(asset, name)
+            if entry is not None:
+                yield entry
+
+    def entries(self, asset: str) -> list[Entry]:
+        """The table's commits, oldest first."""
+        return list(self.newest_first(asset))[::-1]
+
+    def at(self, asset: str, version: int) -> Entry | None:
+        name = f"{version:020d}.json"
+        return self._entry(asset, name) if (self.folder / asset / "_delta_log" / name).is_file() else None
+
+    def current(self, asset: str) -> dict[str, Entry]:
+        """The newest commit of every partition: the newest version of the table, by sorted partition."""
+        newest: dict[str, Entry] = {}
+        for entry in self.newest_first(asset):
+            newest.setdefault(entry.ref.partition, entry)
+        return dict(sorted(newest.items()))
+
+    def _entry(self, asset: str, name: str) -> Entry | None:
+        key = (asset, name)
+        if key not in self._entries:
+            text = (self.folder / asset / "_delta_log" / name).read_text()
+            self._entries[key] = _parse(asset, int(name.split(".")[0]), text)
+        return self._entries[key]
+
+
+def _parse(asset: str, version: int, text: str) -> Entry | None:
+    """The commit in one log file; None for a file that is not one of ours (table creation, foreign maintenance)."""
+    actions: dict[str, Any] = {}
+    for line in text.splitlines():
+        actions.update(json.loads(line))
+    info = actions.get("commitInfo", {})
+    metadata = info.get(METADATA_KEY)
+    if metadata is None:
+        return None
+    provenance = Provenance.from_dict(metadata["provenance"])
+    ref = Ref(asset, version, metadata["partition"], metadata["data_version"], metadata["rows"])
+    timestamp = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
+    return Entry(
+        Commit(ref, provenance, metadata["fingerprint"], timestamp),
+        metadata["commit_id"],
+        actions["add"]["path"],
+        metadata["content_hash"],
+        metadata["schema_hash"],
+        metadata["checkpoint"],
+    )
