@@ -1,0 +1,47 @@
+"""Preference optimisation with TRL's DPOTrainer: `python -m training.dpo SPEC.json`.
+
+The self-play step (paper section 4.1: lr 1e-6, batch 16). The reference is the base model; its log-probabilities are computed once
+before the first step, so no second model is held. Spec: see `training.child.Spec`; data: parquet with the string columns
+`prompt`, `chosen`, `rejected`, the last two written as SFT's completions are (same leading space, no end token).
+"""
+
+import sys
+from typing import Any
+
+from training.child import started
+
+
+def main(argv: list[str]) -> None:
+    with started(argv, "training.dpo") as (spec, report):
+        import torch
+        from datasets import Dataset
+        from transformers import AutoTokenizer
+        from trl import DPOConfig, DPOTrainer
+
+        from training.loop import prepare_folders, resumable, train, trainer_arguments
+        from training.rows import dpo_rows
+
+        class Trainer(DPOTrainer):
+            """Takes token rows as they come: TRL tokenizes prompt + completion joined, sampling and scoring do not."""
+
+            def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+                return dataset
+
+        torch.set_num_threads(spec.threads)
+        prepare_folders(spec, "dpo")
+        args = trainer_arguments(DPOConfig, spec, precompute_ref_log_probs=True)
+        tokenizer = AutoTokenizer.from_pretrained(spec.base, revision=spec.revision)
+        rows = dpo_rows(spec.data, tokenizer, args.max_length)
+        columns = (rows.columns[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
+        lengths = [2 * len(prompt) + len(good) + len(bad) for prompt, good, bad in zip(*columns, strict=True)]
+        trainer = resumable(Trainer, lengths)(
+            model=spec.base,
+            args=args,
+            train_dataset=Dataset.from_dict(rows.columns),
+            processing_class=tokenizer,
+        )
+        train(trainer, spec, report, rows, lengths, "dpo")
+
+
+if __name__ == "__main__":
+    main(sys.argv)
