@@ -121,11 +121,12 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
         f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
     )
     schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
-    if comment := (schema.metadata or {}).get(b"comment"):
-        con.execute(f"comment on view {view} is {quoted(comment.decode())}")
-    for field in schema:
-        if comment := (field.metadata or {}).get(b"comment"):
-            con.execute(f"comment on column {view}.{identifier(field.name)} is {quoted(comment.decode())}")
+    comments = {f"view {view}": schema.metadata} | {
+        f"column {view}.{identifier(field.name)}": field.metadata for field in schema
+    }
+    for target, metadata in comments.items():
+        if comment := (metadata or {}).get(b"comment"):
+            con.execute(f"comment on {target} is {quoted(comment.decode())}")
 
 
 def _lineage(entries: dict[str, list[Entry]]) -> pa.Table:

@@ -6,14 +6,13 @@ is written. The version is a hash of the files, so the same weights are the same
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,40 +39,36 @@ class Sealed:
         return self.folder.name
 
 
-def claim_work_folder(models: Path, role: str, fingerprint: str) -> Path:
+def claim_work_folder(models: Path, role: str, fingerprint: str, committed: Callable[[], set[Path]]) -> Path:
     """The folder to make this checkpoint in: the same after a kill, another one while a living process uses the first.
 
-    The claim is a lock on the folder, which dies with the process (and with children forked from it).
+    A checkpoint that a killed process sealed but did not commit (it is not in `committed()`) is taken back into it. The
+    claim is a lock on the folder, which dies with the process (and with children forked from it).
     """
     twin = 0
     while True:
-        folder = models / PARTIAL / (f"{role}-{fingerprint[:16]}" + (f".{twin}" if twin else ""))
+        folder = models / PARTIAL / (_work_name(role, fingerprint) + (f".{twin}" if twin else ""))
         if (os.getpid(), folder) in _claimed and folder.is_dir():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
+        lock = _try_lock(folder)
+        if lock is None:
             twin += 1
-            continue
-        if _is_same_folder(lock, folder):
+        elif not _is_same_folder(lock, folder):
+            os.close(lock)  # its former owner finished and moved it away: look again
+        else:
             _claimed[os.getpid(), folder] = lock
+            if twin == 0 and not any(folder.iterdir()):
+                _take_back(models, role, folder, committed)
             return folder
-        os.close(lock)  # its former owner finished and moved it away: look again
 
 
 def is_claimed(folder: Path) -> bool:
     """Whether a living process works in this folder."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
+    lock = _try_lock(folder)
+    if lock is not None:
         os.close(lock)
+    return lock is None
 
 
 def release_work_folder(models: Path, folder: Path) -> None:
@@ -158,20 +153,27 @@ def verify(role: str, folder: Path, data_version: str, *, cached: bool = True) -
             raise LakeError(f"{role}: file {path} was added to a finished checkpoint; remove it")
 
 
-def take_back_uncommitted(models: Path, role: str, fingerprint: str, work: Path, committed: set[Path]) -> None:
-    """Move a checkpoint that was sealed but never committed (a kill in between) back to the empty folder `work`."""
-    if any(work.iterdir()):
-        return
+def _take_back(models: Path, role: str, work: Path, committed: Callable[[], set[Path]]) -> None:
+    """Move a checkpoint made in `work`, sealed but never committed, back to where it was before it was sealed."""
     for manifest in (models / role).glob(f"*/{MANIFEST}"):
-        if manifest.parent in committed:
+        made_in = Path(json.loads(manifest.read_text())["work_folder"])
+        if made_in.parts[0].split(".")[0] != work.name:
             continue
-        content = json.loads(manifest.read_text())
-        if content["provenance"]["fingerprint"] == fingerprint:
-            inside = Path(*Path(content["work_folder"]).parts[1:])
-            (work / inside).parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # a twin took it back
-                manifest.parent.rename(work / inside)
-            return
+        lock = _try_lock(
+            manifest.parent
+        )  # its maker holds it until after the commit, so look for the commit after this
+        if lock is None:
+            continue
+        if manifest.parent in committed():
+            os.close(lock)
+            continue
+        place = work.joinpath(*made_in.parts[1:])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        manifest.parent.rename(place)
+        if place == work:  # the folder itself was replaced: hold the lock on the new one
+            lock, _claimed[os.getpid(), work] = _claimed[os.getpid(), work], lock
+        os.close(lock)
+        return
 
 
 def _restore_damaged(role: str, folder: Path, target: Path, data_version: str) -> None:
@@ -212,6 +214,21 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _work_name(role: str, fingerprint: str) -> str:
+    return f"{role}-{fingerprint[:16]}"
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock until it is closed; None when another one holds it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _is_same_folder(descriptor: int, folder: Path) -> bool:

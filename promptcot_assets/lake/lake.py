@@ -147,10 +147,11 @@ class Lake:
         While another living process makes the same checkpoint, a second folder.
         """
         _check_names(asset, UNPARTITIONED)
-        folder = checkpoints.claim_work_folder(self.models, asset, fingerprint)
-        committed = {self.home / entry.checkpoint for entry in self._log.entries(asset) if entry.checkpoint}
-        checkpoints.take_back_uncommitted(self.models, asset, fingerprint, folder, committed)
-        return folder
+
+        def committed() -> set[Path]:
+            return {self.home / entry.checkpoint for entry in self._log.entries(asset) if entry.checkpoint}
+
+        return checkpoints.claim_work_folder(self.models, asset, fingerprint, committed)
 
     # -- checkpoints
 
@@ -219,7 +220,7 @@ class Lake:
         _check_names(asset, partition)
         check_schema(asset, schema)
         commit_id = uuid.uuid4().hex
-        file = self.home / "spool" / ".commits" / f"{commit_id}.parquet"
+        file = self.home / "spool" / asset / f".commit-{commit_id}.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_rows(file, _all_checked(asset, batches, schema), schema)

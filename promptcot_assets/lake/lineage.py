@@ -15,11 +15,10 @@ def upstream(refs: Iterable[Ref], commit_of: Callable[[Ref], Commit | None]) -> 
     found: dict[tuple[str, int], Commit] = {}
     level = [commit for ref in refs if (commit := commit_of(ref))]
     while level:
-        level = [
-            commit
-            for child in level
-            for ref in child.provenance.inputs
-            if (ref.asset, ref.version) not in found and (commit := commit_of(ref))
-            for _ in [found.setdefault((ref.asset, ref.version), commit)]
-        ]
+        parents = []
+        for ref in (ref for commit in level for ref in commit.provenance.inputs):
+            if (ref.asset, ref.version) not in found and (commit := commit_of(ref)):
+                found[ref.asset, ref.version] = commit
+                parents.append(commit)
+        level = parents
     return list(found.values())

@@ -73,6 +73,9 @@ def overwrite_partition(log: Log, asset: str, file: Path, schema: pa.Schema, met
                 ) from error
             time.sleep(random.uniform(0, min(0.2, 0.005 * (attempt + 1))))
             continue
+        except LakeError:
+            target.unlink()
+            raise
         break
     # The version is the name of the log file with our id in it, never what a DeltaTable object says.
     return next(entry.ref.version for entry in log.newest_first(asset) if entry.commit_id == metadata["commit_id"])
