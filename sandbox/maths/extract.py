@@ -1,0 +1,61 @@
+"""The final answer of a completion: the last boxed span after the thinking, or nothing. No guessing by last number."""
+
+from __future__ import annotations
+
+import re
+
+BOX = "\\boxed"
+LONGEST = 4_000  # characters; a longer "answer" is none
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+BARE = re.compile(r"\s*([^\s{}$\\][^\s{}$]*)")
+BETWEEN = re.compile(r"[\s$,;.]*(?:\\?(?:text|quad|,|;)?\s*\{?\s*(?:and|or)?\s*\}?)[\s$,;.]*")
+
+
+def extract_answer(completion: str) -> str | None:
+    """The inside of the last `\\boxed{...}` after the think block, stripped.
+
+    None when there is none, when it is empty or never closed, or when it stands inside the thinking.
+    """
+    start = completion.rfind(BOX)
+    if start < 0 or _is_thinking(completion, start):
+        return None
+    answer, _ = _inside(completion, start)
+    return answer or None
+
+
+def is_hedged(completion: str) -> bool:
+    """Whether boxes with different contents stand side by side at the end: several answers in the place of one."""
+    last = completion.rfind(BOX)
+    before = completion.rfind(BOX, 0, last)
+    if before < 0:
+        return False
+    (first, end), (second, _) = _inside(completion, before), _inside(completion, last)
+    return end is not None and end <= last and first != second and bool(BETWEEN.fullmatch(completion, end, last))
+
+
+def _is_thinking(completion: str, position: int) -> bool:
+    if completion.find("</think>", position) >= 0:
+        return True
+    if completion.rfind("</think>", 0, position) >= 0:
+        return False
+    return completion.find("<think>", 0, position) >= 0
+
+
+def _inside(completion: str, start: int) -> tuple[str | None, int | None]:
+    """The content of the box at `start` and where it ends; (None, None) when it is not closed."""
+    position = start + len(BOX)
+    if completion[position : position + 1] != "{":
+        bare = BARE.match(completion, position)
+        if bare is None or completion[position : position + 1].isalpha():
+            opening = completion.find("{", position, position + 3)
+            if opening < 0 or completion[position:opening].strip():
+                return None, None
+            position = opening
+        else:
+            return bare[1].rstrip(".,;"), bare.end()
+    depth = 0
+    for brace in BRACE.finditer(completion, position, position + LONGEST):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0 and brace[0] == "}":
+            return completion[position + 1 : brace.start()].strip(), brace.end()
+    return None, None

@@ -1,0 +1,285 @@
+"""The symbolic worker's own side: identities tested in numbers of many digits, and math-verify for what we cannot read.
+
+Runs in a process that forks one child after another; a child answers questions until one of them exceeds its CPU time or
+memory, which kills that child and nothing else. Children are under the system-call filter of `policy.py`.
+
+An identity holds when both sides agree at several points, real and negative ones among them, to at least fifty digits
+and to more than the numerals written in them could hide. It takes a hundred microseconds where simplification may not end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import hashlib
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+import mpmath
+from mpmath import mp
+
+from sandbox import policy
+from sandbox.guest import check, install_seccomp, libc
+
+DIGITS = 50
+MOST_DIGITS = 20_000  # a number longer than that is not resolved to its last digit, so nothing is said of it
+POINTS = 5
+LARGEST_QUESTION = 100_000  # bytes
+MEMORY = 1 << 30  # bytes a child may map beyond what the forked process has
+QUESTIONS = 5_000  # then a fresh child: sympy's caches only grow
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+
+Encoded = list[Any]  # a tree as JSON: Fractions as "p/q"
+
+FUNCTIONS = {
+    "sin": mpmath.sin, "cos": mpmath.cos, "tan": mpmath.tan, "cot": mpmath.cot, "sec": mpmath.sec, "csc": mpmath.csc,
+    "arcsin": mpmath.asin, "arccos": mpmath.acos, "arctan": mpmath.atan, "arccot": mpmath.acot, "sinh": mpmath.sinh,
+    "cosh": mpmath.cosh, "tanh": mpmath.tanh, "log": mpmath.log, "abs": abs, "floor": mpmath.floor, "ceil": mpmath.ceil,
+    "factorial": mpmath.factorial, "binomial": mpmath.binomial, "max": max, "min": min,
+}  # fmt: skip
+CONSTANTS = {"pi": lambda: +mp.pi, "e": lambda: +mp.e, "i": lambda: mp.mpc(0, 1), "infinity": lambda: mp.inf}
+
+
+class Undefined(Exception):
+    """No value at this point."""
+
+
+class Unresolved(Exception):
+    """Values too large to tell apart."""
+
+
+def value(tree: Encoded, point: int) -> Any:
+    """The tree's value with every variable at its `point`-th place, in the current precision. Raises Undefined."""
+    try:
+        return _value(tree, point)
+    except (ValueError, ZeroDivisionError, OverflowError, TypeError, KeyError, mpmath.libmp.NoConvergence) as error:
+        raise Undefined from error
+
+
+def _value(tree: Encoded, point: int) -> Any:
+    kind = tree[0]
+    if kind == "num":
+        above, _, below = tree[1].partition("/")
+        return mp.mpf(int(above)) / int(below or 1)
+    if kind == "sym":
+        return CONSTANTS[tree[1]]() if tree[1] in CONSTANTS else place(tree[1], point)
+    if kind == "add":
+        return mp.fsum(_value(part, point) for part in tree[1:])
+    if kind == "mul":
+        return mp.fprod(_value(part, point) for part in tree[1:])
+    if kind == "pow":
+        return _power(tree[1], tree[2], point)
+    if tree[1] == "prime":
+        return place(json.dumps(tree), point)
+    return FUNCTIONS[tree[1]](*(_value(part, point) for part in tree[2:]))
+
+
+def _power(base: Encoded, exponent: Encoded, point: int) -> Any:
+    x = _value(base, point)
+    if exponent[0] == "num" and mp.im(x) == 0 and mp.re(x) < 0:
+        above, _, below = exponent[1].partition("/")
+        if int(below or 1) % 2:  # the real root of an odd degree
+            root = mp.power(-mp.re(x), mp.mpf(int(above)) / int(below or 1))
+            return -root if int(above) % 2 else root
+    return mp.power(x, _value(exponent, point))
+
+
+def place(name: str, point: int) -> Any:
+    """A fixed, odd-looking number for a variable: positive at the first two points, of either sign at the others."""
+    seed = int.from_bytes(hashlib.sha256(f"{name} {point}".encode()).digest()[:8], "big")
+    size = mp.mpf(3 + seed % 10**12) / (5 * 10**11) + mp.mpf("0.3")
+    return -size if point > 1 and seed >> 63 else size
+
+
+def digits_written(tree: Encoded) -> int:
+    if tree[0] == "num":
+        return len(tree[1])
+    return sum(digits_written(part) for part in tree[1:] if isinstance(part, list))
+
+
+def names(tree: Encoded) -> set[str]:
+    if tree[0] == "sym":
+        return {tree[1]} - set(CONSTANTS)
+    if tree[0] == "call" and tree[1] == "prime":
+        return {json.dumps(tree)}
+    return set().union(*(names(part) for part in tree[1:] if isinstance(part, list)))
+
+
+def equal_at(a: Encoded, b: Encoded, point: int, digits: int) -> bool:
+    """Whether both have one value there, or none. A small difference must vanish when the precision grows.
+
+    Raises Unresolved for values of more than MOST_DIGITS digits.
+    """
+    defined: list[Any] = []
+    with mp.workdps(digits + 30):
+        for tree in (a, b):
+            try:
+                defined.append(value(tree, point))
+            except Undefined:
+                pass
+        if len(defined) < 2:
+            return not defined
+        x, y = defined
+        if x == y:
+            return True
+        if not (mp.isfinite(x) and mp.isfinite(y)):
+            return False
+        size = max(mp.mag(x), mp.mag(y)) * 0.302  # digits before the point
+        if size > MOST_DIGITS:
+            if abs(x - y) * 1000 > max(abs(x), abs(y)):
+                return False
+            raise Unresolved
+        if size > digits - 20:
+            return equal_at(a, b, point, int(size) + DIGITS)
+        difference = abs(x - y)
+        if difference <= mp.mpf(10) ** -digits * max(abs(x), abs(y)):
+            return True
+        if difference > mp.mpf(10) ** (-digits // 2):
+            return False
+    with mp.workdps(3 * digits + 30):
+        return bool(abs(value(a, point) - value(b, point)) < mp.mpf(10) ** (-2 * digits))
+
+
+def same(a: Encoded, b: Encoded) -> tuple[bool, str]:
+    digits = DIGITS + digits_written(a) + digits_written(b)
+    points = POINTS if names(a) | names(b) else 1
+    return all(equal_at(a, b, point, digits) for point in range(points)), "identity"
+
+
+def near(a: Encoded, b: Encoded, tolerance: float) -> tuple[bool, str]:
+    """Whether two constants differ by at most `tolerance`, relative to the first."""
+    if names(a) | names(b):
+        return False, "identity"
+    try:
+        x, y = value(a, 0), value(b, 0)
+    except Undefined:
+        return False, "identity"
+    return bool(abs(x - y) <= tolerance * abs(x)), "tolerance"
+
+
+def proportional(a: Encoded, b: Encoded) -> tuple[bool, str]:
+    """Whether a = 0 and b = 0 are one equation: a is b times a constant that is not zero."""
+    digits = DIGITS + digits_written(a) + digits_written(b)
+    if names(a) != names(b):
+        return False, "equation"
+    with mp.workdps(digits + 30):
+        try:
+            ratios = [value(a, point) / value(b, point) for point in range(POINTS)]
+        except (Undefined, ZeroDivisionError):
+            return False, "equation"
+        spread = max(abs(ratio - ratios[0]) for ratio in ratios)
+        return bool(ratios[0] != 0 and spread <= mp.mpf(10) ** -digits * abs(ratios[0])), "equation"
+
+
+def fingerprint(a: Encoded) -> tuple[bool, str]:
+    """Thirty digits at every point: a key under which equal expressions meet."""
+    digits = DIGITS + digits_written(a)
+    seen = []
+    for point in range(POINTS if names(a) else 1):
+        with mp.workdps(digits):
+            try:
+                x = mp.mpc(value(a, point))
+            except Undefined:
+                seen.append("undefined")
+                continue
+            smallest = mp.mpf(10) ** -(digits - 20)
+            parts = [part if abs(part) > smallest * max(1, abs(x)) else mp.zero for part in (x.real, x.imag)]
+            seen.append(" ".join(mp.nstr(part, 30) for part in parts))
+    return True, "; ".join(seen)
+
+
+def same_latex(a: str, b: str) -> tuple[bool, str]:
+    """For what our reader does not know, such as sums and integrals: math-verify reads, sympy decides."""
+    import sympy
+
+    x, y = _by_math_verify(a), _by_math_verify(b)
+    if x is None or y is None:
+        return False, "unreadable"
+    if x == y:
+        return True, "sympy"
+    difference = sympy.simplify(x.doit() - y.doit())
+    return difference == 0, "sympy"
+
+
+def _by_math_verify(latex: str) -> Any:
+    import sympy
+    from math_verify import LatexExtractionConfig, parse
+
+    found = parse(f"${latex}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+    expressions = [form for form in found if isinstance(form, sympy.Expr)]
+    return expressions[0] if expressions else None
+
+
+QUESTIONS_KNOWN = {
+    "same": same, "near": near, "proportional": proportional, "fingerprint": fingerprint, "same_latex": same_latex,
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ the process
+
+
+def answer_questions(control: int, parent: int, cpu_s: float, base: int) -> None:
+    """The child: one question, one answer. Exits 0 when the host has gone, 1 when it is time for a fresh child."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+    resource.setrlimit(resource.RLIMIT_AS, (base + MEMORY, base + MEMORY))
+    bpf = policy.load()
+    install_seccomp(ctypes.create_string_buffer(bpf, len(bpf)), len(bpf) // 8)
+    for _ in range(QUESTIONS):
+        question = os.read(control, LARGEST_QUESTION)  # read and write: the filter knows no recv or send
+        if not question:
+            os._exit(0)
+        name, *arguments = json.loads(question)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # SIGPROF's default ends us, even inside C
+        try:
+            equal, rule = QUESTIONS_KNOWN[name](*arguments)
+            limit = False
+        except Unresolved:
+            equal, rule, limit = False, "too large", True
+        except (MemoryError, RecursionError):
+            equal, rule, limit = False, "memory limit", True
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        os.write(control, json.dumps([equal, rule, limit]).encode())
+    os._exit(1)
+
+
+def serve(fd: int, cpu_s: float) -> None:
+    """Fork children until the host goes; tell the host when a question killed one."""
+    import math_verify  # noqa: F401  loaded once, before the forks
+    import sympy  # noqa: F401
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that we set our own limits
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    for warm_up in (["same_latex", r"\int_0^1 x dx", r"\frac{1}{2}"], ["same", ["sym", "x"], ["sym", "y"]]):
+        QUESTIONS_KNOWN[warm_up[0]](*warm_up[1:])  # type: ignore[operator]
+    check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    base = address_space_used()
+    gc.collect()
+    gc.freeze()
+    os.write(fd, b'"ready"')
+    while True:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                answer_questions(fd, parent, cpu_s, base)
+            finally:
+                os._exit(2)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status):
+            rule = "time limit" if os.WTERMSIG(status) == signal.SIGPROF else f"signal {os.WTERMSIG(status)}"
+            os.write(fd, json.dumps([False, rule, True]).encode())
+        elif os.WEXITSTATUS(status) != 1:
+            sys.exit(os.WEXITSTATUS(status))
+
+
+def address_space_used() -> int:
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        return int(file.read().split()[0]) * resource.getpagesize()

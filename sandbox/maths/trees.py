@@ -1,0 +1,182 @@
+"""Expressions as plain nested tuples, folded and ordered while they are built. Exact, bounded, nothing is evaluated.
+
+A tree is one of
+    ("num", Fraction)  ("sym", name)  ("add", tree, ...)  ("mul", tree, ...)  ("pow", base, exponent)  ("call", name, tree, ...)
+Sums and products are flat, sorted, with like terms and equal bases gathered, so that equal trees mean equal expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import reduce
+from math import comb, factorial, isqrt
+from typing import Any
+
+Tree = tuple[Any, ...]
+
+LARGEST = 10_000  # bits of a folded number; larger powers stay powers, larger sums and products are refused
+ZERO, ONE, MINUS_ONE = ("num", Fraction(0)), ("num", Fraction(1)), ("num", Fraction(-1))
+
+
+class TooLarge(ValueError):
+    """Exact arithmetic on this would cost more than an answer is worth."""
+
+
+def num(value: int | str | Fraction) -> Tree:
+    return ("num", Fraction(value))
+
+
+def is_num(tree: Tree) -> bool:
+    return tree[0] == "num"
+
+
+def add(*trees: Tree) -> Tree:
+    """The sum, with like terms gathered: 2x + 3x is 5x."""
+    coefficients: dict[Tree, Fraction] = {}
+    for term in _flat("add", trees):
+        coefficient, rest = _split(term)
+        coefficients[rest] = _bounded(coefficients.get(rest, Fraction(0)) + coefficient)
+    terms = [mul(("num", c), rest) for rest, c in coefficients.items() if c]
+    if not terms:
+        return ZERO
+    return terms[0] if len(terms) == 1 else ("add", *sorted(terms, key=repr))
+
+
+def mul(*trees: Tree) -> Tree:
+    """The product, with equal bases gathered: x x^2 is x^3. Powers of numbers are gathered only when they fold."""
+    coefficient = Fraction(1)
+    exponents: dict[Tree, list[Tree]] = {}
+    for factor in _flat("mul", trees):
+        if is_num(factor):
+            coefficient = _bounded(coefficient * factor[1])
+        else:
+            base, exponent = factor[1:] if factor[0] == "pow" else (factor, ONE)
+            exponents.setdefault(base, []).append(exponent)
+    if not coefficient:
+        return ZERO
+    factors = []
+    for base, powers in exponents.items():
+        factor = power(base, add(*powers))
+        if is_num(factor):
+            coefficient = _bounded(coefficient * factor[1])
+        else:
+            factors.append(factor)
+    if coefficient != 1 and len(factors) == 1 and factors[0][0] == "add":
+        return add(*(mul(("num", coefficient), term) for term in factors[0][1:]))
+    if coefficient != 1 or not factors:
+        factors.append(("num", coefficient))
+    return factors[0] if len(factors) == 1 else ("mul", *sorted(factors, key=repr))
+
+
+def negative(tree: Tree) -> Tree:
+    return mul(MINUS_ONE, tree)
+
+
+def divide(a: Tree, b: Tree) -> Tree:
+    """a / b. Raises ZeroDivisionError when b is plainly zero."""
+    return mul(a, power(b, MINUS_ONE))
+
+
+def power(base: Tree, exponent: Tree) -> Tree:
+    """base^exponent, folded where it is exact and small. Raises ZeroDivisionError for 0^-1."""
+    if exponent == ONE:
+        return base
+    if exponent == ZERO and base != ZERO:
+        return ONE
+    if is_num(base) and is_num(exponent):
+        folded = _fold_power(base[1], exponent[1])
+        if folded is not None:
+            return ("num", folded)
+    if base[0] == "pow" and is_num(exponent) and exponent[1].denominator == 1:
+        return power(base[1], mul(base[2], exponent))  # (b^a)^n, exact for whole n
+    if base[0] == "mul" and is_num(exponent) and exponent[1].denominator == 1:
+        return mul(*(power(factor, exponent) for factor in base[1:]))
+    return ("pow", base, exponent)
+
+
+def call(name: str, *arguments: Tree) -> Tree:
+    """A function's value, folded for exact arguments of the few that stay rational."""
+    values = [a[1] for a in arguments if is_num(a)]
+    if len(values) == len(arguments):
+        value = values[0]
+        if name == "abs":
+            return ("num", abs(value))
+        if name == "floor":
+            return ("num", Fraction(value.numerator // value.denominator))
+        if name == "ceil":
+            return ("num", Fraction(-(-value.numerator // value.denominator)))
+        whole = all(v.denominator == 1 and 0 <= v <= 400 for v in values)
+        if name == "factorial" and whole:
+            return num(factorial(int(value)))
+        if name == "binomial" and whole:
+            return num(comb(int(value), int(values[1])))
+    return ("call", name, *arguments)
+
+
+def _fold_power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    if exponent.denominator == 1:
+        if _bits(base) * abs(exponent) > LARGEST:
+            return None
+        return base ** int(exponent)
+    if exponent.denominator > 12 or (base < 0 and exponent.denominator % 2 == 0):
+        return None
+    if base < 0:  # the real root of an odd degree
+        folded = _fold_power(-base, exponent)
+        return folded if folded is None or exponent.numerator % 2 == 0 else -folded
+    root = _exact_root(base.numerator, exponent.denominator), _exact_root(base.denominator, exponent.denominator)
+    if root[0] is None or root[1] is None:
+        return None
+    return _fold_power(Fraction(root[0], root[1]), Fraction(exponent.numerator))
+
+
+def _exact_root(n: int, degree: int) -> int | None:
+    if n.bit_length() > 1000:
+        return None
+    root = isqrt(n) if degree == 2 else round(n ** (1 / degree)) if n.bit_length() < 900 else 0
+    return root if root**degree == n else None
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if _bits(value) > 2 * LARGEST:
+        raise TooLarge
+    return value
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _flat(kind: str, trees: Iterable[Tree]) -> list[Tree]:
+    return reduce(lambda flat, tree: flat + (list(tree[1:]) if tree[0] == kind else [tree]), trees, [])
+
+
+def _split(term: Tree) -> tuple[Fraction, Tree]:
+    """A term as coefficient and rest."""
+    if is_num(term):
+        return term[1], ONE
+    if term[0] == "mul":
+        numbers = [t for t in term[1:] if is_num(t)]
+        others = [t for t in term[1:] if not is_num(t)]
+        if len(numbers) == 1 and others:
+            return numbers[0][1], others[0] if len(others) == 1 else ("mul", *others)
+    return Fraction(1), term
+
+
+def symbols(tree: Tree) -> set[str]:
+    if tree[0] == "sym":
+        return {tree[1]} - {"pi", "e", "i", "infinity"}
+    return set().union(*(symbols(part) for part in tree[1:] if isinstance(part, tuple)))
+
+
+def text(tree: Tree) -> str:
+    """The tree as one readable line."""
+    kind, *parts = tree
+    if kind == "num":
+        return str(parts[0])
+    if kind == "sym":
+        return str(parts[0])
+    if kind == "call":
+        return f"{parts[0]}({', '.join(text(part) for part in parts[1:])})"
+    sign = {"add": " + ", "mul": "*", "pow": "^"}[kind]
+    return sign.join(f"({text(p)})" if p[0] in ("add", "mul", "pow") or "/" in text(p) else text(p) for p in parts)
