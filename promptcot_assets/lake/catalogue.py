@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.data_version import identifier, quoted
-from promptcot_assets.lake.log import Entry, Log
+from promptcot_assets.lake.log import Entry, Log, newest_by_partition
 from promptcot_assets.lake.tables import PARTITION_COLUMN
 
 CATALOGUE = "catalog.duckdb"
@@ -81,11 +81,11 @@ def publish(home: Path, log: Log) -> None:
         entries = {asset: log.entries(asset) for asset in log.assets()}
         with duckdb.connect(str(new), config={"threads": 1}) as con:
             con.execute("begin")
-            _create_table(con, "lineage", _lineage(entries))
+            _create_table(con, "lineage", [_lineage(entries)])
             _create_table(con, "models", _models(log.folder, entries))
             con.execute(_RUNS)
-            for asset in entries:
-                _create_view(con, log.folder / asset, asset, list(log.current(asset).values()))
+            for asset, commits in entries.items():
+                _create_view(con, log.folder / asset, asset, list(newest_by_partition(commits).values()))
             con.execute("commit")
         path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
         new.replace(path)
@@ -98,10 +98,14 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _create_table(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    con.register("arrow_rows", rows)
-    con.execute(f"create table {name} as select * from arrow_rows")
-    con.unregister("arrow_rows")
+def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Table]) -> None:
+    """One table of all parts; columns are matched by name and may be missing from some."""
+    for i, part in enumerate(parts):
+        con.register(f"part_{i}", part)
+    union = " union all by name ".join(f"select * from part_{i}" for i in range(len(parts)))
+    con.execute(f"create table {name} as {union}")
+    for i in range(len(parts)):
+        con.unregister(f"part_{i}")
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, current: list[Entry]) -> None:
@@ -144,15 +148,17 @@ def _lineage_row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _models(tables: Path, entries: dict[str, list[Entry]]) -> pa.Table:
+def _models(tables: Path, entries: dict[str, list[Entry]]) -> list[pa.Table]:
     """One row per checkpoint and partition, superseded ones too, with the columns its asset recorded."""
     newest: dict[tuple[str, str, str], Entry] = {}  # the same weights committed again are the same model
     for commits in entries.values():
         for entry in commits:
             if entry.checkpoint:
                 newest[entry.ref.asset, entry.ref.partition, entry.checkpoint] = entry
-    tables_of_one = [_model(tables, entry) for entry in newest.values()]
-    return pa.concat_tables([_MODELS.empty_table(), *tables_of_one], promote_options="permissive")
+    alike: dict[str, list[pa.Table]] = {}
+    for row in (_model(tables, entry) for entry in newest.values()):
+        alike.setdefault(str(row.schema), []).append(row)
+    return [_MODELS.empty_table(), *map(pa.concat_tables, alike.values())]
 
 
 def _model(tables: Path, entry: Entry) -> pa.Table:
@@ -168,8 +174,11 @@ def _model(tables: Path, entry: Entry) -> pa.Table:
         "inputs": [dataclasses.asdict(given) for given in entry.commit.provenance.inputs],
     }
     row = pa.Table.from_pylist([known], schema=_MODELS)
-    with pq.ParquetFile(tables / ref.asset / entry.file) as file:
-        own = file.read()
+    file = tables / ref.asset / entry.file
+    if not file.is_file():  # the table's own view says so; the checkpoint is still there
+        return row
+    with pq.ParquetFile(file) as parquet:
+        own = parquet.read()
     for name in own.column_names:
         if name not in known:
             row = row.append_column(name, own.column(name))

@@ -71,7 +71,7 @@ def _normal(name: str, kind: str) -> str:
     column = identifier(name)
     if kind in _SMALL_INTEGERS:
         return f"{column}::bigint"
-    if kind.startswith("TIMESTAMP"):
+    if kind.startswith("TIMESTAMP") and not kind.endswith("]"):
         return f"epoch_us({column})"
     return column
 

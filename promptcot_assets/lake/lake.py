@@ -31,7 +31,7 @@ from promptcot_assets.lake.spool import Spool
 from promptcot_assets.lake.tables import overwrite_partition, schema_hash
 
 _ASSET = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_PARTITION = re.compile(r"[A-Za-z0-9._=-]+")
+_PARTITION = re.compile(r"[A-Za-z0-9._-]+")  # without "=", which DuckDB takes for another partition column
 _ODD_IN_PATHS = set("*?[]=%\n")  # patterns and partition marks to DuckDB, escapes to Delta
 
 
@@ -297,7 +297,7 @@ def _check_names(asset: str, partition: str) -> None:
     if not _ASSET.fullmatch(asset) or asset in catalogue.RESERVED:
         raise LakeError(f"{asset!r} cannot be a table: use letters, digits and _, and none of {catalogue.RESERVED}")
     if not _PARTITION.fullmatch(partition):
-        raise LakeError(f"{asset}: {partition!r} cannot be a partition: use letters, digits and any of . _ = -")
+        raise LakeError(f"{asset}: {partition!r} cannot be a partition: use letters, digits and any of . _ -")
 
 
 def _all_checked(asset: str, batches: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -65,10 +65,7 @@ class Log:
 
     def current(self, asset: str) -> dict[str, Entry]:
         """The newest commit of every partition: the newest version of the table, by sorted partition."""
-        newest: dict[str, Entry] = {}
-        for entry in self.newest_first(asset):
-            newest.setdefault(entry.ref.partition, entry)
-        return dict(sorted(newest.items()))
+        return newest_by_partition(self.entries(asset))
 
     def _entry(self, asset: str, name: str) -> Entry | None:
         key = (asset, name)
@@ -76,6 +73,12 @@ class Log:
             text = (self.folder / asset / "_delta_log" / name).read_text()
             self._entries[key] = _parse(asset, int(name.split(".")[0]), text)
         return self._entries[key]
+
+
+def newest_by_partition(entries: list[Entry]) -> dict[str, Entry]:
+    """Of commits in order of age, the last one of every partition, by sorted partition."""
+    newest = {entry.ref.partition: entry for entry in entries}
+    return dict(sorted(newest.items()))
 
 
 def _parse(asset: str, version: int, text: str) -> Entry | None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from promptcot_assets.lake.errors import LakeError
 
 MAX_GROUP_ROWS = 8192
-MAX_GROUP_BYTES = 64 << 20  # a reader holds one row group at a time: long traces must not make it a gigabyte
+MAX_GROUP_BYTES = 16 << 20  # readers and the content hash hold some groups: long traces must stay in memory
 
 
 def storage_type(kind: pa.DataType) -> pa.DataType:
@@ -104,7 +104,12 @@ def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> Non
     """One Parquet file with page checksums, forced to disk; zero tables give a file of zero rows."""
     with path.open("wb") as sink:
         with pq.ParquetWriter(
-            sink, schema, compression="zstd", compression_level=3, write_page_checksum=True
+            sink,
+            schema,
+            compression="zstd",
+            compression_level=3,
+            write_page_checksum=True,
+            use_compliant_nested_type=False,  # list items keep their name: the schema comes back as it was
         ) as writer:
             for group in _row_groups(tables):
                 writer.write_table(group, row_group_size=max(group.num_rows, 1))

@@ -1,0 +1,64 @@
+"""A process that commits, for the tests of several processes and of kills.
+
+lake_writer.py tables HOME COUNT ASSET:PARTITION...   COUNT commits to each, in turn; prints each ref
+lake_writer.py twin HOME ROLE                         makes one checkpoint when told to by a line on stdin
+lake_writer.py stop HOME ASSET STEP                   commits, and kills itself at the STEP-th file operation
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from lake_examples import PROBLEMS, problems, provenance, train
+
+from promptcot_assets.lake import Lake
+
+
+def commit_tables(home: Path, count: int, targets: list[str]) -> None:
+    lake = Lake(home)
+    for i in range(count):
+        for target in targets:
+            asset, partition = target.split(":")
+            rows = problems(1 + i % 3, f"{os.getpid()}-{i}-")
+            print(
+                lake.commit(asset, [rows], PROBLEMS, provenance(i, run_id=str(os.getpid())), partition).json(),
+                flush=True,
+            )
+
+
+def make_checkpoint(home: Path, role: str) -> None:
+    lake = Lake(home)
+    print(lake.work_folder(role, provenance().fingerprint), flush=True)
+    sys.stdin.readline()
+    ref = train(lake, role, b"the same weights", provenance())
+    print(ref.data_version, lake.checkpoint(ref), flush=True)
+
+
+def commit_and_stop(home: Path, asset: str, step: int) -> None:
+    lake = Lake(home)
+    seen = 0
+
+    def kill_at_step(event: str, args: tuple[object, ...]) -> None:
+        nonlocal seen
+        is_ours = bool(args) and str(home) in str(args[0])
+        if is_ours and (event in ("open", "os.rename", "os.mkdir", "os.remove", "os.scandir", "os.listdir")):
+            seen += 1
+            if seen == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill_at_step)
+    lake.commit(asset, [problems(5, "new")], PROBLEMS, provenance(1))
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    task, home, *rest = sys.argv[1:]
+    if task == "tables":
+        commit_tables(Path(home), int(rest[0]), rest[1:])
+    elif task == "twin":
+        make_checkpoint(Path(home), rest[0])
+    else:
+        commit_and_stop(Path(home), rest[0], int(rest[1]))
