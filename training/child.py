@@ -73,7 +73,7 @@ def read_spec(path: Path) -> Spec:
         value = given.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value <= 0):
             raise SpecError(f"{path}: field {name!r} must be a positive number; got {value!r}")
-    return Spec(**{name: Path(value) if name in ("data", "output", "checkpoints") else value for name, value in given.items()})
+    return Spec(**{**given, **{name: Path(given[name]) for name in ("data", "output", "checkpoints")}})
 
 
 class Report:

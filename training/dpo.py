@@ -1,8 +1,9 @@
 """Preference optimisation with TRL's DPOTrainer: `python -m training.dpo SPEC.json`.
 
-The self-play step (paper section 4.1: lr 1e-6, batch 16). The reference is the base model; its log-probabilities are computed once
-before the first step, so no second model is held. Spec: see `training.child.Spec`; data: parquet with the string columns
-`prompt`, `chosen`, `rejected`, the last two written as SFT's completions are (same leading space, no end token).
+The self-play step (method, section 6: lr 1e-6, batch 16). The reference is the base model; its log-probabilities are
+computed once before the first step, so no second model is held. Spec: see `training.child.Spec`; data: parquet with the
+string columns `prompt`, `chosen`, `rejected`, the last two written as SFT's completions are (same leading space, no end
+token).
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""What the trainers share around TRL's loop: arguments, resuming, progress, and an output folder written whole or not at all.
+"""What the trainers share around TRL's loop: arguments, resuming, progress, an output folder written whole or not.
 
-Resuming is exact: the order of rows is a pure function of seed and epoch, checkpoints hold optimizer, schedule and random
-states, and checkpoints are taken only where the loss curve has a point, so that no point averages over a gap.
+Resuming is exact: the order of rows is a pure function of seed and epoch, checkpoints hold optimizer, schedule and
+random states, and they are taken only where the loss curve has a point, so that no point averages over a gap.
 """
 
 import difflib
@@ -42,9 +42,11 @@ def trainer_arguments(config: type, spec: Spec, **fixed: Any) -> Any:
             raise SpecError(f"arguments.{name} cannot be set{instead}")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            raise SpecError(f"arguments.{name}: {config.__name__} has no such argument" + (f"; {close[0]}?" if close else ""))
-    on_cpu: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
-    defaults = {"report_to": "none", "disable_tqdm": True, **({} if torch.cuda.is_available() else on_cpu)}
+            hint = f"; is it {close[0]}?" if close else ""
+            raise SpecError(f"arguments.{name}: {config.__name__} has no such argument{hint}")
+    defaults: dict[str, Any] = {"report_to": "none", "disable_tqdm": True}
+    if not torch.cuda.is_available():  # TRL's own defaults are for a GPU and refuse to start here
+        defaults |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
     decided = {"output_dir": str(spec.checkpoints), "seed": spec.seed, "save_strategy": "no", "logging_strategy": "no"}
     try:
         return config(**{**defaults, **spec.arguments, **decided, **fixed})
@@ -142,7 +144,7 @@ def prepare_folders(spec: Spec, kind: str) -> None:
     }
     if note.exists() and (there := json.loads(note.read_text())) != run:
         differing = ", ".join(name for name in run if there.get(name) != run[name])
-        raise SpecError(f"{spec.checkpoints}: holds checkpoints of another run (differs in {differing}): remove the folder")
+        raise SpecError(f"{spec.checkpoints}: checkpoints of another run ({differing} differ): remove the folder")
     note.write_text(json.dumps(run))
 
 

@@ -1,7 +1,7 @@
 """From a parquet file of strings to token rows, and the order in which a trainer sees them.
 
-Prompt and completion are tokenized apart and concatenated, as the engines do when they score: what is trained is exactly
-what is sampled and scored later.
+Prompt and completion are tokenized apart and concatenated, as the engines do when they score: what is trained is
+exactly what is sampled and scored later.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class Rows:
 
 
 def sft_rows(data: Path, tokenizer: Any, max_length: int | None) -> Rows:
-    """`prompt`, `completion` -> `input_ids`, `labels` (-100 on the prompt: the loss is on the completion and its end)."""
+    """`prompt`, `completion` -> `input_ids`, `labels` (-100 on the prompt: it is not learned)."""
     texts = _read(data, ("prompt", "completion"))
     prompts = tokenizer(texts["prompt"])["input_ids"]
     completions = _completions(texts["completion"], tokenizer)
@@ -108,9 +108,9 @@ def _kept(
 
 
 def length_grouped_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[int]:
-    """A shuffle in which every `batch_size` neighbours are of like length: a pure function, so a resumed run repeats it.
+    """A shuffle in which every `batch_size` neighbours are of like length. A short batch, if any, comes last.
 
-    (Transformers' own LengthGroupedSampler draws from the global generator.) A short batch, if any, comes last.
+    A pure function, so a resumed run repeats it; transformers' LengthGroupedSampler draws from the global generator.
     """
     generator = np.random.default_rng([seed, epoch])
     sizes = np.asarray(lengths)

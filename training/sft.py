@@ -1,8 +1,8 @@
 """Supervised fine-tuning with TRL's SFTTrainer: `python -m training.sft SPEC.json`.
 
-Trains q on the E-step's winners, p on the M-step's rationales (paper section 3.1), the student on distilled traces (section
-4.2). The loss is on the completion only, with its end token. Spec: see `training.child.Spec`; data: parquet with the string
-columns `prompt` and `completion`.
+Trains q on the E-step's winners, p on the M-step's rationales (method, section 3), the student on distilled traces
+(section 7). The loss is on the completion only, with its end token. Spec: see `training.child.Spec`; data: parquet with
+the string columns `prompt` and `completion`.
 """
 
 import sys

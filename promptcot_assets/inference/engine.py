@@ -47,7 +47,7 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled text. `replay`: the same prompt with `seeds=[seed]`, n=1 and the same parameters samples it again."""
+    """One sampled text. The same prompt with `seeds=[seed]`, n=1 and the same parameters samples it again."""
 
     text: str  # without the stop string or the end token
     tokens: int  # sampled tokens, the end token and those of the stop string included
@@ -77,7 +77,7 @@ class Usage:
 class InferenceEngine(Protocol):
     """A loaded causal language model. A context manager: when it closes, the device and all workers are free.
 
-    Raises EngineError, naming the prompt or the batch, when a request cannot be served; partial results are never returned.
+    Raises EngineError, naming the prompt or the batch, when a request cannot be served; never returns a part of it.
     """
 
     usage: Usage
@@ -125,7 +125,7 @@ class EngineSettings(Protocol):
 
 
 def prompt_seed(seed: int, prompt: str) -> int:
-    """The default seed of a prompt: depends on the text and `seed`, not on its neighbours. Equal prompts get equal seeds."""
+    """The default seed of a prompt, from its text and `seed` only: equal prompts get equal seeds."""
     return _hash63(f"{seed}\0{prompt}")
 
 

@@ -1,7 +1,7 @@
 """One Hugging Face causal LM in this process, working on batches of token ids. torch only inside functions.
 
-A batch's result is a function of the batch alone (same machine, same threads): who runs it, and what ran before, changes
-nothing. Making the batches is `transformers_engine.py`'s work.
+A batch's result is a function of the batch alone (same machine, same threads): who runs it, and what ran before,
+changes nothing. Making the batches is `transformers_engine.py`'s work.
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ class LanguageModel:
         self._head_is_plain: bool | None = None
 
     def run(self, batch: Batch) -> Any:
-        """The result of one batch: list[Sampled], list[list[float]] (log-probabilities) or a float32 array [rows, hidden]."""
+        """The rows' results: list[Sampled], list[list[float]] (log-probabilities) or a float32 array [rows, hidden]."""
         import torch
 
         with torch.inference_mode(), _threads(self.threads):
@@ -153,7 +153,7 @@ class LanguageModel:
         return output.logits[:, -1].float()
 
     def _ends_with_stop(self, sampled: Sequence[list[int]], stop: tuple[str, ...]) -> list[bool]:
-        """Whether a stop string is complete in the last tokens. A token is at least one byte, a character at most four."""
+        """Whether a stop string is complete in the last tokens; a token is at least a byte, a character at most 4."""
         window = max(len(text.encode()) for text in stop) + 4
         tails = self.tokenizer.backend_tokenizer.decode_batch([ids[-window:] for ids in sampled])
         return [any(text in tail for text in stop) for tail in tails]
@@ -179,7 +179,7 @@ class LanguageModel:
         column = torch.cat([torch.arange(start, end) for start, end in spans]).to(self.device)
         target = ids[row, column]
         if self._plain_head():
-            hidden = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+            hidden = self._hidden(ids)
             head = self.model.get_output_embeddings()
             flat = self._target_logprobs(lambda part: head(hidden[row[part], column[part] - 1]), target)
         else:
@@ -207,21 +207,25 @@ class LanguageModel:
             ids[i, : len(row)] = row
         return torch.from_numpy(ids).to(self.device)
 
+    def _hidden(self, ids: "torch.Tensor") -> "torch.Tensor":
+        """The last hidden state, [rows, longest, hidden]."""
+        return self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+
     def _plain_head(self) -> bool:
-        """Whether logits are just head(hidden state). Some families scale or cap them in `forward`: asked of the model once."""
+        """Whether logits are just head(hidden state), found by trial: some families scale or cap them in `forward`."""
         import torch
 
         if self._head_is_plain is None:
             probe = torch.arange(4, device=self.device)[None]
             whole = self.model(input_ids=probe, use_cache=False).logits
-            hidden = self.model.get_decoder()(input_ids=probe, use_cache=False).last_hidden_state
-            self._head_is_plain = torch.allclose(self.model.get_output_embeddings()(hidden), whole, rtol=1e-3, atol=1e-3)
+            plain = self.model.get_output_embeddings()(self._hidden(probe))
+            self._head_is_plain = torch.allclose(plain, whole, rtol=1e-3, atol=1e-3)
         return self._head_is_plain
 
     def _embed(self, batch: EmbedBatch) -> np.ndarray:
         import torch
 
-        hidden = self.model.get_decoder()(input_ids=self._right_padded(batch.ids), use_cache=False).last_hidden_state
+        hidden = self._hidden(self._right_padded(batch.ids))
         length = torch.tensor([len(row) for row in batch.ids], device=self.device)
         inside = torch.arange(hidden.shape[1], device=self.device)[None] < length[:, None]
         mean = (hidden.float() * inside[..., None]).sum(1) / length[:, None]

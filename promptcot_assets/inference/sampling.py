@@ -11,7 +11,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def uniforms(seeds: np.ndarray, position: int) -> np.ndarray:
-    """One uniform in [0, 1) a row: the `position`-th output of SplitMix64 (Steele, Lea and Flood 2014) keyed by its seed.
+    """One uniform in [0, 1) a row: output `position` of SplitMix64 (Steele, Lea, Flood 2014) keyed by the row's seed.
 
     seeds: uint64 [rows]. Counter-based, so a row's noise depends on nothing but its own seed and position.
     """
@@ -60,7 +60,7 @@ def _nucleus(weights: "torch.Tensor", noise: "torch.Tensor", top_p: float) -> "t
     """Inverse CDF over the smallest set of likeliest tokens that holds at least `top_p` of the mass."""
     import torch
 
-    ordered, index = weights.sort(-1, descending=True, stable=True)
+    ordered, index = torch.sort(weights, dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1, dtype=torch.float64) - ordered
     total = weights.sum(-1, keepdim=True, dtype=torch.float64)
     kept = ordered.masked_fill(before >= top_p * total, 0)

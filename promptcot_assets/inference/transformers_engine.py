@@ -1,7 +1,7 @@
 """The embedded engine: any Hugging Face causal LM, on the CPU or a CUDA device, in this process or in several.
 
-Requests become batches by length (`Plan`), batches go to a model or a pool of them (`workers.py`), results come back in
-the order of the requests. Batches depend on the requests and the settings only, never on `workers`; so neither do results.
+Requests become batches of like length, batches go to a model or a pool of them (`workers.py`), results come back in the
+order of the requests. Batches depend on the requests and the settings only, never on `workers`; so neither do results.
 """
 
 import time
@@ -45,8 +45,8 @@ class TransformersEngine:
         max_model_len: int | None = None,
         dtype: str = "auto",
     ) -> None:
-        settings = {"workers": workers, "threads": threads, "batch_size": batch_size, "score_batch_size": score_batch_size}
-        for name, value in settings.items():
+        counts = {"workers": workers, "threads": threads, "batch_size": batch_size}
+        for name, value in {**counts, "score_batch_size": score_batch_size}.items():
             if value < 1:
                 raise EngineError(f"engine.{name} must be at least 1; got {value}")
         self.usage = Usage()
@@ -103,11 +103,11 @@ class TransformersEngine:
         return [completions[start : start + params.n] for start in range(0, len(completions), params.n)]
 
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
-        """See `InferenceEngine.score`. Raises: EngineError naming the pair that is empty or longer than `max_model_len`."""
+        """See `InferenceEngine.score`. Raises: EngineError naming the pair that is empty or over `max_model_len`."""
         if len(prefixes) != len(continuations):
             raise EngineError(f"{len(prefixes)} prefixes for {len(continuations)} continuations: give one each")
         if end and self._end is None:
-            raise EngineError("score(end=True) needs an end token; this tokenizer has no eos_token: set one or pass end=False")
+            raise EngineError("score(end=True) needs an end token and this tokenizer has none: pass end=False")
         with self._clock():
             heads = self._prompt_ids(prefixes, what="prefix")
             tails, offsets = self._continuation_ids(continuations, end)
@@ -125,7 +125,7 @@ class TransformersEngine:
         return [TokenScores(*pair) for pair in zip(logprobs, offsets, strict=True)]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """See `InferenceEngine.embed`. Raises: EngineError naming the text that is empty or longer than `max_model_len`."""
+        """See `InferenceEngine.embed`. Raises: EngineError naming the text that is empty or over `max_model_len`."""
         with self._clock():
             rows = self._prompt_ids(texts, what="text")
             for index, row in enumerate(rows):
@@ -188,7 +188,9 @@ def _chunks(order: list[int], size: int) -> list[list[int]]:
 
 def _in_order(chunks: list[list[int]], results: list[Any]) -> list[Any]:
     """Row results of all chunks, back in the order of the rows."""
-    flat = {row: value for chunk, values in zip(chunks, results, strict=True) for row, value in zip(chunk, values, strict=True)}
+    flat: dict[int, Any] = {}
+    for chunk, values in zip(chunks, results, strict=True):
+        flat.update(zip(chunk, values, strict=True))
     return [flat[row] for row in range(len(flat))]
 
 

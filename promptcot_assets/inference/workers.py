@@ -1,8 +1,8 @@
 """Processes that each hold a `LanguageModel` and work on batches.
 
 They come from a fork server that has already imported torch and transformers, so every pool but the first starts in a
-fraction of a second. The server itself stays for the life of the parent (it holds no model and no device); a worker ends
-with its pool, or with its parent, whichever ends first.
+fraction of a second. The server itself stays for the life of the parent (it holds no model and no device); a worker
+ends with its pool, or with its parent, whichever ends first.
 """
 
 import os
@@ -164,7 +164,7 @@ def _serve(pipe: connection.Connection, spec: ModelSpec, number: int) -> None:
 def _end_with_parent() -> None:
     """Leave at once when the parent is gone, even in the middle of a batch.
 
-    Not PR_SET_PDEATHSIG: a worker's Unix parent is the fork server, which outlives a parent that was killed by a moment.
+    Not PR_SET_PDEATHSIG: the kernel would watch a worker's Unix parent, which is the fork server.
     """
     parent = parent_process()
     if parent is not None:

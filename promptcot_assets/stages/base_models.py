@@ -40,7 +40,7 @@ def train_tokenizer(
     """Byte-level BPE in which every digit is a token of its own and every marker exactly one (decoded like any other).
 
     The text between two markers is tokenized as if they were not there, so the log-probability of a sequence splits
-    exactly at a marker. Raises ValueError when `vocab_size` cannot hold the bytes, the markers, the pad and the end token.
+    exactly at a marker. Raises ValueError when `vocab_size` cannot hold the bytes, the markers, pad and end.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -48,7 +48,7 @@ def train_tokenizer(
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     least = len(alphabet) + 2 + len(markers)
     if vocab_size < least:
-        raise ValueError(f"vocab_size {vocab_size} is too small: bytes, pad, end and {len(markers)} markers need {least}")
+        raise ValueError(f"vocab_size {vocab_size}: bytes, pad, end and {len(markers)} markers need at least {least}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -142,7 +142,7 @@ def from_hub(repo_id: str, revision: str, folder: Path) -> Path:
             shutil.copytree(repo_id, draft, dirs_exist_ok=True)
         return folder
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise ValueError(f"{repo_id}: revision {revision!r} is not a full commit hash; a branch or tag can move, so pin it")
+        raise ValueError(f"{repo_id}: revision {revision!r} is not a full commit hash; branches and tags move: pin it")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -173,7 +173,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _complete_folder(folder: Path) -> Iterator[Path]:
     """A draft beside `folder`, renamed to it at the end: an interrupted write leaves no half model behind."""
     if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} already holds files; a model folder is written once: remove it or name another")
+        raise FileExistsError(f"{folder} already holds files; a model is written once: remove it or name another")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

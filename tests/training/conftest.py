@@ -1,0 +1,3 @@
+from tests.tiny_models import taught_model, tiny_model
+
+__all__ = ["taught_model", "tiny_model"]
