@@ -28,6 +28,7 @@ from sandbox.guest import check, install_seccomp, libc
 
 DIGITS = 50
 MOST_DIGITS = 20_000  # a number longer than that is not resolved to its last digit, so nothing is said of it
+SLACK = 15  # digits lost to rounding on the way
 POINTS = 5
 LARGEST_QUESTION = 100_000  # bytes
 MEMORY = 1 << 30  # bytes a child may map beyond what the forked process has
@@ -45,48 +46,56 @@ FUNCTIONS = {
 CONSTANTS = {"pi": lambda: +mp.pi, "e": lambda: +mp.e, "i": lambda: mp.mpc(0, 1), "infinity": lambda: mp.inf}
 
 
-class Undefined(Exception):
-    """No value at this point."""
-
-
 class Unresolved(Exception):
     """Values too large to tell apart."""
 
 
-def value(tree: Encoded, point: int) -> Any:
-    """The tree's value with every variable at its `point`-th place, in the current precision. Raises Undefined."""
-    try:
-        return _value(tree, point)
-    except (ValueError, ZeroDivisionError, OverflowError, TypeError, KeyError, mpmath.libmp.NoConvergence) as error:
-        raise Undefined from error
+class Evaluation:
+    """Trees evaluated with every variable at its `point`-th place, in the current precision.
 
+    largest: binary magnitude of the largest power or function value on the way; what it drowns needs more digits.
+    """
 
-def _value(tree: Encoded, point: int) -> Any:
-    kind = tree[0]
-    if kind == "num":
-        above, _, below = tree[1].partition("/")
-        return mp.mpf(int(above)) / int(below or 1)
-    if kind == "sym":
-        return CONSTANTS[tree[1]]() if tree[1] in CONSTANTS else place(tree[1], point)
-    if kind == "add":
-        return mp.fsum(_value(part, point) for part in tree[1:])
-    if kind == "mul":
-        return mp.fprod(_value(part, point) for part in tree[1:])
-    if kind == "pow":
-        return _power(tree[1], tree[2], point)
-    if tree[1] == "prime":
-        return place(json.dumps(tree), point)
-    return FUNCTIONS[tree[1]](*(_value(part, point) for part in tree[2:]))
+    def __init__(self, point: int) -> None:
+        self.point = point
+        self.largest = 0
 
+    def value(self, tree: Encoded) -> Any:
+        """A number, or None where there is no value."""
+        try:
+            return self._value(tree)
+        except (ValueError, ZeroDivisionError, OverflowError, TypeError, KeyError, mpmath.libmp.NoConvergence):
+            return None
 
-def _power(base: Encoded, exponent: Encoded, point: int) -> Any:
-    x = _value(base, point)
-    if exponent[0] == "num" and mp.im(x) == 0 and mp.re(x) < 0:
-        above, _, below = exponent[1].partition("/")
-        if int(below or 1) % 2:  # the real root of an odd degree
-            root = mp.power(-mp.re(x), mp.mpf(int(above)) / int(below or 1))
-            return -root if int(above) % 2 else root
-    return mp.power(x, _value(exponent, point))
+    def _value(self, tree: Encoded) -> Any:
+        kind = tree[0]
+        if kind == "num":
+            above, _, below = tree[1].partition("/")
+            return mp.mpf(int(above)) / int(below or 1)
+        if kind == "sym":
+            return CONSTANTS[tree[1]]() if tree[1] in CONSTANTS else place(tree[1], self.point)
+        if kind == "add":
+            return mp.fsum(self._value(part) for part in tree[1:])
+        if kind == "mul":
+            return mp.fprod(self._value(part) for part in tree[1:])
+        if kind == "pow":
+            x = self._power(tree[1], tree[2])
+        elif tree[1] == "prime":
+            return place(json.dumps(tree), self.point)
+        else:
+            x = FUNCTIONS[tree[1]](*(self._value(part) for part in tree[2:]))
+        if x and mp.isfinite(x):
+            self.largest = max(self.largest, int(mp.mag(x)))
+        return x
+
+    def _power(self, base: Encoded, exponent: Encoded) -> Any:
+        x = self._value(base)
+        if exponent[0] == "num" and mp.im(x) == 0 and mp.re(x) < 0:
+            above, _, below = exponent[1].partition("/")
+            if int(below or 1) % 2:  # the real root of an odd degree
+                root = mp.power(-mp.re(x), mp.mpf(int(above)) / int(below or 1))
+                return -root if int(above) % 2 else root
+        return mp.power(x, self._value(exponent))
 
 
 def place(name: str, point: int) -> Any:
@@ -110,86 +119,81 @@ def names(tree: Encoded) -> set[str]:
     return set().union(*(names(part) for part in tree[1:] if isinstance(part, list)))
 
 
-def equal_at(a: Encoded, b: Encoded, point: int, digits: int) -> bool:
-    """Whether both have one value there, or none. A small difference must vanish when the precision grows.
-
-    Raises Unresolved for values of more than MOST_DIGITS digits.
-    """
-    defined: list[Any] = []
-    with mp.workdps(digits + 30):
-        for tree in (a, b):
-            try:
-                defined.append(value(tree, point))
-            except Undefined:
-                pass
-        if len(defined) < 2:
-            return not defined
-        x, y = defined
-        if x == y:
-            return True
+def same_at(a: Encoded, b: Encoded, point: int, digits: int) -> bool:
+    """Whether both have one value there, or none. Raises Unresolved for values of more than MOST_DIGITS digits."""
+    with mp.workdps(digits):
+        evaluation = Evaluation(point)
+        x, y = evaluation.value(a), evaluation.value(b)
+        if x is None or y is None:
+            return x is y
         if not (mp.isfinite(x) and mp.isfinite(y)):
+            return bool(x == y)
+        if abs(x - y) * 1000 > max(abs(x), abs(y)) > mp.mpf(10) ** -SLACK:
             return False
-        size = max(mp.mag(x), mp.mag(y)) * 0.302  # digits before the point
-        if size > MOST_DIGITS:
-            if abs(x - y) * 1000 > max(abs(x), abs(y)):
+    drowned = int(evaluation.largest * 0.302)
+    if drowned > MOST_DIGITS:
+        raise Unresolved
+    return vanishes(["add", a, ["mul", ["num", "-1"], b]], point, digits + drowned)
+
+
+def vanishes(difference: Encoded, point: int, digits: int) -> bool:
+    """Whether it is zero there: then what is left of it shrinks as the precision grows, where a true value stays."""
+    before = mp.zero
+    for precision in (digits, 2 * digits, 4 * digits):
+        with mp.workdps(precision):
+            left = Evaluation(point).value(difference)
+            if left is None:
                 return False
-            raise Unresolved
-        if size > digits - 20:
-            return equal_at(a, b, point, int(size) + DIGITS)
-        difference = abs(x - y)
-        if difference <= mp.mpf(10) ** -digits * max(abs(x), abs(y)):
-            return True
-        if difference > mp.mpf(10) ** (-digits // 2):
-            return False
-    with mp.workdps(3 * digits + 30):
-        return bool(abs(value(a, point) - value(b, point)) < mp.mpf(10) ** (-2 * digits))
+            if before:
+                return bool(abs(left) < abs(before) * mp.mpf(10) ** (SLACK - digits))
+        before = left
+    return not before
 
 
 def same(a: Encoded, b: Encoded) -> tuple[bool, str]:
-    digits = DIGITS + digits_written(a) + digits_written(b)
-    points = POINTS if names(a) | names(b) else 1
-    return all(equal_at(a, b, point, digits) for point in range(points)), "identity"
+    """Whether a and b are one expression: equal at every point."""
+    digits = DIGITS + SLACK + digits_written(a) + digits_written(b)
+    points = range(POINTS if names(a) | names(b) else 1)
+    return all(same_at(a, b, point, digits) for point in points), "identity"
 
 
 def near(a: Encoded, b: Encoded, tolerance: float) -> tuple[bool, str]:
     """Whether two constants differ by at most `tolerance`, relative to the first."""
     if names(a) | names(b):
         return False, "identity"
-    try:
-        x, y = value(a, 0), value(b, 0)
-    except Undefined:
+    x, y = Evaluation(0).value(a), Evaluation(0).value(b)
+    if x is None or y is None:
         return False, "identity"
     return bool(abs(x - y) <= tolerance * abs(x)), "tolerance"
 
 
 def proportional(a: Encoded, b: Encoded) -> tuple[bool, str]:
     """Whether a = 0 and b = 0 are one equation: a is b times a constant that is not zero."""
-    digits = DIGITS + digits_written(a) + digits_written(b)
+    digits = DIGITS + SLACK + digits_written(a) + digits_written(b)
     if names(a) != names(b):
         return False, "equation"
-    with mp.workdps(digits + 30):
-        try:
-            ratios = [value(a, point) / value(b, point) for point in range(POINTS)]
-        except (Undefined, ZeroDivisionError):
+    with mp.workdps(digits):
+        values = [(Evaluation(point).value(a), Evaluation(point).value(b)) for point in range(POINTS)]
+        if any(not x or not y for x, y in values):
             return False, "equation"
-        spread = max(abs(ratio - ratios[0]) for ratio in ratios)
-        return bool(ratios[0] != 0 and spread <= mp.mpf(10) ** -digits * abs(ratios[0])), "equation"
+        ratios = [x / y for x, y in values]
+        apart = max(abs(ratio - ratios[0]) for ratio in ratios)
+        return bool(apart <= abs(ratios[0]) * mp.mpf(10) ** (SLACK - digits)), "equation"
 
 
 def fingerprint(a: Encoded) -> tuple[bool, str]:
     """Thirty digits at every point: a key under which equal expressions meet."""
-    digits = DIGITS + digits_written(a)
+    digits = 2 * DIGITS + digits_written(a)
     seen = []
     for point in range(POINTS if names(a) else 1):
         with mp.workdps(digits):
-            try:
-                x = mp.mpc(value(a, point))
-            except Undefined:
-                seen.append("undefined")
+            x = Evaluation(point).value(a)
+            if x is None or not mp.isfinite(x):
+                seen.append(str(x))
                 continue
-            smallest = mp.mpf(10) ** -(digits - 20)
-            parts = [part if abs(part) > smallest * max(1, abs(x)) else mp.zero for part in (x.real, x.imag)]
-            seen.append(" ".join(mp.nstr(part, 30) for part in parts))
+            parts = (mp.re(x), mp.im(x))
+            visible = [part if abs(part) > mp.mpf(10) ** -DIGITS * max(1, abs(x)) else mp.zero for part in parts]
+            seen.append(" ".join(mp.nstr(part, 30) for part in visible))
     return True, "; ".join(seen)
 
 
