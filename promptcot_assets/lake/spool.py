@@ -81,7 +81,10 @@ def _write(path: Path, table: pa.Table) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as sink:
-                pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+                # plain nested names: a shard read back must have the schema it was computed with
+                pq.write_table(
+                    table, sink, compression="zstd", write_page_checksum=True, use_compliant_nested_type=False
+                )
                 sink.flush()
                 os.fsync(sink.fileno())
             part.rename(path)

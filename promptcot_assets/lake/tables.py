@@ -87,7 +87,12 @@ def _open_or_create(table: Path, schema: pa.Schema) -> DeltaTable:
         full = storage_schema(schema).append(pa.field(PARTITION_COLUMN, pa.string()))
         try:
             return DeltaTable.create(
-                uri, full, mode="error", partition_by=[PARTITION_COLUMN], configuration=_CONFIGURATION
+                uri,
+                full,
+                mode="error",
+                partition_by=[PARTITION_COLUMN],
+                configuration=_CONFIGURATION,
+                commit_properties=CommitProperties(max_commit_retries=0),  # else a table is created twice
             )
         except DeltaError:
             if not DeltaTable.is_deltatable(uri):  # else another process was first

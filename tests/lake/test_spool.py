@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from promptcot_assets.lake import Lake, Spool
+
+
+class Counting:
+    """A function that remembers what it was called for."""
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def __call__(self, item: object) -> pa.Table:
+        self.calls.append(item)
+        return pa.table({"item": [str(item)], "length": [len(str(item))]})
+
+
+@pytest.fixture
+def spool(lake: Lake) -> Spool:
+    return lake.spool("problems", "all", "f" * 64)
+
+
+def run(spool: Spool, items: list[object], **options: object) -> tuple[list[str], list[object]]:
+    """The items that came out, in order, and those that were computed for it."""
+    function = Counting()
+    tables = list(spool.map("generate", items, function, **options))  # type: ignore[arg-type]
+    return [table["item"][0].as_py() for table in tables], function.calls
+
+
+def shards(spool: Spool) -> list[Path]:
+    return sorted((spool.folder / "generate").glob("*.parquet"))
+
+
+def test_each_shard_is_computed_once_and_comes_back_in_order(spool: Spool) -> None:
+    assert run(spool, ["c", "a", "b"]) == (["c", "a", "b"], ["c", "a", "b"])
+    assert run(spool, ["c", "a", "b"]) == (["c", "a", "b"], [])
+    assert len(shards(spool)) == 3
+
+
+def test_a_run_that_stopped_resumes_at_the_first_missing_shard(spool: Spool) -> None:
+    function = Counting()
+    for _ in zip(range(2), spool.map("generate", ["a", "b", "c", "d"], function), strict=False):
+        pass
+    assert function.calls[:2] == ["a", "b"] and len(function.calls) < 4
+    assert run(spool, ["a", "b", "c", "d"]) == (["a", "b", "c", "d"], ["a", "b", "c", "d"][len(function.calls) :])
+
+
+def test_a_failing_item_keeps_the_finished_ones(spool: Spool) -> None:
+    def fail_at_b(item: str) -> pa.Table:
+        if item == "b":
+            raise RuntimeError("the engine died")
+        return pa.table({"item": [item]})
+
+    with pytest.raises(RuntimeError, match="the engine died"):
+        list(spool.map("generate", ["a", "b"], fail_at_b))
+    assert run(spool, ["a", "b"]) == (["a", "b"], ["b"])
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", None], ids=["empty", "cut", "flipped byte"])
+def test_a_damaged_shard_is_computed_again_with_a_warning(spool: Spool, damage: bytes | None) -> None:
+    run(spool, ["a", "b"])
+    path = shards(spool)[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content if damage is None else damage)
+    with pytest.warns(UserWarning, match=rf"{path.name} is damaged"):
+        assert run(spool, ["a", "b"]) == (["a", "b"], ["b"])
+    assert run(spool, ["a", "b"]) == (["a", "b"], [])
+
+
+KEYS = [
+    ("another item", {"p": 1}, {"p": 2}, True),
+    ("the order of keys", {"p": 1, "q": 2}, {"q": 2, "p": 1}, False),
+    ("a table's rows", pa.table({"a": [1, 2]}), pa.table({"a": [2, 1]}), True),
+    ("a table's chunks", pa.table({"a": [1, 2]}), pa.concat_tables([pa.table({"a": [i]}) for i in (1, 2)]), False),
+    ("a table's column names", pa.table({"a": [1]}), pa.table({"b": [1]}), True),
+    ("a table's types", pa.table({"a": [1]}), pa.table({"a": ["1"]}), True),
+    ("a slice of a table", pa.table({"a": [1, 2, 3]}).slice(1, 1), pa.table({"a": [2]}), False),
+]
+
+
+@pytest.mark.parametrize(("what", "before", "after", "differs"), KEYS, ids=[what for what, *_ in KEYS])
+def test_a_shard_is_known_by_its_content(spool: Spool, what: str, before: object, after: object, differs: bool) -> None:
+    run(spool, [before])
+    assert (len(run(spool, [after])[1]) == 1) == differs, what
+
+
+def test_a_key_of_ones_own_and_the_place_decide(spool: Spool) -> None:
+    run(spool, [1, 2], key=lambda item: "same")
+    assert run(spool, [8, 9], key=lambda item: "same") == (["1", "2"], [])
+    assert run(spool, [2, 1])[1] == [2, 1]
+
+
+def test_phases_partitions_and_fingerprints_do_not_meet(lake: Lake, spool: Spool) -> None:
+    run(spool, ["a"])
+    function = Counting()
+    list(spool.map("score", ["a"], function))
+    list(lake.spool("problems", "b", "f" * 64).map("generate", ["a"], function))
+    list(lake.spool("problems", "all", "e" * 64).map("generate", ["a"], function))
+    list(lake.spool("pairs", "all", "f" * 64).map("generate", ["a"], function))
+    assert function.calls == ["a"] * 4
+
+
+def test_schema_and_nested_values_survive(spool: Spool) -> None:
+    schema = pa.schema([pa.field("l", pa.list_(pa.string()), metadata={"comment": "c"}), pa.field("n", pa.int32())])
+    table = pa.table({"l": [["a", None], None], "n": [1, None]}, schema=schema)
+    for _ in range(2):
+        (found,) = spool.map("generate", [0], lambda item: table)
+        assert found.equals(table, check_metadata=True)
+
+
+def test_clear_removes_all_and_may_come_twice_or_in_between(spool: Spool) -> None:
+    for index, _ in enumerate(spool.map("generate", ["a", "b", "c"], Counting())):
+        if index == 1:
+            spool.clear()  # a twin that finished first
+    assert len(shards(spool)) == 1
+    spool.clear()
+    spool.clear()
+    assert not spool.folder.exists() and not list(spool.folder.parent.iterdir())
