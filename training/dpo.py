@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
         from transformers import AutoTokenizer
         from trl import DPOConfig, DPOTrainer
 
-        from training.loop import prepare_folders, resumable, train, trainer_arguments
+        from training.loop import base_folder, begin, identity, resumable, train, trainer_arguments
         from training.rows import dpo_rows
 
         class Trainer(DPOTrainer):
@@ -29,19 +29,22 @@ def main(argv: list[str]) -> None:
                 return dataset
 
         torch.set_num_threads(spec.threads)
-        prepare_folders(spec, "dpo")
+        base = base_folder(spec)
+        run = identity(spec, "dpo", base)
+        if not begin(spec, run, report):
+            return
         args = trainer_arguments(DPOConfig, spec, precompute_ref_log_probs=True)
-        tokenizer = AutoTokenizer.from_pretrained(spec.base, revision=spec.revision)
+        tokenizer = AutoTokenizer.from_pretrained(base)
         rows = dpo_rows(spec.data, tokenizer, args.max_length)
         columns = (rows.columns[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
         lengths = [2 * len(prompt) + len(good) + len(bad) for prompt, good, bad in zip(*columns, strict=True)]
         trainer = resumable(Trainer, lengths)(
-            model=spec.base,
+            model=str(base),
             args=args,
             train_dataset=Dataset.from_dict(rows.columns),
             processing_class=tokenizer,
         )
-        train(trainer, spec, report, rows, lengths, "dpo")
+        train(trainer, spec, run, report, rows, lengths)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,17 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from training.child import Report, Spec, SpecError
 from training.rows import LengthGroupedSampler, Rows, length_grouped_order
 
+RESULT = "training.json"
 CURVE_POINTS = 200
 PROGRESS_SECONDS = 5.0
 OURS = {  # arguments that the spec's own fields or this module decide
@@ -27,7 +30,6 @@ OURS = {  # arguments that the spec's own fields or this module decide
     "logging_steps": None,
     "logging_strategy": None,
     "train_sampling_strategy": None,
-    "dataset_kwargs": None,
 }
 
 
@@ -58,7 +60,7 @@ def resumable(trainer: type, lengths: list[int]) -> type:
     """`trainer` with rows in `length_grouped_order` and checkpoints without a model card."""
     from transformers import Trainer
 
-    class Resumable(trainer):  # type: ignore[misc, valid-type]
+    class Resumable(trainer):
         def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
             return LengthGroupedSampler(lengths, rows_a_step(self.args), self.args.seed)
 
@@ -72,38 +74,48 @@ def rows_a_step(args: Any) -> int:
     return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 
-def train(trainer: Any, spec: Spec, report: Report, rows: Rows, lengths: list[int], kind: str) -> None:
-    """Train (from the last checkpoint of the same spec, if there is one), write `spec.output`, report the result."""
+def train(trainer: Any, spec: Spec, run: Mapping[str, Any], report: Report, rows: Rows, lengths: list[int]) -> None:
+    """Train (from the last checkpoint of the same run, if there is one), write `spec.output`, report the result.
+
+    run: what `identity` gave; lengths: tokens a row, what the order of rows is made of.
+    """
     start = time.perf_counter()
-    watch = Watch(spec, report, sum(lengths) / len(lengths), rows_a_step(trainer.args))
-    trainer.add_callback(watch.callback())
+    batch = rows_a_step(trainer.args)
+    trainer.add_callback(Watch(spec, report, sum(lengths) / len(lengths) * batch).callback())
     checkpoint = last_checkpoint(spec.checkpoints)
     if checkpoint is not None:
-        report.line(f"{kind}: continuing from {checkpoint.name}")
+        report.line(f"continuing from {checkpoint.name}")
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     steps = trainer.state.global_step
     curve = [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry]
     result = {
-        "trainer": kind,
+        **run,
         "steps": steps,
         "loss": curve[-1][1],
         "loss_curve": curve,
-        "tokens": tokens_seen(lengths, rows_a_step(trainer.args), spec.seed, steps),
+        "tokens": tokens_seen(lengths, batch, spec.seed, steps),
         "rows": len(lengths),
         "dropped": rows.dropped,
-        "seed": spec.seed,
-        "arguments": dict(spec.arguments),
     }
-    draft = spec.output.with_name(f".{spec.output.name}.partial")
-    trainer.save_model(str(draft))
-    if not trainer.is_world_process_zero():
-        return
-    (draft / "training_args.bin").unlink()  # paths and a pickle
-    result["files"] = {path.name: _sha256(path) for path in sorted(draft.iterdir())}
-    (draft / "training.json").write_text(json.dumps(result, indent=1) + "\n")
+    trainer.save_model(str(_draft(spec)))
+    if trainer.is_world_process_zero():
+        result = _publish(spec, result)
+        report.result({**result, "seconds": time.perf_counter() - start})
+
+
+def _draft(spec: Spec) -> Path:
+    return spec.output.with_name(f".{spec.output.name}.partial")
+
+
+def _publish(spec: Spec, result: dict[str, Any]) -> dict[str, Any]:
+    """Complete the draft, rename it to the output, forget the checkpoints. The same run writes the same bytes."""
+    draft = _draft(spec)
+    (draft / "training_args.bin").unlink()  # a pickle, with paths
+    result = {**result, "files": {path.name: _sha256(path) for path in sorted(draft.iterdir())}}
+    (draft / RESULT).write_text(json.dumps(result, indent=1) + "\n")
     draft.rename(spec.output)
     shutil.rmtree(spec.checkpoints)
-    report.result({**result, "seconds": time.perf_counter() - start})
+    return result
 
 
 def tokens_seen(lengths: list[int], batch: int, seed: int, steps: int) -> int:
@@ -117,35 +129,66 @@ def tokens_seen(lengths: list[int], batch: int, seed: int, steps: int) -> int:
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint. The trainer writes its state last: without a readable one it was cut short."""
     steps = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
-    for step in sorted(steps, reverse=True):
-        try:
-            json.loads((steps[step] / "trainer_state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            continue  # cut short by a kill: the one before it is whole
-        return steps[step]
-    return None
+    whole = [step for step, path in steps.items() if _read_json(path / "trainer_state.json")]
+    return steps[max(whole)] if whole else None
 
 
-def prepare_folders(spec: Spec, kind: str) -> None:
-    """Refuse to overwrite a model or to continue another run's checkpoints; forget a half-written output."""
+def base_folder(spec: Spec) -> Path:
+    """The folder of the base model; a hub id is looked up (and fetched, if need be) at its revision."""
+    if (Path(spec.base) / "config.json").is_file():
+        return Path(spec.base)
+    if Path(spec.base).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", spec.base):
+        raise SpecError(f"base: {spec.base} is neither a model folder (with a config.json) nor a hub id")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(spec.base, revision=spec.revision))
+    except OSError as error:  # every error of the hub is one
+        raise SpecError(f"base: cannot get {spec.base}@{spec.revision} from the hub: {error}") from error
+
+
+def identity(spec: Spec, kind: str, base: Path) -> dict[str, Any]:
+    """What decides the result, without paths: equal identities give equal models."""
+    if not spec.data.is_file():
+        raise SpecError(f"data: {spec.data}: no such file")
+    weights = hashlib.sha256()
+    for path in sorted([base / "config.json", *base.glob("*.safetensors"), *base.glob("tokenizer*")]):
+        weights.update(f"{path.name} {_sha256(path)}\n".encode())
+    inputs = {"base": weights.hexdigest(), "data": _sha256(spec.data)}
+    return {"trainer": kind, **inputs, "seed": spec.seed, "arguments": dict(spec.arguments)}
+
+
+def begin(spec: Spec, run: Mapping[str, Any], report: Report) -> bool:
+    """Ready the folders. False when this very run is done already: its result is then reported again.
+
+    Raises: SpecError when the output is another run's, or the checkpoints are.
+    """
     if spec.output.exists():
-        raise SpecError(f"{spec.output}: the output folder exists; a model is written once: remove it or name another")
-    shutil.rmtree(spec.output.with_name(f".{spec.output.name}.partial"), ignore_errors=True)
+        done = _read_json(spec.output / RESULT)
+        if not _same(done, run):
+            raise SpecError(f"output: {spec.output} exists and is not this run's: remove it or name another")
+        report.result({**done, "seconds": 0.0})
+        return False
+    shutil.rmtree(_draft(spec), ignore_errors=True)  # what a kill left
     spec.output.parent.mkdir(parents=True, exist_ok=True)
     spec.checkpoints.mkdir(parents=True, exist_ok=True)
     note = spec.checkpoints / "run.json"
-    run = {
-        "trainer": kind,
-        "base": str(spec.base),
-        "revision": spec.revision,
-        "data": _sha256(spec.data) if spec.data.is_file() else None,
-        "seed": spec.seed,
-        "arguments": dict(spec.arguments),
-    }
-    if note.exists() and (there := json.loads(note.read_text())) != run:
-        differing = ", ".join(name for name in run if there.get(name) != run[name])
-        raise SpecError(f"{spec.checkpoints}: checkpoints of another run ({differing} differ): remove the folder")
+    if note.exists() and not _same(_read_json(note), run):
+        raise SpecError(f"checkpoints: {spec.checkpoints} holds those of another run: remove it or name another")
     note.write_text(json.dumps(run))
+    return True
+
+
+def _same(there: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    return {name: there.get(name) for name in run} == json.loads(json.dumps(run))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Empty when it is not there or was cut short by a kill."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def _sha256(path: Path) -> str:
@@ -156,9 +199,8 @@ def _sha256(path: Path) -> str:
 class Watch:
     """Decides, step by step, when to log a point of the curve, save a checkpoint and say how far we are."""
 
-    def __init__(self, spec: Spec, report: Report, mean_length: float, rows_a_step: int) -> None:
-        self._spec, self._report = spec, report
-        self._tokens_a_step = mean_length * rows_a_step
+    def __init__(self, spec: Spec, report: Report, tokens_a_step: float) -> None:
+        self._spec, self._report, self._tokens_a_step = spec, report, tokens_a_step
         self._stride, self._first, self._unsaved = 1, 0, 0
         self._started = self._said = self._saved = time.monotonic()
 

@@ -69,10 +69,12 @@ def _read(data: Path, columns: tuple[str, ...]) -> dict[str, list[str]]:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
             raise SpecError(f"{data}: column {name!r} must hold strings; it holds {kind}")
     table = pq.read_table(data, columns=list(columns))
-    texts = {name: table[name].to_pylist() for name in columns}
+    texts: dict[str, list[Any]] = {name: table[name].to_pylist() for name in columns}
     for name, values in texts.items():
         if None in values:
             raise SpecError(f"{data}: row {values.index(None)} has no {name!r}: fill or remove it")
+    if not texts[columns[0]]:
+        raise SpecError(f"{data}: no row to train on (the file is empty)")
     return texts
 
 
@@ -80,7 +82,7 @@ def _completions(texts: list[str], tokenizer: Any) -> list[list[int]]:
     """Token ids with the end token, once."""
     if tokenizer.eos_token_id is None:
         raise SpecError("the base model's tokenizer has no end token (eos_token): set one in its tokenizer_config.json")
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
     end = tokenizer.eos_token_id
     return [ids if ids and ids[-1] == end else [*ids, end] for ids in encoded]
 
@@ -102,7 +104,7 @@ def _kept(
         dropped=dropped,
     )
     if len(reasons) == sum(dropped.values()):
-        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "the file is empty"
+        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise SpecError(f"{data}: no row to train on ({why}; max_length {max_length})")
     return rows
 

@@ -17,23 +17,25 @@ def main(argv: list[str]) -> None:
         from transformers import AutoTokenizer
         from trl import SFTConfig, SFTTrainer
 
-        from training.loop import prepare_folders, resumable, train, trainer_arguments
+        from training.loop import base_folder, begin, identity, resumable, train, trainer_arguments
         from training.rows import sft_rows
 
         torch.set_num_threads(spec.threads)
-        prepare_folders(spec, "sft")
-        packing = spec.arguments.get("packing", False)
-        args = trainer_arguments(SFTConfig, spec, dataset_kwargs={"skip_prepare_dataset": not packing})
-        tokenizer = AutoTokenizer.from_pretrained(spec.base, revision=spec.revision)
+        base = base_folder(spec)
+        run = identity(spec, "sft", base)
+        if not begin(spec, run, report):
+            return
+        args = trainer_arguments(SFTConfig, spec, dataset_kwargs={"skip_prepare_dataset": True}, packing=False)
+        tokenizer = AutoTokenizer.from_pretrained(base)
         rows = sft_rows(spec.data, tokenizer, args.max_length)
         lengths = [len(ids) for ids in rows.columns["input_ids"]]
         trainer = resumable(SFTTrainer, lengths)(
-            model=spec.base,
+            model=str(base),
             args=args,
             train_dataset=Dataset.from_dict(rows.columns),
             processing_class=tokenizer,
         )
-        train(trainer, spec, report, rows, lengths, "sft")
+        train(trainer, spec, run, report, rows, lengths)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ def _growing_layer() -> type:
     class GrowingLayer(DynamicLayer):
         """`keys` and `values` ([rows, heads, length, head_dim]) are views of the filled part of two larger buffers."""
 
+        keys: "torch.Tensor"
+        values: "torch.Tensor"
         key_buffer: "torch.Tensor"
         value_buffer: "torch.Tensor"
 

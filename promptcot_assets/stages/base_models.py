@@ -99,14 +99,14 @@ def from_scratch(
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-    if tokenizer is None:
-        tokenizer = train_tokenizer(texts, settings.vocab_size, markers)
-    elif isinstance(tokenizer, Path):
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    if isinstance(tokenizer, Path):
+        shared: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(tokenizer)
+    else:
+        shared = tokenizer or train_tokenizer(texts, settings.vocab_size, markers)
     if settings.hidden_size % settings.heads or (settings.hidden_size // settings.heads) % 2:
         raise ValueError(f"hidden_size {settings.hidden_size} must be an even multiple of heads {settings.heads}")
     config = Qwen3Config(
-        vocab_size=len(tokenizer),
+        vocab_size=len(shared),
         hidden_size=settings.hidden_size,
         intermediate_size=settings.intermediate_size,
         num_hidden_layers=settings.layers,
@@ -115,18 +115,18 @@ def from_scratch(
         head_dim=settings.hidden_size // settings.heads,
         max_position_embeddings=settings.max_position,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=shared.pad_token_id,
+        eos_token_id=shared.eos_token_id,
         bos_token_id=None,
         initializer_range=INITIALIZER_RANGE,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Qwen3ForCausalLM(config)
-    tokenizer.model_max_length = settings.max_position
+    shared.model_max_length = settings.max_position
     with _complete_folder(folder) as draft:
         model.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
+        shared.save_pretrained(draft)
     return folder
 
 

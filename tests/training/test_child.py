@@ -1,0 +1,87 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from training.child import CHILD_ENVIRONMENT, Spec, SpecError, read_spec
+
+GOOD = {"base": "base", "data": "data.parquet", "output": "out", "checkpoints": "checkpoints"}
+
+
+def test_a_spec_is_read_with_its_defaults(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({**GOOD, "save_steps": 5, "revision": None}))
+    expected = Spec("base", Path("data.parquet"), Path("out"), Path("checkpoints"), save_steps=5)
+    assert read_spec(tmp_path / "spec.json") == expected
+
+
+WRONG_SPECS = [
+    ("{", "not JSON"),
+    ("[]", "one JSON object"),
+    ({**GOOD, "learning_rate": 1e-3}, "unknown field 'learning_rate'; known: arguments, base"),
+    ({**GOOD, "output": ""}, "field 'output' must be a path"),
+    ({key: GOOD[key] for key in GOOD if key != "data"}, "field 'data' must be a path"),
+    ({**GOOD, "seed": "0"}, "field 'seed' must be int; got '0'"),
+    ({**GOOD, "threads": 0}, "field 'threads' must be at least 1"),
+    ({**GOOD, "threads": True}, "field 'threads' must be int"),
+    ({**GOOD, "arguments": []}, "field 'arguments' must be dict"),
+    ({**GOOD, "save_steps": 0}, "field 'save_steps' must be a positive number"),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), WRONG_SPECS)
+def test_a_wrong_spec_is_named(spec: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(spec if isinstance(spec, str) else json.dumps(spec))
+    with pytest.raises(SpecError, match=message) as error:
+        read_spec(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_wrong_spec_ends_the_process_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.sft", str(tmp_path / "nowhere.json")]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert child.returncode == 2
+    assert child.stderr.splitlines() == [f"training.sft: {tmp_path / 'nowhere.json'}: no such spec file"]
+
+
+def test_the_child_environment_is_importable_without_torch() -> None:
+    code = "import sys, training.child, training.loop, training.rows; print('torch' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "False"
+    assert CHILD_ENVIRONMENT["OMP_WAIT_POLICY"] == "passive"
+
+
+CHILD = "from training.child import die_with_parent; import time; die_with_parent(); print('ready', flush=True); "
+PARENT = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {CHILD + "time.sleep(60)"!r}], stdout=subprocess.PIPE, text=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_child_dies_with_its_killed_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(child, 0)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                break  # dead, and nobody's to reap but init's
+        except FileNotFoundError:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+        pytest.fail("the child outlived its parent")

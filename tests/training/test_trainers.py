@@ -1,0 +1,211 @@
+"""The real TRL trainers on a tiny model: what they compute, what they leave, and that a kill changes nothing."""
+
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.tiny_models import tiny_texts
+from training import dpo, sft
+from training.child import CHILD_ENVIRONMENT
+from training.loop import last_checkpoint
+from training.rows import length_grouped_order, sft_rows
+
+ARGUMENTS = {
+    "learning_rate": 2e-3,
+    "per_device_train_batch_size": 8,
+    "num_train_epochs": 3,
+    "lr_scheduler_type": "cosine_with_min_lr",
+    "lr_scheduler_kwargs": {"min_lr_rate": 0.05},
+    "warmup_steps": 4,
+    "max_length": 96,
+}
+MODULES = {"sft": sft, "dpo": dpo}
+
+
+def write_data(path: Path, rows: int = 60) -> Path:
+    """Columns for both trainers; rows of many lengths, so that length grouping matters."""
+    texts = tiny_texts(rows, seed=8, shortest=2)
+    completions = [f" {text}" for text in tiny_texts(rows, seed=9, shortest=2)]
+    rejected = [f" {text}" for text in tiny_texts(rows, seed=10, shortest=2)]
+    table = pa.table({"prompt": texts, "completion": completions, "chosen": completions, "rejected": rejected})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return path
+
+
+def write_spec(folder: Path, base: Path, /, **fields: Any) -> Path:
+    """A spec whose every path is inside `folder`, except the base model."""
+    data = write_data(folder / "data.parquet")
+    spec = {"base": str(base), "data": str(data), "output": str(folder / "model"), "checkpoints": str(folder / "ck")}
+    arguments = {**ARGUMENTS, **fields.pop("arguments", {})}
+    (folder / "spec.json").write_text(json.dumps({**spec, "arguments": arguments, **fields}))
+    return folder / "spec.json"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def run(kind: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Train in this process, as if by hand; the reported result."""
+    MODULES[kind].main([kind, str(spec)])
+    return json.loads([line for line in capsys.readouterr().out.splitlines() if line.startswith("{")][-1])
+
+
+def command(kind: str, spec: Path) -> list[str]:
+    return [sys.executable, "-m", f"training.{kind}", str(spec)]
+
+
+def test_sft_lowers_the_loss_and_leaves_a_whole_model(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run("sft", write_spec(tmp_path, tiny_model), capsys)
+    assert result["steps"] == len(result["loss_curve"]) == 3 * math.ceil(60 / 8)
+    assert result["loss"] < result["loss_curve"][0][1] - 0.5
+    assert (result["rows"], result["dropped"], result["trainer"]) == (60, {}, "sft")
+
+    files = hashes(tmp_path / "model")
+    written = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert written == {name: value for name, value in result.items() if name != "seconds"}
+    assert {name: digest for name, digest in files.items() if name != "training.json"} == result["files"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+    assert "training_args.bin" not in files
+    assert not (tmp_path / "ck").exists()
+    AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    for file in (tmp_path / "model").iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes()
+
+    again = run("sft", tmp_path / "spec.json", capsys)  # as after a kill between the rename and the report
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}
+
+
+def test_the_first_sft_loss_is_the_mean_over_completion_tokens(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run("sft", write_spec(tmp_path, tiny_model, arguments={"max_steps": 1}, seed=3), capsys)
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModelForCausalLM.from_pretrained(tiny_model)
+    columns = sft_rows(tmp_path / "data.parquet", tokenizer, 96).columns
+    lengths = [len(ids) for ids in columns["input_ids"]]
+    batch = length_grouped_order(lengths, 8, seed=3, epoch=0)[:8]
+    losses = []
+    for row in batch:
+        ids, labels = (torch.tensor(columns[name][row]) for name in ("input_ids", "labels"))
+        with torch.inference_mode():
+            table = model(ids[None]).logits[0].log_softmax(-1)
+        losses += [-table[at - 1, ids[at]].item() for at in range(1, len(ids)) if labels[at] != -100]
+    assert result["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+    assert result["tokens"] == sum(lengths[row] for row in batch)
+
+
+def test_dpo_starts_at_log_two_and_prefers_the_chosen(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run("dpo", write_spec(tmp_path, tiny_model, arguments={"beta": 0.1}), capsys)
+    curve = result["loss_curve"]
+    assert curve[0][1] == pytest.approx(math.log(2), abs=1e-5)  # policy and reference are one model still
+    assert sum(loss for _, loss in curve[-4:]) / 4 < 0.6
+    assert "training_args.bin" not in hashes(tmp_path / "model")
+
+
+WRONG_RUNS = [
+    ({"arguments": {"learning_rat": 1}}, "learning_rat: SFTConfig has no such argument; is it learning_rate?"),
+    ({"arguments": {"output_dir": "x"}}, "arguments.output_dir cannot be set; set the spec's field 'output'"),
+    ({"arguments": {"packing": True}}, "arguments.packing cannot be set"),
+    ({"arguments": {"max_length": 3}}, "no row to train on (60 longer_than_max_length; max_length 3)"),
+    ({"base": "nowhere/at/all"}, "base: nowhere/at/all is neither a model folder (with a config.json) nor a hub id"),
+    ({"data": "nowhere.parquet"}, "data: nowhere.parquet: no such file"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), WRONG_RUNS)
+def test_what_cannot_be_trained_is_named_in_one_line(
+    fields: dict, message: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        sft.main(["sft", str(write_spec(tmp_path, tiny_model, **fields))])
+    assert error.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in last
+    assert not (tmp_path / "model").exists()
+
+
+def test_another_runs_output_or_checkpoints_are_refused(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("sft", write_spec(tmp_path, tiny_model, arguments={"max_steps": 1}), capsys)
+    with pytest.raises(SystemExit):
+        sft.main(["sft", str(write_spec(tmp_path, tiny_model, arguments={"max_steps": 2}))])
+    assert "exists and is not this run's: remove it" in capsys.readouterr().err
+    (tmp_path / "ck").mkdir()
+    (tmp_path / "ck" / "run.json").write_text(json.dumps({"seed": 5}))
+    with pytest.raises(SystemExit):
+        sft.main(["sft", str(write_spec(tmp_path, tiny_model, output=str(tmp_path / "other")))])
+    assert "ck holds those of another run" in capsys.readouterr().err
+
+
+def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for step, state in ((90, '{"global_step": 90}'), (100, '{"global_step": 100}'), (110, '{"glob'), (120, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "kill_at"), [("sft", 5), ("sft", 16), ("dpo", 10)])
+def test_a_killed_run_continues_to_the_same_bytes(kind: str, kill_at: int, tiny_model: Path, tmp_path: Path) -> None:
+    """8 steps an epoch: the kills fall inside the first epoch, on a boundary, inside the second."""
+    environment = {**os.environ, **CHILD_ENVIRONMENT}
+    whole = write_spec(tmp_path / "whole", tiny_model)
+    subprocess.run(command(kind, whole), check=True, env=environment, capture_output=True)
+
+    spec = write_spec(tmp_path / "killed", tiny_model, save_steps=kill_at)
+    child = subprocess.Popen(command(kind, spec), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while last_checkpoint(tmp_path / "killed" / "ck") is None and time.monotonic() < deadline:
+        assert child.poll() is None, "it ended before its first checkpoint"
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (tmp_path / "killed" / "model").exists()
+
+    second = subprocess.run(command(kind, spec), check=True, env=environment, capture_output=True, text=True)
+    assert f"continuing from checkpoint-{kill_at}" in second.stdout
+    assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
+
+
+@pytest.mark.slow
+def test_progress_and_result_go_through_pipes(tiny_model: Path, tmp_path: Path) -> None:
+    import dagster as dg
+
+    spec = write_spec(tmp_path, tiny_model, arguments={"max_steps": 4})
+    messages = []
+
+    @dg.asset
+    def model(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+        invocation = pipes.run(context=context, command=command("sft", spec), env=CHILD_ENVIRONMENT)
+        messages.extend(invocation.get_custom_messages())
+        return dg.MaterializeResult()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([model], resources={"pipes": dg.PipesSubprocessClient()}, instance=instance)
+        assert result.success
+        logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert any("4 of 4 steps to go" in line for line in logged)
+    (message,) = messages
+    assert (message["steps"], message["rows"]) == (4, 60)
+    assert message["seconds"] > 0
