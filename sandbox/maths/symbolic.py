@@ -53,12 +53,13 @@ class Unresolved(Exception):
 class Evaluation:
     """Trees evaluated with every variable at its `point`-th place, in the current precision.
 
-    largest: binary magnitude of the largest power or function value on the way; what it drowns needs more digits.
+    span: binary magnitude of the largest or smallest power or function value on the way: what it drowns, or what drowns
+    it, needs that many more digits to be seen.
     """
 
     def __init__(self, point: int) -> None:
         self.point = point
-        self.largest = 0
+        self.span = 0
 
     def value(self, tree: Encoded) -> Any:
         """A number, or None where there is no value."""
@@ -85,7 +86,7 @@ class Evaluation:
         else:
             x = FUNCTIONS[tree[1]](*(self._value(part) for part in tree[2:]))
         if x and mp.isfinite(x):
-            self.largest = max(self.largest, int(mp.mag(x)))
+            self.span = max(self.span, abs(int(mp.mag(x))))
         return x
 
     def _power(self, base: Encoded, exponent: Encoded) -> Any:
@@ -130,7 +131,7 @@ def same_at(a: Encoded, b: Encoded, point: int, digits: int) -> bool:
             return bool(x == y)
         if abs(x - y) * 1000 > max(abs(x), abs(y)) > mp.mpf(10) ** -SLACK:
             return False
-    drowned = int(evaluation.largest * 0.302)
+    drowned = int(evaluation.span * 0.302)
     if drowned > MOST_DIGITS:
         raise Unresolved
     return vanishes(["add", a, ["mul", ["num", "-1"], b]], point, digits + drowned)
@@ -138,16 +139,16 @@ def same_at(a: Encoded, b: Encoded, point: int, digits: int) -> bool:
 
 def vanishes(difference: Encoded, point: int, digits: int) -> bool:
     """Whether it is zero there: then what is left of it shrinks as the precision grows, where a true value stays."""
-    before = mp.zero
+    values = []
     for precision in (digits, 2 * digits, 4 * digits):
         with mp.workdps(precision):
-            left = Evaluation(point).value(difference)
-            if left is None:
-                return False
-            if before:
-                return bool(abs(left) < abs(before) * mp.mpf(10) ** (SLACK - digits))
-        before = left
-    return not before
+            values.append(Evaluation(point).value(difference))
+    if None in values:
+        return False
+    first, second, third = (abs(x) for x in values)
+    if first == 0:  # cancelled to the last digit: look at the next two
+        first, second = second, third
+    return bool(first == 0 or second < first * mp.mpf(10) ** (SLACK - digits))
 
 
 def same(a: Encoded, b: Encoded) -> tuple[bool, str]:
