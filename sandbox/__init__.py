@@ -3,6 +3,7 @@
 Imports nothing of the other packages: it gets text and gives verdicts.
 """
 
+from sandbox.cache import VerdictCache
 from sandbox.model import (
     Comparison,
     Limits,
@@ -27,4 +28,5 @@ __all__ = [
     "Test",
     "TestResult",
     "Verdict",
+    "VerdictCache",
 ]

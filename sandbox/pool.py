@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from sandbox import judge, tiers
+from sandbox.cache import VerdictCache, environment
+from sandbox.cache import key as cache_key
 from sandbox.model import (
     Comparison,
     Limits,
@@ -25,9 +27,6 @@ from sandbox.model import (
     Verdict,
 )
 from sandbox.worker import Ending, GuestLost, Worker
-
-if TYPE_CHECKING:
-    from sandbox.cache import VerdictCache
 
 Tier = Literal["bwrap", "landlock"]
 Profile = Literal["strict", "lcb"]
@@ -110,8 +109,10 @@ class Pool:
         first = first_sealed(TIERS if tier is None else (tier,))
         self.tier = first.tier
         self.python = first.worker(False).description.python
-        self.has_packages = bool(tiers.package_paths(self.python))
+        packages = tiers.package_paths(self.python)
+        self.has_packages = bool(packages)
         self.cache = cache
+        self.environment = environment(self.python, packages)
         self.closed = False
         self.calls: set[Call] = set()
         self.slots = [first, *(Slot(first.tier, number) for number in range(1, workers))]
@@ -211,14 +212,15 @@ class Pool:
             _assert_json(tests)
         limits = limits or (LCB_LIMITS if profile == "lcb" else STRICT_LIMITS)
         asked = (program, tuple(tests), limits, early_stop, comparison, profile)
-        if self.cache is not None and (known := self.cache.get(self, *asked)) is not None:
+        key = "" if self.cache is None else cache_key(self.environment, *asked)
+        if self.cache is not None and (known := self.cache.get(key)) is not None:
             return known
         with self._slot(call) as slot:
             results = list(self._results(call, slot, *asked))
         failures = [result.verdict for result in results if result.verdict is not Verdict.OK]
         result = ProgramResult(failures[0] if failures else Verdict.OK, len(results) - len(failures), results)
-        if self.cache is not None and Verdict.SYSTEM_ERROR not in failures:
-            self.cache.put(self, *asked, result)
+        if self.cache is not None:
+            self.cache.put(key, result)
         return result
 
     def _results(

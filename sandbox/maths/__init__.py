@@ -15,9 +15,10 @@ from sandbox.maths.equality import Judged
 from sandbox.maths.extract import extract_answer, is_hedged
 from sandbox.maths.policy import DEFAULT, Policy
 from sandbox.maths.reader import read
+from sandbox.maths.vote import Vote, majority_vote
 from sandbox.model import Verdict
 
-__all__ = ["Grade", "Policy", "equivalent", "extract_answer", "grade", "normal_form"]
+__all__ = ["Grade", "Policy", "Vote", "equivalent", "extract_answer", "grade", "majority_vote", "normal_form"]
 
 INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 
