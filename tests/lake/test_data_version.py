@@ -107,7 +107,7 @@ VALUES = st.fixed_dictionaries(
 SCHEMA = pa.schema({"id": pa.string(), "n": pa.int32(), "x": pa.float64(), "l": pa.list_(pa.string())})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(VALUES, max_size=6), random=st.randoms())
 def test_order_never_counts_and_a_changed_row_always(
     rows: list[dict[str, object]], random: object, tmp_path: Path

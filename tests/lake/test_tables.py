@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -183,3 +185,22 @@ def test_each_log_line_carries_the_provenance_as_json(lake: Lake) -> None:
     info = next(json.loads(line)["commitInfo"] for line in log.read_text().splitlines() if "commitInfo" in line)
     assert info["promptcot"]["provenance"]["inputs"] == [json.loads(given.json())]
     assert info["promptcot"]["fingerprint"] == provenance(3, given).fingerprint
+
+
+def test_a_table_is_created_once_however_many_start_it(lake: Lake) -> None:
+    """Delta's own retries let a second creation through, which adds a version and resets the schema."""
+    writers, tables = 4, 8
+    start = threading.Barrier(writers)
+
+    def commit(writer_id: int) -> None:
+        own = Lake(lake.home)
+        for i in range(tables):
+            start.wait()
+            rows = [problems(1, str(writer_id))]
+            own._commit(f"table{i}", rows, PROBLEMS, provenance(writer_id), f"part{writer_id}")
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(commit, range(writers)))
+    for i in range(tables):
+        assert sorted(commit.ref.version for commit in lake.history(f"table{i}")) == [1, 2, 3, 4]
+        assert live_files(lake, f"table{i}") == current_files(lake, f"table{i}")

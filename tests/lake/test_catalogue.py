@@ -1,0 +1,248 @@
+"""`catalog.duckdb` as a user's plain DuckDB sees it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from lake_examples import PROBLEMS, problems, provenance, train
+
+from promptcot_assets.lake import Lake, Ref
+
+
+def query(lake: Lake, sql: str) -> list[dict[str, Any]]:
+    """The rows of a query on the catalogue; no extension may be loaded for it."""
+    config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    with duckdb.connect(str(lake.home / "catalog.duckdb"), read_only=True, config=config) as con:
+        return con.sql(sql).to_arrow_table().to_pylist()
+
+
+@pytest.fixture
+def filled(lake: Lake) -> tuple[Lake, dict[str, Ref]]:
+    """seeds -> problems in two batches -> two versions of a student, the second on one batch; an empty table."""
+    refs = {"seeds": lake.commit("seeds", [problems(4, "s")], PROBLEMS, provenance(0, run_id="first", tokens=10))}
+    for batch in ("a", "b"):
+        made = provenance(1, refs["seeds"], run_id="second", tokens=100, seconds=1.5)
+        refs[batch] = lake.commit("problems", [problems(3, batch)], PROBLEMS, made, batch)
+    refs["old"] = train(lake, "student", b"1", provenance(1, refs["a"], refs["b"], run_id="third"), "small", loss=2.0)
+    refs["new"] = train(lake, "student", b"2", provenance(2, refs["a"], run_id="third"), "small", loss=1.0)
+    refs["empty"] = lake.commit("pairs", [], PROBLEMS, provenance(3, refs["new"], run_id=""))
+    return lake, refs
+
+
+def test_an_empty_lake_has_its_three_tables(lake: Lake) -> None:
+    lake.publish()
+    for name in ("lineage", "runs", "models"):
+        assert query(lake, f"from {name}") == []
+        assert query(lake, f"select count(*) n from {name}") == [{"n": 0}]
+
+
+def test_views_show_the_newest_version_of_every_table(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    lake.commit("problems", [problems(1, "c")], PROBLEMS, provenance(9), "b")
+    counts = query(lake, "select _part, count(*) n from problems group by all order by all")
+    assert counts == [{"_part": "a", "n": 3}, {"_part": "b", "n": 1}]
+    assert query(lake, "select concepts from problems where problem_id = 'a1'") == [{"concepts": ["a", "1"]}]
+    assert [row["problem_id"] for row in query(lake, "from problems where _part = 'a'")] == ["a0", "a1", "a2"]
+
+
+def test_a_table_of_no_rows_has_its_columns(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    assert query(lake, "from pairs") == []
+    kinds = {row["column_name"]: row["column_type"] for row in query(lake, "describe pairs")}
+    assert kinds == {
+        "problem_id": "VARCHAR",
+        "problem": "VARCHAR",
+        "tries": "INTEGER",
+        "concepts": "VARCHAR[]",
+        "_part": "VARCHAR",
+    }
+
+
+def test_comments_come_from_the_schema(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    views = query(lake, "select comment from duckdb_views() where view_name = 'pairs'")
+    assert views == [{"comment": "problems as the generator wrote them"}]
+    columns = query(lake, "select column_name c, comment from duckdb_columns() where table_name = 'problems'")
+    assert {row["c"]: row["comment"] for row in columns} == {
+        "problem_id": "content hash of the problem",
+        "problem": "problem text, it's x in the paper",
+        "tries": None,
+        "concepts": None,
+        "_part": None,
+    }
+
+
+def test_lineage_has_one_row_a_commit(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    rows = query(lake, "from lineage order by committed_at, asset, version")
+    assert len(rows) == len(lake.lineage()) == 6
+    for row, commit in zip(rows, lake.lineage(), strict=True):
+        assert row.pop("inputs") == [vars(ref) for ref in commit.provenance.inputs]
+        assert row == {
+            **vars(commit.ref),
+            "fingerprint": commit.fingerprint,
+            "run_id": commit.provenance.run_id,
+            "code_version": "1",
+            "settings": '{"n":8}',
+            "seed": commit.provenance.seed,
+            "tokens": commit.provenance.tokens,
+            "seconds": commit.provenance.seconds,
+            "committed_at": commit.timestamp,
+        }
+
+
+def test_ancestors_are_one_recursive_query_away(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, refs = filled
+    rows = query(
+        lake,
+        """with recursive up as (
+             select unnest(inputs) as i from lineage where asset = 'pairs'
+             union select unnest(l.inputs) from up
+             join lineage l on (l.asset, l.version, l.partition) = (i.asset, i.version, i.partition))
+           select i.* from up""",
+    )
+    assert {Ref(**row) for row in rows} == {refs["new"], refs["a"], refs["seeds"]}
+    assert {commit.ref for commit in lake.ancestors(refs["empty"])} == {refs["new"], refs["a"], refs["seeds"]}
+
+
+def test_runs_add_up(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    runs = {row["run_id"]: row for row in query(lake, "from runs")}
+    assert list(runs) == ["first", "second", "third"]
+    second = runs["second"]
+    assert (second["assets"], second["commits"], second["rows"]) == (["problems"], 2, 6)
+    assert (second["tokens"], second["seconds"]) == (200, 3.0)
+    assert runs["first"]["last_commit"] <= second["first_commit"] <= second["last_commit"]
+
+
+def test_models_keeps_superseded_checkpoints(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, refs = filled
+    rows = query(lake, "from models order by committed_at")
+    assert [(row["role"], row["partition"], row["loss"]) for row in rows] == [
+        ("student", "small", 2),
+        ("student", "small", 1),
+    ]
+    for row, ref in zip(rows, (refs["old"], refs["new"]), strict=True):
+        assert lake.home / row["path"] == lake.checkpoint(ref)
+        assert row["model_id"] == row["path"].removeprefix("models/")
+        assert (row["data_version"], row["version"]) == (ref.data_version, ref.version)
+        assert [Ref(**given) for given in row["inputs"]] == list(lake.commit_of(ref).provenance.inputs)
+    assert query(lake, "select loss from student") == [{"loss": 1.0}]
+
+
+def test_models_has_the_columns_of_all_roles_and_each_model_once(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    train(lake, "student", b"1", provenance(7), "small")  # the first one's weights again
+    folder = lake.work_folder("teacher", "f")
+    (folder / "w").write_text("x")
+    schema = pa.schema([("steps", pa.int64()), ("loss", pa.string()), ("role", pa.string())])
+    lake.commit_checkpoint("teacher", folder, schema, {"steps": 5, "loss": "n/a", "role": "clash"}, provenance())
+    rows = query(lake, "select role, loss, steps from models order by role, loss")
+    assert rows == [
+        {"role": "student", "loss": "1.0", "steps": None},
+        {"role": "student", "loss": "1.0", "steps": None},
+        {"role": "teacher", "loss": "n/a", "steps": 5},
+    ]
+
+
+def test_partitions_with_different_columns_are_one_view(lake: Lake) -> None:
+    lake.commit("problems", [problems(1, "old")], PROBLEMS, provenance(), "a")
+    wider = PROBLEMS.insert(0, pa.field("level", pa.int64(), True, {"comment": "new"}))
+    rows = problems(1, "new").append_column("level", pa.array([3]))
+    lake.commit("problems", [rows], wider, provenance(), "b")
+    assert query(lake, "select problem, level from problems order by level") == [
+        {"problem": "new 0?", "level": 3},
+        {"problem": "old 0?", "level": None},
+    ]
+    assert query(lake, "select comment c from duckdb_columns() where column_name = 'level'") == [{"c": "new"}]
+
+
+def test_a_copied_home_is_healed_by_publishing(filled: tuple[Lake, dict[str, Ref]], tmp_path: Path) -> None:
+    lake, _ = filled
+    copy = tmp_path / "copy"
+    shutil.copytree(lake.home, copy)
+    shutil.rmtree(lake.home)
+    with pytest.raises(duckdb.IOException, match="No files found"):
+        query(Lake(copy), "from problems")
+    Lake(copy).publish()
+    assert query(Lake(copy), "select count(*) n from problems") == [{"n": 6}]
+
+
+def test_a_lost_or_damaged_catalogue_is_healed_by_publishing(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    for content in (None, b"", b"not a database"):
+        (lake.home / "catalog.duckdb").unlink()
+        if content is not None:
+            (lake.home / "catalog.duckdb").write_bytes(content)
+        lake.publish()
+        assert query(lake, "select count(*) n from problems") == [{"n": 6}]
+
+
+def test_a_missing_file_spoils_one_view_and_says_how_to_mend_it(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    for file in (lake.home / "lake" / "problems").glob("_part=b/*.parquet"):
+        file.unlink()
+    for file in (lake.home / "lake" / "student").glob("_part*/*.parquet"):
+        file.unlink()
+    lake.publish()
+    with pytest.raises(duckdb.InvalidInputException, match=r"table problems: file .* is missing; restore"):
+        query(lake, "from problems")
+    assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
+    assert query(lake, "select count(path) n from models") == [{"n": 2}]
+    again = lake.commit("problems", [problems(1, "b")], PROBLEMS, provenance(), "b")
+    assert lake.verify(again)
+    assert query(lake, "select count(*) n from problems") == [{"n": 4}]
+
+
+def test_open_readers_keep_their_catalogue_while_others_publish(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    program = """if True:
+        import duckdb, sys
+        with duckdb.connect(sys.argv[1], read_only=True) as con:
+            counts = "select count(*), (select count(*) from lineage) from problems"
+            for _ in sys.stdin:
+                print(con.execute(counts).fetchone(), flush=True)
+    """
+    command = [sys.executable, "-c", program, str(lake.home / "catalog.duckdb")]
+    reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert reader.stdin is not None and reader.stdout is not None
+    for _ in range(3):
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert reader.stdout.readline() == "(6, 6)\n"
+        lake.commit("problems", [problems(9, "c")], PROBLEMS, provenance(), "c")
+    reader.stdin.close()
+    assert reader.wait() == 0
+    assert query(lake, "select count(*) n from problems") == [{"n": 15}]
+
+
+def test_concurrent_publishers_leave_a_whole_and_new_catalogue(filled: tuple[Lake, dict[str, Ref]]) -> None:
+    lake, _ = filled
+    threads = [threading.Thread(target=Lake(lake.home).publish) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    lake.commit("problems", [problems(2, "c")], PROBLEMS, provenance(), "c")
+    for thread in threads:
+        thread.join()
+    assert query(lake, "select count(*) n from problems") == [{"n": 8}]
+    assert sorted(path.name for path in lake.home.glob("*catalog*")) == ["catalog.duckdb"]
+
+
+def test_what_someone_wrote_into_the_catalogue_does_not_haunt_the_next_one(lake: Lake) -> None:
+    """A write-ahead log left by a killed writer must not be replayed into the new file."""
+    lake.commit("problems", [problems(1)], PROBLEMS, provenance())
+    program = "import duckdb, os, sys; con = duckdb.connect(sys.argv[1]); con.execute('create table mine as select 1');"
+    program += "con.execute('checkpoint'); con.execute('insert into mine values (2)'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", program, str(lake.home / "catalog.duckdb")], check=False)
+    assert (lake.home / "catalog.duckdb.wal").exists()
+    lake.publish()
+    assert query(lake, "select count(*) n from problems") == [{"n": 1}]
+    assert query(lake, "select count(*) n from duckdb_tables() where table_name = 'mine'") == [{"n": 0}]
