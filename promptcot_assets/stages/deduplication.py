@@ -43,9 +43,8 @@ Row = dict[str, Any]
 PERMUTATIONS = 128
 _MISS = 1e-6  # the largest tolerated probability of missing a pair exactly at the threshold
 _CHUNK = 256  # texts or pairs handled together: their arrays stay in the core's cache
-_POSITION_BITS = (
-    24  # a posting is a 39-bit band key over a 24-bit position: a positive int64, which every store can hold
-)
+# A posting is a 39-bit band key over a 24-bit position: a positive int64, which every store can hold.
+_POSITION_BITS = 24
 _MAX_ROWS = 1 << _POSITION_BITS
 _HASH_BITS = 44  # of a shingle, beside a row number, when a chunk of pairs is compared
 
@@ -63,9 +62,7 @@ _DROPPED_FIELDS: list[tuple[str, Any]] = [
     ("survivor_id", pa.string()),
     ("similarity", pa.float64()),
     ("reason", pa.string()),  # exact | near
-    pa.field(
-        "shared_span", pa.string()
-    ),  # the longest stretch whose shingles the survivor has too; all of an exact copy
+    ("shared_span", pa.string()),  # the longest stretch whose shingles the survivor has too; all of an exact copy
 ]
 INDEX_SCHEMA = pa.schema(_INDEX_FIELDS)
 DROPPED_SCHEMA = pa.schema(_DROPPED_FIELDS)

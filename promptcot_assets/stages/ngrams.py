@@ -26,7 +26,7 @@ _SIGNS = b"+-/^=<>|!%()[]"
 _LOWER = bytes(range(256)).lower()
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the usual odd multiplier
 _ALONE = re.compile(r"[^\x00-\x7f\w]|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # signs; scripts without spaces
-_PLAIN_SIGNS = str.maketrans("−–—‐‑’‘“”", "-----''" + '""')
+_PLAIN_SIGNS = [(sign, "-") for sign in "−–—‐‑"]  # to NFKC these are signs of their own
 
 
 def _classes(symbols: bool) -> bytes:
@@ -127,7 +127,9 @@ def _plain(text: str, symbols: bool) -> str:
     text = text.replace("\0", " ")
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text.translate(_PLAIN_SIGNS)).casefold()
+    for sign, plain in _PLAIN_SIGNS:
+        text = text.replace(sign, plain)
+    text = unicodedata.normalize("NFKC", text).casefold()
     return _ALONE.sub(lambda match: _apart(match[0], symbols), text)
 
 
