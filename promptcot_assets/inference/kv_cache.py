@@ -50,10 +50,14 @@ def _growing_layer() -> type:
             return self.keys, self.values
 
         def batch_select_indices(self, indices: "torch.Tensor") -> None:
-            """Keep (or repeat) these rows."""
+            """Keep (or repeat) these rows. Fewer rows stay where they are: only those that change place are copied."""
             length = self.get_seq_length()
-            self.key_buffer = _copied(self.keys[indices], length)
-            self.value_buffer = _copied(self.values[indices], length)
+            if len(indices) <= len(self.keys):
+                self.key_buffer = _moved(self.key_buffer, length, indices)
+                self.value_buffer = _moved(self.value_buffer, length, indices)
+            else:
+                self.key_buffer = _copied(self.keys[indices], length)
+                self.value_buffer = _copied(self.values[indices], length)
             self.keys = self.key_buffer[:, :, :length]
             self.values = self.value_buffer[:, :, :length]
 
@@ -70,3 +74,12 @@ def _copied(states: "torch.Tensor", length: int) -> "torch.Tensor":
     buffer = _room(states, length)
     buffer[:, :, : states.shape[-2]] = states
     return buffer
+
+
+def _moved(buffer: "torch.Tensor", length: int, indices: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    places = torch.arange(len(indices), device=indices.device)
+    moving = indices != places
+    buffer[places[moving], :, :length] = buffer[indices[moving], :, :length]  # the right side is a copy: no overlap
+    return buffer[: len(indices)]

@@ -4,7 +4,7 @@ A batch's result is a function of the batch alone (same machine, same threads): 
 changes nothing. Making the batches is `transformers_engine.py`'s work.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from promptcot_assets.inference.sampling import choose, uniforms
 if TYPE_CHECKING:
     import torch
 
-COMPACT_AT = 0.2  # share of finished rows at which they are dropped: copying the cache pays from about there
 LOGITS_AT_ONCE = 1 << 24  # scoring's largest block of logits: 64 MB in float32, whatever the vocabulary
 
 
@@ -94,32 +93,24 @@ class LanguageModel:
         if len(batch.prompt_of) != len(batch.prompts):
             logits, mask = logits[row_of], mask[row_of]
             cache.batch_select_indices(row_of)
-        rows = list(range(len(row_of)))  # the batch row of every row still in the cache
+        rows = np.arange(len(row_of))  # the batch row of every row still in the cache
         seeds, limits = np.array(batch.seeds, dtype=np.uint64), np.array(batch.limits)
-        finished = np.zeros(len(rows), dtype=bool)  # by row of the cache, as `rows`
         position = mask.sum(-1)
         sampled: list[list[int]] = [[] for _ in rows]
         logprob = np.zeros(len(rows))
-        end = np.array(sorted(self.end_tokens))
 
-        for step in range(max(batch.limits)):
+        for step in range(limits.max()):
             noise = torch.from_numpy(uniforms(seeds[rows], step)).to(self.device)
             token, token_logprob = choose(logits, noise, params.temperature, params.top_p)
-            tokens, logprobs = token.cpu().numpy(), token_logprob.double().cpu().numpy()
-            alive = np.flatnonzero(~finished)
-            for i in alive.tolist():
-                sampled[rows[i]].append(int(tokens[i]))
-                logprob[rows[i]] += logprobs[i]
-            finished |= np.isin(tokens, end) | (limits[rows] <= step + 1)
-            if params.stop:
-                finished[alive] |= self._ends_with_stop([sampled[rows[i]] for i in alive.tolist()], params.stop)
-            if finished.all():
+            logprob[rows] += token_logprob.double().cpu().numpy()
+            for row, one in zip(rows.tolist(), token.tolist(), strict=True):
+                sampled[row].append(one)
+            kept = _remaining(~self._finished([sampled[row] for row in rows], limits[rows], params.stop))
+            if not len(kept):
                 break
-            if finished.mean() > COMPACT_AT:
-                kept = np.flatnonzero(~finished)
+            if len(kept) < len(rows):
                 index = torch.from_numpy(kept).to(self.device)
-                rows, finished = [rows[i] for i in kept.tolist()], finished[kept]
-                token, mask, position = token[index], mask[index], position[index]
+                rows, token, mask, position = rows[kept], token[index], mask[index], position[index]
                 cache.batch_select_indices(index)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
             logits = self._next_logits(token[:, None], mask, position[:, None], cache)
@@ -152,11 +143,14 @@ class LanguageModel:
         )
         return output.logits[:, -1].float()
 
-    def _ends_with_stop(self, sampled: Sequence[list[int]], stop: tuple[str, ...]) -> list[bool]:
-        """Whether a stop string is complete in the last tokens; a token is at least a byte, a character at most 4."""
-        window = max(len(text.encode()) for text in stop) + 4
-        tails = self.tokenizer.backend_tokenizer.decode_batch([ids[-window:] for ids in sampled])
-        return [any(text in tail for text in stop) for tail in tails]
+    def _finished(self, sampled: list[list[int]], limits: np.ndarray, stop: tuple[str, ...]) -> np.ndarray:
+        """Per row: its last token ends it, its limit is reached or a stop string is complete."""
+        finished = np.array([ids[-1] in self.end_tokens for ids in sampled]) | (limits <= len(sampled[0]))
+        if stop:  # in the last tokens: a token is at least a byte, a character at most four
+            window = max(len(text.encode()) for text in stop) + 4
+            tails = self.tokenizer.backend_tokenizer.decode_batch([ids[-window:] for ids in sampled])
+            finished |= np.array([any(text in tail for text in stop) for tail in tails])
+        return finished
 
     def _texts(self, sampled: list[list[int]], logprobs: list[float], stop: tuple[str, ...]) -> list[Sampled]:
         ended = [ids[-1] in self.end_tokens for ids in sampled]
@@ -230,6 +224,14 @@ class LanguageModel:
         inside = torch.arange(hidden.shape[1], device=self.device)[None] < length[:, None]
         mean = (hidden.float() * inside[..., None]).sum(1) / length[:, None]
         return torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+
+
+def _remaining(alive: np.ndarray) -> np.ndarray:
+    """Indices of the rows that go on, in an order that moves few: the last ones take the places of the finished."""
+    count = int(alive.sum())
+    places = np.arange(count)
+    places[~alive[:count]] = np.flatnonzero(alive[count:]) + count
+    return places
 
 
 def end_tokens(*ids: int | list[int] | None) -> frozenset[int]:
