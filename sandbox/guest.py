@@ -184,7 +184,7 @@ def leave(code):
 
     quietly(threading._shutdown)
     quietly(atexit._run_exitfuncs)
-    if sys.stdout is not None and not quietly(sys.stdout.flush):
+    if not getattr(sys.stdout, "closed", True) and not quietly(sys.stdout.flush):
         code = code or 120
     quietly(sys.__stdout__.flush)
     os._exit(code & 0xFF)

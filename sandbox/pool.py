@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from sandbox import judge, tiers
+from sandbox import compare, judge, tiers
 from sandbox.cache import VerdictCache, environment
 from sandbox.cache import key as cache_key
 from sandbox.model import (
@@ -73,9 +73,9 @@ class Slot:
             self.workers[packages] = Worker(tiers.start(self.tier, self.number, packages))
         return self.workers[packages]
 
-    def kill(self) -> None:
+    def hang_up(self) -> None:
         for worker in list(self.workers.values()):
-            worker.kill()
+            worker.hang_up()
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -93,7 +93,7 @@ class Call:
         self.cancelled = True
         slot = self.slot
         if slot is not None:
-            slot.kill()
+            slot.hang_up()
 
 
 class Pool:
@@ -250,7 +250,7 @@ class Pool:
     def _execute(self, call: Call, slot: Slot, program: Program, code: bytes, stdin: str, limits: Limits) -> Ending:
         head = json.dumps({"fn": program.fn, "prelude": program.prelude}).encode()
         blob = len(head).to_bytes(4, "little") + head + code
-        return self._step(call, slot, program, "run", blob, stdin.encode("utf-8", "surrogatepass"), limits)
+        return self._step(call, slot, program, "run", blob, _encoded(stdin), limits)
 
     def _test(
         self,
@@ -353,9 +353,17 @@ def sealed(tier: str) -> Slot:
     return slot
 
 
+def _encoded(text: str) -> bytes:
+    """Bytes that the guest reads back as the same text: lone surrogates stand for bytes that are no UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _assert_json(tests: Sequence[Test]) -> None:
     for number, test in enumerate(tests):
         try:
-            json.loads(test.expected)
+            compare.loads(test.expected)
         except ValueError as error:
             raise ValueError(f"test {number}: in function mode `expected` must be JSON: {error}") from None

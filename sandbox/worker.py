@@ -18,6 +18,7 @@ from sandbox.tiers import Start, as_user
 
 START_S = 60.0  # a guest starts in 0.1 s; a machine on its knees may need longer
 GRACE_S = 10.0  # beyond the wall limit, before we hold the zygote itself for stuck
+PARTING_S = 5.0  # for a guest to notice that we hung up
 STEPS_A_GUEST = 20_000  # then a fresh one
 
 
@@ -92,21 +93,23 @@ class Worker:
         self.hello = json.loads(hello)
         self.steps = 0
 
-    def kill(self) -> None:
-        """Kill the guest and all it started: nothing inside can leave its process group. From any thread."""
-        guest = self.guest
-        if guest is not None and guest.poll() is None:
-            with suppress(ProcessLookupError):  # it ended by itself in between
-                os.killpg(guest.pid, signal.SIGKILL)
+    def hang_up(self) -> None:
+        """Make the guest end whatever it does; from any thread. The one who waits for an answer gets GuestLost."""
+        if self.socket is not None:
+            with suppress(OSError):  # closed, or never connected: it has ended
+                self.socket.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """`kill`, and forget it; for the one who uses the worker. The next step starts a fresh guest."""
-        if self.guest is not None:
-            self.kill()
-            self.guest.wait()
-            self.guest = None
+        """End the guest, reaped; for the one who uses the worker. The next step starts a fresh one."""
         if self.socket is not None:
             self.socket.close()
+        if self.guest is not None:
+            try:
+                self.guest.wait(PARTING_S)
+            except subprocess.TimeoutExpired:  # stuck: kill it and all it started, nothing inside can leave its group
+                os.killpg(self.guest.pid, signal.SIGKILL)
+                self.guest.wait()
+            self.guest = None
 
     def step(self, kind: str, blob: bytes, stdin: bytes, limits: Limits) -> Ending:
         """Run one child: `compile` or `run`. Raises GuestLost; the next step then has a fresh guest."""
