@@ -119,7 +119,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
         message = f"table {asset}: file {missing[0]} is missing; restore it from a copy or re-materialize {asset}"
         con.execute(f"create view {view} as select error({quoted(message)}) as error")
         return
-    union = ", union_by_name=true" if len({entry.schema_hash for entry in current}) > 1 else ""
+    union = ", union_by_name=true" if len({entry.record.schema_hash for entry in current}) > 1 else ""
     con.execute(
         f"create view {view} as select * from read_parquet([{', '.join(quoted(str(file)) for file in files)}]{union}, "
         f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
@@ -153,8 +153,8 @@ def _models(tables: Path, entries: dict[str, list[Entry]]) -> list[pa.Table]:
     newest: dict[tuple[str, str, str], Entry] = {}  # the same weights committed again are the same model
     for commits in entries.values():
         for entry in commits:
-            if entry.checkpoint:
-                newest[entry.ref.asset, entry.ref.partition, entry.checkpoint] = entry
+            if entry.record.checkpoint:
+                newest[entry.ref.asset, entry.ref.partition, entry.record.checkpoint] = entry
     alike: dict[str, list[pa.Table]] = {}
     for row in (_model(tables, entry) for entry in newest.values()):
         alike.setdefault(str(row.schema), []).append(row)
@@ -164,10 +164,10 @@ def _models(tables: Path, entries: dict[str, list[Entry]]) -> list[pa.Table]:
 def _model(tables: Path, entry: Entry) -> pa.Table:
     ref = entry.ref
     known = {
-        "model_id": entry.checkpoint.removeprefix("models/"),
+        "model_id": entry.record.checkpoint.removeprefix("models/"),
         "role": ref.asset,
         "partition": ref.partition,
-        "path": entry.checkpoint,
+        "path": entry.record.checkpoint,
         "version": ref.version,
         "data_version": ref.data_version,
         "committed_at": entry.commit.timestamp,

@@ -52,21 +52,6 @@ def content_hash(file: Path) -> tuple[str, int]:
     return hashlib.sha256(text.encode()).hexdigest()[:32], counts[0]
 
 
-def first_duplicate(file: Path, column: str) -> tuple[int, object] | None:
-    """Row and value of the first value of `column` that an earlier row already has."""
-    with _memory_database(file.parent) as con:
-        rows = f"read_parquet({quoted(str(file))}, hive_partitioning=false, file_row_number=true)"
-        name = identifier(column)
-        distinct, total = con.execute(f"select count(distinct {name}), count({name}) from {rows}").fetchone() or (0, 0)
-        if distinct == total:
-            return None
-        return con.execute(
-            f"select file_row_number, {name} from {rows} where {name} is not null "
-            f"qualify row_number() over (partition by {name} order by file_row_number) > 1 "
-            "order by file_row_number limit 1"
-        ).fetchone()
-
-
 def _normal(name: str, kind: str) -> str:
     column = identifier(name)
     if kind in _SMALL_INTEGERS:

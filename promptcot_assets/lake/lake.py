@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake import catalogue, checkpoints, retention
-from promptcot_assets.lake.data_version import content_hash, first_duplicate
+from promptcot_assets.lake.data_version import content_hash
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.lineage import upstream
-from promptcot_assets.lake.log import Entry, Log
+from promptcot_assets.lake.log import Entry, Log, Record
 from promptcot_assets.lake.ref import UNPARTITIONED, Commit, Provenance, Ref
-from promptcot_assets.lake.rows import check_schema, checked, read_rows, write_rows
+from promptcot_assets.lake.rows import check_schema, checked, first_duplicate, read_rows, write_rows
 from promptcot_assets.lake.spool import Spool
 from promptcot_assets.lake.tables import overwrite_partition, schema_hash
 
@@ -114,11 +114,11 @@ class Lake:
             path, _ = self._open(ref, None)
             for _ in read_rows(path, None, 8192):  # checks the pages' checksums, which DuckDB does not
                 pass
-            if entry.checkpoint:
-                checkpoints.verify(ref.asset, self.home / entry.checkpoint, ref.data_version, cached=False)
+            if entry.record.checkpoint:
+                checkpoints.verify(ref.asset, self.home / entry.record.checkpoint, ref.data_version, cached=False)
         except (LakeError, OSError, pa.ArrowException):
             return False
-        return content_hash(path) == (entry.content_hash, ref.rows)
+        return content_hash(path) == (entry.record.content_hash, ref.rows)
 
     # -- lineage
 
@@ -149,7 +149,9 @@ class Lake:
         _check_names(asset, UNPARTITIONED)
 
         def committed() -> set[Path]:
-            return {self.home / entry.checkpoint for entry in self._log.entries(asset) if entry.checkpoint}
+            return {
+                self.home / entry.record.checkpoint for entry in self._log.entries(asset) if entry.record.checkpoint
+            }
 
         return checkpoints.claim_work_folder(self.models, asset, fingerprint, committed)
 
@@ -190,9 +192,9 @@ class Lake:
         Raises: LakeError naming the missing or altered file and the mend.
         """
         entry = self._entry(ref)
-        if not entry.checkpoint:
+        if not entry.record.checkpoint:
             raise LakeError(f"{ref} is a table, not a checkpoint; read it with table()")
-        folder = self.home / entry.checkpoint
+        folder = self.home / entry.record.checkpoint
         checkpoints.verify(ref.asset, folder, ref.data_version)
         return folder
 
@@ -219,28 +221,26 @@ class Lake:
     ) -> Ref:
         _check_names(asset, partition)
         check_schema(asset, schema)
-        commit_id = uuid.uuid4().hex
-        file = self.home / "spool" / asset / f".commit-{commit_id}.parquet"
+        file = self.home / "spool" / asset / f".commit-{uuid.uuid4().hex}.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_rows(file, _all_checked(asset, batches, schema), schema)
             _check_unique(asset, file, schema)
             content, rows = content_hash(file)
-            metadata: dict[str, Any] = {
-                "commit_id": commit_id,
-                "partition": partition,
-                "data_version": sealed.data_version if sealed else content,
-                "rows": rows,
-                "content_hash": content,
-                "schema_hash": schema_hash(schema),
-                "fingerprint": provenance.fingerprint,
-                "provenance": provenance.to_dict(),
-                "checkpoint": sealed.folder.relative_to(self.home).as_posix() if sealed else "",
-            }
-            version = overwrite_partition(self._log, asset, file, schema, metadata)
+            record = Record(
+                commit_id=uuid.uuid4().hex,
+                partition=partition,
+                rows=rows,
+                data_version=sealed.data_version if sealed else content,
+                content_hash=content,
+                schema_hash=schema_hash(schema),
+                fingerprint=provenance.fingerprint,
+                provenance=provenance,
+                checkpoint=sealed.folder.relative_to(self.home).as_posix() if sealed else "",
+            )
+            return overwrite_partition(self._log, asset, file, schema, record)
         finally:
             file.unlink(missing_ok=True)
-        return Ref(asset, version, partition, metadata["data_version"], rows)
 
     def _newest(self, asset: str, partition: str) -> Entry | None:
         return next((entry for entry in self._log.newest_first(asset) if entry.ref.partition == partition), None)

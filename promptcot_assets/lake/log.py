@@ -6,6 +6,7 @@ else commits. Log files never change once they exist, so each is read once per p
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -21,15 +22,34 @@ _LOG_FILE = re.compile(r"\d{20}\.json")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One commit with what only the lake needs to know: its data file and the identities written with it."""
+class Record:
+    """What a commit writes into its log file beside Delta's own actions: plain JSON, readable without us."""
 
-    commit: Commit
     commit_id: str
-    file: str  # the Parquet file that holds the whole partition, relative to the table's folder
+    partition: str
+    rows: int
+    data_version: str
     content_hash: str  # of the rows; the data version too, except for checkpoints
     schema_hash: str
-    checkpoint: str  # path of the checkpoint's folder relative to the home, "" for a plain table
+    fingerprint: str
+    provenance: Provenance
+    checkpoint: str = ""  # path of the checkpoint's folder relative to the home, "" for a plain table
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Record:
+        return cls(**{**value, "provenance": Provenance.from_dict(value["provenance"])})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One commit as its log file tells it."""
+
+    commit: Commit
+    record: Record
+    file: str  # the Parquet file that holds the whole partition, relative to the table's folder
 
     @property
     def ref(self) -> Ref:
@@ -87,17 +107,9 @@ def _parse(asset: str, version: int, text: str) -> Entry | None:
     for line in text.splitlines():
         actions.update(json.loads(line))
     info = actions.get("commitInfo", {})
-    metadata = info.get(METADATA_KEY)
-    if metadata is None:
+    if METADATA_KEY not in info:
         return None
-    provenance = Provenance.from_dict(metadata["provenance"])
-    ref = Ref(asset, version, metadata["partition"], metadata["data_version"], metadata["rows"])
+    record = Record.from_dict(info[METADATA_KEY])
+    ref = Ref(asset, version, record.partition, record.data_version, record.rows)
     timestamp = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
-    return Entry(
-        Commit(ref, provenance, metadata["fingerprint"], timestamp),
-        metadata["commit_id"],
-        actions["add"]["path"],
-        metadata["content_hash"],
-        metadata["schema_hash"],
-        metadata["checkpoint"],
-    )
+    return Entry(Commit(ref, record.provenance, record.fingerprint, timestamp), record, actions["add"]["path"])

@@ -59,7 +59,7 @@ def _pinned(log: Log) -> set[tuple[str, int]]:
         entry.ref
         for asset in log.assets()
         for entry in log.entries(asset)
-        if entry.checkpoint or asset in PINNING_TABLES
+        if entry.record.checkpoint or asset in PINNING_TABLES
     ]
     return {(ref.asset, ref.version) for ref in [*roots, *(c.ref for c in upstream(roots, commit_of))]}
 
@@ -84,7 +84,9 @@ def _superseded_files(log: Log, asset: str, pinned: set[tuple[str, int]], keep_l
 
 
 def _uncommitted_checkpoints(home: Path, log: Log) -> Iterable[Path]:
-    committed = {entry.checkpoint for asset in log.assets() for entry in log.entries(asset) if entry.checkpoint}
+    committed = {
+        entry.record.checkpoint for asset in log.assets() for entry in log.entries(asset) if entry.record.checkpoint
+    }
     for manifest in home.glob(f"models/*/*/{MANIFEST}"):
         if manifest.parent.relative_to(home).as_posix() not in committed and manifest.parent.parent.name != PARTIAL:
             yield manifest.parent

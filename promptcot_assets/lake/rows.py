@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.errors import LakeError
@@ -123,6 +124,21 @@ def read_rows(path: Path, columns: list[str] | None, rows: int) -> Iterator[pa.R
         names = columns if columns is not None else file.schema_arrow.names
         for batch in file.iter_batches(batch_size=rows, columns=names):
             yield batch.select(names)
+
+
+def first_duplicate(path: Path, column: str) -> tuple[int, object] | None:
+    """Row and value of the first value of `column` that an earlier row has too. Holds that column in memory."""
+    with pq.ParquetFile(path) as file:
+        values = file.read([column]).column(0)
+    if pc.count_distinct(values, mode="only_valid").as_py() == len(values) - values.null_count:
+        return None
+    seen: set[object] = set()
+    for row, value in enumerate(values.to_pylist()):
+        if value in seen:
+            return row, value
+        if value is not None:
+            seen.add(value)
+    return None
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

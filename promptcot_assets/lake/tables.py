@@ -11,7 +11,6 @@ import json
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
@@ -19,7 +18,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from promptcot_assets.lake.errors import LakeError
-from promptcot_assets.lake.log import METADATA_KEY, Log
+from promptcot_assets.lake.log import METADATA_KEY, Log, Record
+from promptcot_assets.lake.ref import Ref
 from promptcot_assets.lake.rows import storage_schema
 
 PARTITION_COLUMN = "_part"  # the Dagster partition key; not stored in the files, Delta and DuckDB read it from the path
@@ -36,49 +36,55 @@ def schema_hash(schema: pa.Schema) -> str:
     return hashlib.sha256(str(storage_schema(schema)).encode()).hexdigest()[:16]
 
 
-def overwrite_partition(log: Log, asset: str, file: Path, schema: pa.Schema, metadata: dict[str, Any]) -> int:
-    """Make `file` the content of partition `metadata["partition"]`; the version this made.
+def overwrite_partition(log: Log, asset: str, file: Path, schema: pa.Schema, record: Record) -> Ref:
+    """Make `file` the content of the partition that `record` names, and write `record` into the log with it.
 
-    `file` is moved. `metadata` goes into the log entry. Writers of other partitions and of the same one may come at any
-    moment: each attempt starts from the table as it is then, and the last one wins.
+    `file` is moved. Writers of other partitions and of the same one may come at any moment: each attempt starts from
+    the table as it is then, and the last one wins.
 
     Raises: LakeError when a column's type contradicts other partitions, or the table stays contended.
     """
-    partition = metadata["partition"]
-    table = log.folder / asset
-    relative = f"{PARTITION_COLUMN}={partition}/{metadata['commit_id']}.zstd.parquet"
-    target = table / relative
+    relative = f"{PARTITION_COLUMN}={record.partition}/{record.commit_id}.zstd.parquet"
+    target = log.folder / asset / relative
     target.parent.mkdir(parents=True, exist_ok=True)
-    size = file.stat().st_size
-    stats = json.dumps({"numRecords": metadata["rows"]})
     file.rename(target)
-    add = AddAction(relative, size, {PARTITION_COLUMN: partition}, int(time.time() * 1000), True, stats)
+    add = AddAction(
+        path=relative,
+        size=target.stat().st_size,
+        partition_values={PARTITION_COLUMN: record.partition},
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps({"numRecords": record.rows}),
+    )
     for attempt in range(_ATTEMPTS):
         try:
-            delta = _open_or_create(table, schema)
-            delta.create_write_transaction(
-                [add],
-                mode="overwrite",
-                schema=_merged(asset, delta, log, partition, schema),
-                partition_by=[PARTITION_COLUMN],
-                partition_filters=[(PARTITION_COLUMN, "=", partition)],
-                # No retry inside: rebasing would let two first commits of one partition both stay in it.
-                commit_properties=CommitProperties(custom_metadata={METADATA_KEY: metadata}, max_commit_retries=0),
-                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
-            )
-        except CommitFailedError as error:
-            if attempt + 1 == _ATTEMPTS:
-                raise LakeError(
-                    f"{asset}[{partition}]: {_ATTEMPTS} commits lost the race; write less at once"
-                ) from error
+            _commit_once(log, asset, add, schema, record)
+        except CommitFailedError:  # somebody else committed since we looked
             time.sleep(random.uniform(0, min(0.2, 0.005 * (attempt + 1))))
-            continue
         except LakeError:
             target.unlink()
             raise
-        break
-    # The version is the name of the log file with our id in it, never what a DeltaTable object says.
-    return next(entry.ref.version for entry in log.newest_first(asset) if entry.commit_id == metadata["commit_id"])
+        else:
+            # The version is the name of the log file with our id in it, never what a DeltaTable object says.
+            return next(entry.ref for entry in log.newest_first(asset) if entry.record.commit_id == record.commit_id)
+    raise LakeError(
+        f"{asset}[{record.partition}]: other commits came first {_ATTEMPTS} times; run fewer writers at once"
+    )
+
+
+def _commit_once(log: Log, asset: str, add: AddAction, schema: pa.Schema, record: Record) -> None:
+    """Raises: CommitFailedError when the table changed between reading and writing its log."""
+    delta = _open_or_create(log.folder / asset, schema)
+    delta.create_write_transaction(
+        [add],
+        mode="overwrite",
+        schema=_merged(asset, delta, log, record.partition, schema),
+        partition_by=[PARTITION_COLUMN],
+        partition_filters=[(PARTITION_COLUMN, "=", record.partition)],
+        # No retry inside: rebasing would let two first commits of one partition both stay in it.
+        commit_properties=CommitProperties({METADATA_KEY: record.to_dict()}, max_commit_retries=0),
+        post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+    )
 
 
 def _open_or_create(table: Path, schema: pa.Schema) -> DeltaTable:

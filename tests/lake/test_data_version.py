@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from promptcot_assets.lake.data_version import content_hash, first_duplicate
+from promptcot_assets.lake.data_version import content_hash
 
 
 def hash_of(table: pa.Table, folder: Path, **options: object) -> str:
@@ -120,11 +120,3 @@ def test_order_never_counts_and_a_changed_row_always(
     if rows:
         changed = [rows[0] | {"id": f"{rows[0]['id']}!"}, *rows[1:]]
         assert hash_of(pa.Table.from_pylist(changed, schema=SCHEMA), tmp_path) != before
-
-
-def test_first_duplicate_names_the_later_row(tmp_path: Path) -> None:
-    file = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"id": ["a", "b", None, None, "c", "b", "a"]}), file, row_group_size=2)
-    assert first_duplicate(file, "id") == (5, "b")
-    pq.write_table(pa.table({"id": ["a", "b", None, None]}), file)
-    assert first_duplicate(file, "id") is None

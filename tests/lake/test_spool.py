@@ -60,13 +60,25 @@ def test_a_failing_item_keeps_the_finished_ones(spool: Spool) -> None:
     assert run(spool, ["a", "b"]) == (["a", "b"], ["b"])
 
 
-@pytest.mark.parametrize("damage", [b"", b"PAR1", None], ids=["empty", "cut", "flipped byte"])
-def test_a_damaged_shard_is_computed_again_with_a_warning(spool: Spool, damage: bytes | None) -> None:
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_no_flipped_byte_in_the_rows_changes_what_comes_back(spool: Spool) -> None:
+    table = pa.table({"item": [f"text {i}" for i in range(50)], "length": list(range(50))})
+    list(spool.map("generate", [0], lambda _: table))
+    good = shards(spool)[0].read_bytes()
+    rows_end = len(good) - 8 - int.from_bytes(good[-8:-4], "little")  # the footer has no checksum in Parquet
+    for place in range(0, rows_end, 11):
+        bad = bytearray(good)
+        bad[place] ^= 1
+        shards(spool)[0].write_bytes(bad)
+        (found,) = spool.map("generate", [0], lambda _: table)
+        assert found.equals(table), place
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 9], ids=["empty", "cut", "without footer"])
+def test_a_damaged_shard_is_computed_again_with_a_warning(spool: Spool, content: bytes) -> None:
     run(spool, ["a", "b"])
     path = shards(spool)[1]
-    content = bytearray(path.read_bytes())
-    content[len(content) // 4] ^= 1
-    path.write_bytes(content if damage is None else damage)
+    path.write_bytes(content)
     with pytest.warns(UserWarning, match=rf"{path.name} is damaged"):
         assert run(spool, ["a", "b"]) == (["a", "b"], ["b"])
     assert run(spool, ["a", "b"]) == (["a", "b"], [])
