@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -26,6 +28,8 @@ CHILD_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 PR_SET_PDEATHSIG = 1
+LAUNCHER_VARIABLES = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set by `accelerate launch` and torchrun
+LAUNCHER_POLL_SECONDS = 1.0
 
 
 class SpecError(ValueError):
@@ -77,45 +81,43 @@ def read_spec(path: Path) -> Spec:
 
 
 class Report:
-    """Where progress lines and the result go: Dagster's run log, or standard output."""
+    """Where progress lines and the result go: Dagster's run log, or standard output. Only the first process speaks."""
 
-    def __init__(self, pipes: Any | None) -> None:
-        self._pipes = pipes
+    def __init__(self, pipes: Any | None, rank: int = 0) -> None:
+        self._pipes, self._rank = pipes, rank
 
     def line(self, text: str) -> None:
-        if self._pipes is None:
-            print(text, flush=True)
-        else:
+        if self._pipes is not None:
             self._pipes.log.info(text)
+        elif self._rank == 0:
+            print(text, flush=True)
 
     def result(self, message: Mapping[str, Any]) -> None:
-        if self._pipes is None:
-            print(json.dumps(message), flush=True)
-        else:
+        if self._pipes is not None:
             self._pipes.report_custom_message(dict(message))
+        elif self._rank == 0:
+            print(json.dumps(message), flush=True)
 
 
 @contextmanager
 def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
-    """The spec named on the command line and where to report. A SpecError ends the process with one line, exit code 2.
-
-    Only the first process of a distributed run speaks to Dagster.
-    """
+    """The spec named on the command line and where to report. A SpecError ends the process with one line, exit code 2."""
     if len(argv) != 2:
         raise SystemExit(f"usage: python -m {module} SPEC.json")
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 
+    rank = int(os.environ.get("RANK", "0"))
     under_dagster = PipesEnvVarParamsLoader().is_dagster_pipes_process()
     if under_dagster:
         die_with_parent()
     try:
         spec = read_spec(Path(argv[1]))
         # Without a parent open_dagster_pipes() returns mocks that swallow everything
-        if under_dagster and int(os.environ.get("RANK", "0")) == 0:
+        if under_dagster and rank == 0:
             with open_dagster_pipes() as pipes:
                 yield spec, Report(pipes)
         else:
-            yield spec, Report(None)
+            yield spec, Report(None, rank)
     except SpecError as error:
         print(f"{module}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from error
@@ -124,10 +126,27 @@ def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
 def die_with_parent() -> None:
     """Ask the kernel for SIGKILL when the parent ends: a cancelled run must not leave an orphan that holds the GPU.
 
-    The kernel watches the *thread* that started us; Dagster's lives as long as its step.
+    The kernel watches the *thread* that started us; Dagster's lives as long as its step. Under `accelerate launch` the
+    parent is the launcher, which would itself outlive a killed step: then its parent is watched too.
     """
     parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it ended before we asked
         os.kill(os.getpid(), signal.SIGKILL)
+    if any(name in os.environ for name in LAUNCHER_VARIABLES):
+        threading.Thread(target=_die_with_parent_of, args=(parent, _parent_of(parent)), daemon=True).start()
+
+
+def _die_with_parent_of(launcher: int, step: int | None) -> None:
+    while _parent_of(launcher) == step:
+        time.sleep(LAUNCHER_POLL_SECONDS)
+    os.kill(launcher, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except FileNotFoundError:
+        return None

@@ -11,6 +11,7 @@ import math
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,15 @@ def trainer_arguments(config: type, spec: Spec, **fixed: Any) -> Any:
     """TRL's own configuration object from `spec.arguments`. Raises SpecError naming an argument it does not know."""
     import torch
 
+    # TRL passes on a name that transformers is renaming; whoever reads the run's log cannot mend that
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
     known = set(config.__dataclass_fields__)  # type: ignore[attr-defined]
-    for name in spec.arguments:
+    arguments = dict(spec.arguments)
+    if "warmup_ratio" in arguments and "warmup_ratio" not in known:  # now a warmup_steps below 1
+        if "warmup_steps" in arguments:
+            raise SpecError("arguments: give warmup_ratio or warmup_steps, not both")
+        arguments["warmup_steps"] = arguments.pop("warmup_ratio")
+    for name in arguments:
         if name in OURS or name in fixed:
             instead = f"; set the spec's field {OURS[name]!r}" if OURS.get(name) else ""
             raise SpecError(f"arguments.{name} cannot be set{instead}")
@@ -51,7 +59,7 @@ def trainer_arguments(config: type, spec: Spec, **fixed: Any) -> Any:
         defaults |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
     decided = {"output_dir": str(spec.checkpoints), "seed": spec.seed, "save_strategy": "no", "logging_strategy": "no"}
     try:
-        return config(**{**defaults, **spec.arguments, **decided, **fixed})
+        return config(**{**defaults, **arguments, **decided, **fixed})
     except (TypeError, ValueError) as error:
         raise SpecError(f"arguments: {config.__name__} refuses them: {error}") from error
 

@@ -57,31 +57,38 @@ def test_the_child_environment_is_importable_without_torch() -> None:
 
 
 CHILD = "from training.child import die_with_parent; import time; die_with_parent(); print('ready', flush=True); "
-PARENT = f"""
+PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", {CHILD + "time.sleep(60)"!r}], stdout=subprocess.PIPE, text=True)
-child.stdout.readline()
-print(child.pid, flush=True)
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], stdout=subprocess.PIPE, text=True)
+line = child.stdout.readline()
+print(child.pid if line.strip() == "ready" else line.strip(), flush=True)
 time.sleep(60)
 """
 
 
-def test_a_child_dies_with_its_killed_parent() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    os.kill(child, 0)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 20
+def gone(pid: int, seconds: float = 20.0) -> bool:
+    """Whether `pid` ends in time. A zombie is dead, and nobody's to reap but init's."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                break  # dead, and nobody's to reap but init's
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
         except FileNotFoundError:
-            break
+            return True
         time.sleep(0.05)
-    else:
-        os.kill(child, signal.SIGKILL)
-        pytest.fail("the child outlived its parent")
+    return False
+
+
+@pytest.mark.parametrize("launched", [False, True], ids=["by the step", "by a launcher of the step"])
+def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
+    arguments = [PARENT, PARENT, CHILD + "time.sleep(60)"] if launched else [PARENT, CHILD + "time.sleep(60)"]
+    environment = {**os.environ, "LOCAL_RANK": "0"} if launched else dict(os.environ)
+    command = [sys.executable, "-c", *arguments]
+    step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert step.stdout is not None
+    child = int(step.stdout.readline())
+    os.kill(child, 0)
+    step.send_signal(signal.SIGKILL)
+    step.wait()
+    step.stdout.close()
+    assert gone(child)

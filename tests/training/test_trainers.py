@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny_models import tiny_texts
 from training import dpo, sft
-from training.child import CHILD_ENVIRONMENT
-from training.loop import last_checkpoint
+from training.child import CHILD_ENVIRONMENT, Spec
+from training.loop import last_checkpoint, trainer_arguments
 from training.rows import length_grouped_order, sft_rows
 
 ARGUMENTS = {
@@ -123,6 +123,7 @@ def test_dpo_starts_at_log_two_and_prefers_the_chosen(
 WRONG_RUNS = [
     ({"arguments": {"learning_rat": 1}}, "learning_rat: SFTConfig has no such argument; is it learning_rate?"),
     ({"arguments": {"output_dir": "x"}}, "arguments.output_dir cannot be set; set the spec's field 'output'"),
+    ({"arguments": {"warmup_ratio": 0.1}}, "give warmup_ratio or warmup_steps, not both"),
     ({"arguments": {"packing": True}}, "arguments.packing cannot be set"),
     ({"arguments": {"max_length": 3}}, "no row to train on (60 longer_than_max_length; max_length 3)"),
     ({"base": "nowhere/at/all"}, "base: nowhere/at/all is neither a model folder (with a config.json) nor a hub id"),
@@ -140,6 +141,13 @@ def test_what_cannot_be_trained_is_named_in_one_line(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in last
     assert not (tmp_path / "model").exists()
+
+
+def test_a_warm_up_may_be_a_share_of_the_steps(tmp_path: Path) -> None:
+    from trl import SFTConfig
+
+    spec = Spec("base", tmp_path, tmp_path, tmp_path, arguments={"warmup_ratio": 0.1})
+    assert trainer_arguments(SFTConfig, spec).get_warmup_steps(200) == 20
 
 
 def test_another_runs_output_or_checkpoints_are_refused(
@@ -186,6 +194,23 @@ def test_a_killed_run_continues_to_the_same_bytes(kind: str, kill_at: int, tiny_
     second = subprocess.run(command(kind, spec), check=True, env=environment, capture_output=True, text=True)
     assert f"continuing from checkpoint-{kill_at}" in second.stdout
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tiny_model: Path, tmp_path: Path) -> None:
+    curves = []
+    for processes in (1, 2):
+        arguments = {"max_steps": 12, "per_device_train_batch_size": 8 // processes}
+        spec = write_spec(tmp_path / str(processes), tiny_model, arguments=arguments)
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        whole = [*launcher, "-m", "training.sft", str(spec)]
+        child = subprocess.run(whole, env={**os.environ, **CHILD_ENVIRONMENT}, capture_output=True, text=True)
+        assert child.returncode == 0, child.stderr
+        results = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
+        assert len(results) == 1  # the first process speaks for all
+        curves.append([loss for _, loss in results[0]["loss_curve"]])
+        assert results[0]["tokens"] > 0
+    assert curves[0] == pytest.approx(curves[1], abs=1e-3)
 
 
 @pytest.mark.slow
