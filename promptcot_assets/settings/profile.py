@@ -50,18 +50,13 @@ class Corpus(Section):
     procedural: dict[str, ProcedureSizes] = {}
     files: dict[str, list[str]] = {}  # domain -> sources: JSONL, Parquet or hf:org/name@revision#split
     held_out_share: float = 0.1  # of the problems read from files
+    base_problems: int = 10_000  # solutions of file problems, a domain, that a tiny student's base is taught
 
-
-class Annotation(Section):
-    """Rationales for seed problems that come without one (method section 2)."""
-
-    annotators: list[str] = [
-        "Qwen/Qwen2.5-32B-Instruct",
-        "Qwen/Qwen2.5-72B-Instruct",
-        "meta-llama/Llama-3.1-70B-Instruct",
-        "microsoft/phi-4",
-    ]
-    concepts: int = 5
+    def base_examples(self) -> dict[str, int]:
+        """domain -> solved seed problems that a student's base model is taught."""
+        return dict.fromkeys(self.files, self.base_problems) | {
+            name: sizes.base_problems for name, sizes in self.procedural.items()
+        }
 
 
 class TinyModel(Section):
@@ -120,6 +115,7 @@ class ExpectationMaximisation(Section):
     rounds: int = pydantic.Field(6, ge=1, le=24)
     candidates: int = pydantic.Field(8, ge=1)  # K rationales a seed (fixed by the paper)
     sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=2048)
+    problem_sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=4096)  # of fresh problems, for the report
     m_step: Literal["greedy", "selected"] = "greedy"  # paper: greedy z of the new q; "selected": the E-step's winner
     cold_start: Training = Training(
         arguments={"learning_rate": 2e-5, "per_device_train_batch_size": 16, "num_train_epochs": 2}
@@ -132,6 +128,14 @@ class ExpectationMaximisation(Section):
     )
     held_out: HeldOut = HeldOut()
     shard_rows: int = 256  # seeds a shard
+
+    def e_step_uses(self) -> dict[str, Any]:
+        """What the rows of an E-step and the M-step's choice depend on, besides the models."""
+        return self.model_dump(include={"candidates", "sampling", "m_step", "shard_rows"})
+
+    def measured_by(self) -> tuple[dict[str, Any], ...]:
+        """What held-out measures depend on, besides the models."""
+        return (self.model_dump(include={"sampling", "problem_sampling", "held_out", "shard_rows"}),)
 
 
 class Synthesis(Section):
@@ -238,7 +242,6 @@ class Settings(Section):
     lanes: int = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
     corpus: Corpus = Corpus()
     benchmarks: Benchmarks = Benchmarks()
-    annotation: Annotation = Annotation()
     base: BaseModel  # of the rationale model q and the problem generator p
     em: ExpectationMaximisation = ExpectationMaximisation()
     synthesis: Synthesis = Synthesis()
@@ -261,7 +264,7 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
 
     Raises: SettingsError naming the file and the setting.
     """
-    name = profile or os.environ.get("PROMPTCOT_PROFILE") or "demo"
+    name = profile or profile_name()
     content = _read(name)
     seed_text = os.environ.get("PROMPTCOT_SEED") if seed is None else str(seed)
     if seed_text:
@@ -300,6 +303,12 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
+
+
+def profile_name() -> str:
+    """PROMPTCOT_PROFILE (default demo); a path to a YAML file is made absolute, for processes that start elsewhere."""
+    name = os.environ.get("PROMPTCOT_PROFILE") or "demo"
+    return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
 
 
 def home() -> Path:

@@ -1,0 +1,90 @@
+"""Where EM starts: base models, both models by maximum likelihood on the triples, and how good they are held out."""
+
+import dagster as dg
+
+from promptcot_assets.assets.held_out import measure
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
+from promptcot_assets.automation.partitions import STUDENTS
+from promptcot_assets.domains.layout import TOKENIZER_MARKERS
+from promptcot_assets.stages import base_models, distillation, em
+
+
+@dg.asset(code_version="1", deps=["seed_problems", "seed_triples"])
+def base_model(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """What q and p start from: a pinned hub checkpoint, or a tiny untrained model whose tokenizer fits the seeds."""
+    base = settings.values.base
+    step = lake.step(context, "base_model", "seed_problems", "seed_triples", uses=[base])
+    if done := step.unchanged():
+        return done
+    folder = step.work_folder() / "model"
+    if base.scratch and not folder.exists():
+        triples = step.rows("seed_triples")
+        examples = em.generator_examples(triples) + em.rationale_examples(triples)
+        examples += distillation.seed_examples(step.rows("seed_problems"), dict.fromkeys(settings.values.domains, 10**9))
+        texts = (row["prompt"] + row["completion"] for row in examples)
+        base_models.from_scratch(texts, base.scratch, folder, markers=TOKENIZER_MARKERS)
+    elif base.hub_id and base.revision and not folder.exists():
+        base_models.from_hub(base.hub_id, base.revision, folder)
+    return step.commit_checkpoint(folder, base.hub_id, {})
+
+
+@dg.asset(code_version="1", deps=["base_model", "seed_triples"], pool="gpu")
+def cold_rationale_model(
+    context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """q[0] (z | c, x): supervised on the annotated triples (method section 2)."""
+    training = settings.values.em.cold_start
+    step = lake.step(context, "cold_rationale_model", "base_model", "seed_triples", uses=[training])
+    if done := step.unchanged():
+        return done
+    examples = em.rationale_examples(step.rows("seed_triples"))
+    return trainer.train(step, "sft", "base_model", examples, training)
+
+
+@dg.asset(code_version="1", deps=["base_model", "seed_triples"], pool="gpu")
+def cold_problem_generator(
+    context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """p[0] (z, x | c): supervised on the annotated triples (method section 2)."""
+    training = settings.values.em.cold_start
+    step = lake.step(context, "cold_problem_generator", "base_model", "seed_triples", uses=[training])
+    if done := step.unchanged():
+        return done
+    examples = em.generator_examples(step.rows("seed_triples"))
+    return trainer.train(step, "sft", "base_model", examples, training)
+
+
+@dg.asset(code_version="1", deps=["seed_problems", "cold_rationale_model", "cold_problem_generator"], pool="gpu")
+def cold_start_bounds(
+    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Held-out bounds of (q[0], p[0]): what every round is compared with."""
+    values = settings.values
+    q, p = "cold_rationale_model", "cold_problem_generator"
+    step = lake.step(context, "cold_start_bounds", "seed_problems", q, p, uses=[*values.em.measured_by(), values.engine])
+    if done := step.unchanged():
+        return done
+    return step.commit(measure(step, engine, values.em, q, p, "cold_start", 0))
+
+
+@dg.asset(code_version="1", deps=["base_model", "seed_problems"], partitions_def=STUDENTS, pool="gpu")
+def student_base(
+    context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """The student before any synthetic problem: a pinned hub checkpoint, or a tiny one taught the seeds' solutions."""
+    student = settings.values.students[context.partition_key]
+    limits = settings.values.corpus.base_examples()
+    step = lake.step(context, "student_base", "base_model", "seed_problems", uses=[student, limits])
+    if done := step.unchanged():
+        return done
+    folder = step.work_folder() / "start"
+    if student.base.scratch and not folder.exists():
+        base_models.from_scratch([], student.base.scratch, folder, tokenizer=step.model("base_model"))
+    elif student.base.hub_id and student.base.revision and not folder.exists():
+        base_models.from_hub(student.base.hub_id, student.base.revision, folder)
+    if student.base_training is None:
+        return step.commit_checkpoint(folder, student.base.hub_id, {})
+    examples = distillation.seed_examples(step.rows("seed_problems"), limits)
+    return trainer.train(step, "sft", folder, examples, student.base_training)

@@ -1,0 +1,65 @@
+"""Teacher traces on labelled problems, SFT examples, and the student trained on them."""
+
+import dagster as dg
+
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
+from promptcot_assets.assets.teaching import TEACHER_DEPS, teacher, teacher_inputs
+from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, STUDENTS
+from promptcot_assets.stages import distillation, synthesis
+from promptcot_assets.stages.verification import Verifier, labelled
+
+
+@dg.asset(
+    code_version="1", deps=["problems", "math_answers", "code_tests", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu"
+)
+def teacher_traces(
+    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Worked solutions of labelled problems; valid when the answer is the label or the program passes its tests."""
+    values, batch = settings.values, context.partition_key
+    inputs = [f"problems[{batch}]", f"math_answers[{batch}]", f"code_tests[{batch}]", *teacher_inputs(values)]
+    uses = [values.distillation, values.labels, values.corpus, values.sandbox]
+    step = lake.step(context, "teacher_traces", *inputs, uses=uses)
+    if done := step.unchanged():
+        return done
+    problems = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
+    with teacher(step, engine, values) as writer, Verifier.open(values.sandbox) as verifier:
+        rows = step.map(
+            "write and verify traces", problems,
+            lambda some: distillation.teacher_traces(some, writer, verifier, values.distillation, step.seed),
+            values.distillation.shard_rows,
+        )  # fmt: skip
+    step.dropped = synthesis.drop_counts(rows)
+    return step.commit(rows)
+
+
+@dg.asset(
+    code_version="1",
+    deps=["seed_problems", dg.AssetDep("teacher_traces", partition_mapping=ALL_BATCHES)],
+    partitions_def=STUDENTS,
+)
+def sft_examples(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Prompt and completion of every valid trace that self-play does not need, and the seeds' own solutions."""
+    values = settings.values
+    replay = values.corpus.base_examples() if values.students[context.partition_key].replay_seed_solutions else {}
+    uses = [{"replay": replay, "pool_share": values.self_play.pool_share}]
+    step = lake.step(context, "sft_examples", "seed_problems", "teacher_traces[*]", uses=uses)
+    if done := step.unchanged():
+        return done
+    own = distillation.seed_examples(step.rows("seed_problems"), replay)
+    return step.commit(distillation.sft_examples(step.rows("teacher_traces"), own, values.self_play.pool_share))
+
+
+@dg.asset(code_version="1", deps=["student_base", "sft_examples"], partitions_def=STUDENTS, pool="gpu")
+def sft_model(
+    context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """The student after supervised fine-tuning on distilled traces (method section 7)."""
+    name = context.partition_key
+    training = settings.values.students[name].sft
+    step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=[training])
+    if done := step.unchanged():
+        return done
+    return trainer.train(step, "sft", "student_base", step.rows("sft_examples"), training)

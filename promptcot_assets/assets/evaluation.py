@@ -1,0 +1,80 @@
+"""Benchmarks of every stage of a student: items, generations kept as rows, verdicts, scores with intervals."""
+
+import dagster as dg
+
+from promptcot_assets.assets.describe import plot
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
+from promptcot_assets.automation.partitions import STUDENTS
+from promptcot_assets.reports import plots
+from promptcot_assets.stages import evaluation
+from promptcot_assets.stages.verification import Verifier
+
+STAGE_MODELS = {"base": "student_base", "sft": "sft_model", "self_play": "self_play_model"}
+
+
+@dg.asset(code_version="1", deps=["seed_problems"])
+def benchmark_items(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Every item of every benchmark in use, asked or not: what synthesis is decontaminated against."""
+    values = settings.values
+    step = lake.step(context, "benchmark_items", "seed_problems", uses=[values.corpus, values.benchmarks])
+    if done := step.unchanged():
+        return done
+    seeds = step.rows("seed_problems")
+    return step.commit(evaluation.benchmark_items(values.corpus, values.benchmarks, seeds, step.seed))
+
+
+@dg.asset(code_version="1", deps=["benchmark_items", *STAGE_MODELS.values()], partitions_def=STUDENTS, pool="gpu")
+def benchmark_generations(
+    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """What each stage of the student writes to each item; kept, so that re-grading needs no GPU."""
+    values, name = settings.values, context.partition_key
+    models = [f"{asset}[{name}]" for asset in STAGE_MODELS.values()]
+    uses = [values.evaluation, values.engine, {"limit": values.benchmarks.limit}]
+    step = lake.step(context, "benchmark_generations", "benchmark_items", *models, uses=uses)
+    if done := step.unchanged():
+        return done
+    items = evaluation.evaluated(step.rows("benchmark_items"), values.benchmarks.limit)
+    rows = []
+    for stage, asset in STAGE_MODELS.items():
+        with engine.load(step, asset) as student:
+            ask = evaluation.asker(student, values.evaluation, stage, step.model_id(asset), step.seed)
+            rows += step.map(f"ask {stage}", items, ask, values.evaluation.shard_rows)
+    return step.commit(rows)
+
+
+@dg.asset(code_version="1", deps=["benchmark_generations", "benchmark_items"], partitions_def=STUDENTS)
+def benchmark_verdicts(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Every generation judged in the sandbox."""
+    values = settings.values
+    inputs = (f"benchmark_generations[{context.partition_key}]", "benchmark_items")
+    step = lake.step(context, "benchmark_verdicts", *inputs, uses=[values.sandbox])
+    if done := step.unchanged():
+        return done
+    items = {row["item_id"]: row for row in step.rows("benchmark_items")}
+    with Verifier.open(values.sandbox) as verifier:
+        rows = step.map(
+            "judge generations", step.rows("benchmark_generations"),
+            lambda drawn: evaluation.verdicts(drawn, items, verifier), values.evaluation.shard_rows * 8,
+        )  # fmt: skip
+    return step.commit(rows)
+
+
+@dg.asset(code_version="1", deps=["benchmark_verdicts"], partitions_def=STUDENTS)
+def benchmark_scores(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """avg@k of every stage with its interval clustered by question, and paired differences between stages."""
+    values = settings.values
+    step = lake.step(
+        context, "benchmark_scores", f"benchmark_verdicts[{context.partition_key}]", uses=[values.evaluation]
+    )
+    if done := step.unchanged():
+        return done
+    rows = evaluation.scores(step.rows("benchmark_verdicts"), values.evaluation.generations)
+    shown = [row for row in rows if row["compared_with"] is None]
+    return step.commit(rows, plot=plot(plots.score_bars(shown, f"benchmarks of {context.partition_key}")))

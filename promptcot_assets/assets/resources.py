@@ -1,0 +1,297 @@
+"""What an asset is handed: the lake, an engine, a trainer, the settings. Thin; the work is in lake, inference, training.
+
+`Step` is one materialization in the making. It knows its exact inputs before anything runs, so it has a fingerprint:
+what a killed run left in the spool or in a work folder under that fingerprint is continued, and a finished one is
+recognised (`unchanged`). Inputs are named `asset` (unpartitioned), `asset[partition]`, or `asset[*]` (all that exist).
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from promptcot_assets.assets.describe import plot, sample
+from promptcot_assets.assets.progress import Progress
+from promptcot_assets.inference import InferenceEngine, open_engine
+from promptcot_assets.lake import Lake, LakeError, Provenance, Ref
+from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
+from promptcot_assets.lake.schemas import MODEL, SCHEMAS
+from promptcot_assets.reports import plots
+from promptcot_assets.settings import Settings, load_settings
+from promptcot_assets.settings.profile import Section, Training
+from promptcot_assets.stages import Row
+from training.child import CHILD_ENVIRONMENT
+
+RESUME_TAG = "promptcot/resume"  # a run with this tag leaves finished work alone instead of doing it again
+INPUT = re.compile(r"(?P<asset>\w+)(?:\[(?P<partition>[^\]]+)\])?")
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """The profile's settings."""
+
+    profile: str
+
+    @property
+    def values(self) -> Settings:
+        return load_settings(self.profile)
+
+
+class EngineResource(dg.ConfigurableResource):
+    """Loads a checkpoint into the engine that the profile names."""
+
+    settings: SettingsResource
+
+    @contextlib.contextmanager
+    def load(self, step: "Step", model: str) -> Iterator[InferenceEngine]:
+        """The checkpoint that `step` takes as input `model`; its tokens are added to the step's bill."""
+        with open_engine(self.settings.values.engine, step.model(model)) as engine:
+            yield engine
+            step.tokens += engine.usage.completion_tokens + engine.usage.scored_tokens
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The lake of this home."""
+
+    home: str
+    settings: SettingsResource
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(Path(self.home))
+
+    def rows(self, asset: str, partition: str = UNPARTITIONED) -> list[Row]:
+        """The newest rows of one partition, for checks."""
+        (ref,) = _refs(self.lake, asset if partition == UNPARTITIONED else f"{asset}[{partition}]", "a check")
+        return self.lake.table(ref).to_pylist()
+
+    def earlier_batches(self, asset: str, batch: str) -> list[str]:
+        """Partitions of `asset` first committed before `batch` was (all of them, when it never was), in that order."""
+        order = list(dict.fromkeys(commit.ref.partition for commit in self.lake.history(asset)))
+        return order[: order.index(batch)] if batch in order else order
+
+    def step(
+        self, context: dg.AssetExecutionContext, asset: str, *inputs: str, uses: Sequence[Section | Mapping[str, Any]] = ()
+    ) -> "Step":
+        """Begin to make `asset` (of the run's partition). `uses`: the settings that its rows depend on.
+
+        Raises: LakeError naming the input that has not been materialized yet.
+        """
+        return Step(context, self.lake, asset, inputs, uses, self.settings.values.seed)
+
+
+class Step:
+    """One materialization in the making. Rows are read from and written to exact versions."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        asset: str,
+        inputs: Sequence[str],
+        uses: Sequence[Section | Mapping[str, Any]],
+        seed: int,
+    ) -> None:
+        self.context, self.lake, self.asset, self.seed = context, lake, asset, seed
+        self.partition = context.partition_key if context.has_partition_key else UNPARTITIONED
+        self.refs = {name: _refs(lake, name, asset) for name in inputs}
+        self.tokens = 0
+        self.dropped: Counter[str] = Counter()
+        self._began = time.perf_counter()
+        used = [json.loads(one.canonical()) if isinstance(one, Section) else one for one in uses]
+        self._settings = canonical_json(used)
+        spec = context.assets_def.specs_by_key[dg.AssetKey(asset)]
+        self._code_version = spec.code_version or "1"
+        self._spool = lake.spool(asset, self.partition, self.provenance.fingerprint)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What is recorded beside the rows; its fingerprint is fixed from the start."""
+        return Provenance(
+            code_version=self._code_version,
+            settings=self._settings,
+            seed=self.seed,
+            run_id=self.context.run_id,
+            inputs=tuple(ref for refs in self.refs.values() for ref in refs),
+            tokens=self.tokens,
+            seconds=round(time.perf_counter() - self._began, 3),
+        )
+
+    # ---- inputs
+    def rows(self, name: str) -> list[Row]:
+        """All rows of an input, partitions in their order."""
+        return [row for ref in self._of(name) for row in self.lake.table(ref).to_pylist()]
+
+    def rows_of(self, name: str) -> list[Row]:
+        """All rows of the input written exactly like this; for a step that reads two partitions of one asset."""
+        return [row for ref in self.refs[name] for row in self.lake.table(ref).to_pylist()]
+
+    def model(self, name: str) -> Path:
+        """The folder of an input checkpoint, its files verified."""
+        return self.lake.checkpoint(self._one(name))
+
+    def model_id(self, name: str) -> str:
+        return str(self.lake.table(self._one(name), ["model_id"])["model_id"][0].as_py())
+
+    def _of(self, name: str) -> Sequence[Ref]:
+        found = [refs for key, refs in self.refs.items() if INPUT.fullmatch(key)["asset"] == name]  # type: ignore[index]
+        if len(found) != 1:
+            raise KeyError(f"{self.asset} has {len(found)} inputs named {name!r}; it has {', '.join(self.refs)}")
+        return found[0]
+
+    def _one(self, name: str) -> Ref:
+        (ref,) = self._of(name)
+        return ref
+
+    # ---- work
+    def unchanged(self) -> dg.MaterializeResult | None:
+        """The existing result, when the run only resumes and the same inputs, settings and code already made it."""
+        if self.context.run.tags.get(RESUME_TAG) != "true":
+            return None
+        ref = self.lake.find(self.asset, self.provenance.fingerprint, self.partition)
+        if ref is None:
+            return None
+        self.context.log.info(f"{ref} is up to date: same inputs, settings and code")
+        return self._result(ref, {})
+
+    def map(
+        self, phase: str, rows: Sequence[Row], function: Callable[[list[Row]], list[Row]], shard_rows: int
+    ) -> list[Row]:
+        """`function` over shards of `rows`, each finished shard a file; a killed run goes on at the first missing one."""
+        shards = [list(rows[at : at + shard_rows]) for at in range(0, len(rows), shard_rows)]
+        progress = Progress(f"{self.asset} · {phase}", len(rows), "rows", self.context.log.info)
+        done: list[Row] = []
+        for shard, table in zip(
+            shards, self._spool.map(phase, shards, lambda shard: pa.Table.from_pylist(function(shard))), strict=True
+        ):
+            done += table.to_pylist()
+            progress.advance(len(shard))
+        return done
+
+    # ---- results
+    def commit(self, rows: Iterable[Row], **metadata: Any) -> dg.MaterializeResult:
+        """Commit the rows as the new version of this asset's partition and describe them."""
+        schema = SCHEMAS[self.asset]
+        table = _table(self.asset, list(rows), schema)
+        ref = self.lake.commit(self.asset, [table], schema, self.provenance, self.partition)
+        self._spool.clear()
+        return self._result(ref, metadata | {"sample": sample(table)})
+
+    def work_folder(self) -> Path:
+        """Where a checkpoint is made; the same folder after a kill."""
+        return self.lake.work_folder(self.asset, self.provenance.fingerprint)
+
+    def commit_checkpoint(self, folder: Path, base: str | None, report: Mapping[str, Any]) -> dg.MaterializeResult:
+        """Seal `folder` as this asset's new checkpoint. `report`: what the trainer says (training/loop.py)."""
+        row = {
+            "base": base,
+            "examples": report.get("rows", 0),
+            "steps": report.get("steps", 0),
+            "tokens": report.get("tokens", 0),
+            "loss": report.get("loss"),
+        }
+        self.tokens += row["tokens"]
+        ref = self.lake.commit_checkpoint(self.asset, folder, MODEL, row, self.provenance, self.partition)
+        shown: dict[str, Any] = {"loss": row["loss"], "steps": row["steps"], "training_examples": row["examples"]}
+        curve = report.get("loss_curve")
+        if curve:
+            shown["loss_curve"] = plot(plots.loss_curve(curve, self.asset))
+        self.dropped.update(report.get("dropped", {}))
+        path = dg.MetadataValue.path(str(self.lake.checkpoint(ref)))
+        return self._result(ref, {key: value for key, value in shown.items() if value is not None} | {"checkpoint": path})
+
+    def commit_copy(self, name: str) -> dg.MaterializeResult:
+        """This asset's new checkpoint is an input checkpoint, unchanged."""
+        work = self.work_folder() / "model"
+        if not work.exists():
+            shutil.copytree(self.model(name), work, ignore=shutil.ignore_patterns("manifest.json"))
+        return self.commit_checkpoint(work, self.model_id(name), {})
+
+    def _result(self, ref: Ref, metadata: Mapping[str, Any]) -> dg.MaterializeResult:
+        provenance = self.lake.commit_of(ref).provenance
+        common: dict[str, Any] = {
+            "dagster/row_count": ref.rows,
+            "ref": dg.MetadataValue.json(json.loads(ref.json())),
+            "inputs": dg.MetadataValue.json([str(one) for one in provenance.inputs]),
+            "tokens": provenance.tokens,
+            "seconds": provenance.seconds,
+        }
+        if self.dropped:
+            common["dropped"] = dg.MetadataValue.json(dict(sorted(self.dropped.items())))
+        return dg.MaterializeResult(
+            asset_key=self.asset, data_version=dg.DataVersion(ref.data_version), metadata=common | dict(metadata)
+        )
+
+
+class TrainerResource(dg.ConfigurableResource):
+    """Runs a trainer of `training/` as a child process under Dagster Pipes; it dies with the step."""
+
+    pipes: dg.ResourceDependency[dg.PipesSubprocessClient]
+
+    def train(
+        self, step: "Step", method: str, base: str | Path, examples: Sequence[Row], training: Training
+    ) -> dg.MaterializeResult:
+        """Train and commit the checkpoint. A killed run continues from its last trainer checkpoint.
+
+        method: module of `training` (sft: prompt, completion; dpo: prompt, chosen, rejected). base: the step's input
+        that training starts from, or a folder.
+        """
+        if not examples:
+            raise dg.Failure(f"{step.asset}: no examples to train on; see the drop reasons of its inputs", allow_retries=False)
+        work = step.work_folder()
+        output, data, spec = work / "model", work / "examples.parquet", work / "spec.json"
+        if not output.exists():
+            columns = [name for name in ("prompt", "completion", "chosen", "rejected") if name in examples[0]]
+            pq.write_table(pa.table({name: [row[name] for row in examples] for name in columns}), data)
+            spec.write_text(json.dumps({
+                "base": str(base if isinstance(base, Path) else step.model(base)),
+                "data": str(data),
+                "output": str(output),
+                "checkpoints": str(work / "trainer"),
+                "seed": step.seed,
+                "threads": training.threads,
+                "save_steps": training.save_steps,
+                "arguments": training.arguments,
+            }))
+            self.pipes.run(
+                context=step.context,
+                command=[*(training.launcher or [sys.executable]), "-m", f"training.{method}", str(spec)],
+                env=CHILD_ENVIRONMENT,
+            )
+        report = json.loads((output / "training.json").read_text())
+        return step.commit_checkpoint(output, None if isinstance(base, Path) else step.model_id(base), report)
+
+
+def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:
+    match = INPUT.fullmatch(name)
+    if not match:
+        raise ValueError(f"{wanted_by}: input {name!r} is not `asset`, `asset[partition]` or `asset[*]`")
+    asset, partition = match["asset"], match["partition"] or UNPARTITIONED
+    partitions = lake.partitions(asset) if partition == "*" else [partition]
+    refs = [ref for ref in (lake.newest(asset, one) for one in partitions) if ref is not None]
+    if not refs:
+        at = "" if partition == UNPARTITIONED else f" --partition {partition}"
+        raise LakeError(
+            f"{wanted_by} needs {name}, which is not in the lake yet; materialize it first: "
+            f"dagster asset materialize -m promptcot_assets.definitions --select {asset}{at}"
+        )
+    return refs
+
+
+def _table(asset: str, rows: list[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of the declared schema; a missing or extra column is an error, not a null."""
+    expected = set(schema.names)
+    for at, row in enumerate(rows):
+        if differing := row.keys() ^ expected:
+            state = "misses" if min(differing) in expected else "has an undeclared"
+            raise LakeError(f"{asset}: row {at} {state} column {min(differing)!r}; see promptcot_assets/lake/schemas.py")
+    return pa.Table.from_pylist(rows, schema)

@@ -1,0 +1,208 @@
+"""The whole arc of a profile, from seeds to scores: `promptcot run`, `make demo`.
+
+Every leg is an ordinary Dagster run of this home's instance, so it is in the UI like any other. Legs that do not wait
+for each other run side by side, each lane (profile: `lanes`) a process: two Dagster runs in threads of one process
+deadlock on Python's logging. A killed arc is continued by the same command: finished assets are recognised by their
+fingerprint, half-finished ones by their shards and trainer checkpoints.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from promptcot_assets.assets.em import CONTROL_OUTPUTS, ROUND_OUTPUTS
+from promptcot_assets.assets.progress import clock
+from promptcot_assets.assets.resources import RESUME_TAG
+from promptcot_assets.automation.home import OWNER_TAG, open_home
+from promptcot_assets.automation.partitions import FIRST_BATCH, round_key
+from promptcot_assets.settings import Settings
+from training.child import die_with_parent
+
+TICK_S = 15.0
+CORPUS = ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items")
+BATCH = ("concept_sets", "raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces",
+         "yield_report")  # fmt: skip
+SELF_PLAY = ("rollouts", "verdicts", "preference_pairs", "self_play_model", "difficulty")
+EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores", "scaling")
+
+
+class ArcError(RuntimeError):
+    """A leg failed; the message names it, its first error and how to go on."""
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One Dagster run. `weight`: its share of the time, for the overall ETA; `after`: legs it needs."""
+
+    name: str
+    assets: tuple[str, ...]
+    partition: str | None
+    after: tuple[str, ...]
+    weight: float
+
+
+def legs(settings: Settings) -> list[Leg]:
+    """The arc of a profile. Weights are shares measured on the demo profile."""
+    last = settings.em.rounds
+    plan = [
+        Leg("corpus", CORPUS, None, (), 2),
+        Leg("base model", ("base_model",), None, ("corpus",), 4),
+        Leg("cold start q", ("cold_rationale_model",), None, ("base model",), 13),
+        Leg("cold start p", ("cold_problem_generator",), None, ("base model",), 13),
+        Leg("cold start bounds", ("cold_start_bounds",), None, ("cold start q", "cold start p"), 3),
+    ]
+    for number in range(1, last + 1):
+        key = round_key(number)
+        before = round_key(number - 1) if number > 1 else None
+        plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (f"EM {before}" if before else "cold start bounds",), 20))
+        plan.append(Leg(f"control {key}", CONTROL_OUTPUTS, key, (f"control {before}" if before else "cold start bounds",), 10))
+    plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (f"EM {round_key(last)}",), 5))
+    for student in sorted(settings.students):
+        plan += [
+            Leg(f"{student}: base", ("student_base",), student, ("base model",), 6),
+            Leg(f"{student}: SFT", ("sft_examples", "sft_model"), student, (f"{student}: base", f"batch {FIRST_BATCH}"), 14),
+            Leg(f"{student}: self-play", SELF_PLAY, student, (f"{student}: SFT",), 6),
+            Leg(f"{student}: evaluation", EVALUATION, student, (f"{student}: self-play",), 5),
+        ]
+    plan.append(Leg("analysis", ("em_curves", "distribution"), None, (f"control {round_key(last)}", f"batch {FIRST_BATCH}"), 2))
+    return plan
+
+
+def run_arc(settings: Settings, home: Path) -> None:
+    """Run every leg of this process's profile, printing progress.
+
+    Raises: ArcError when a leg fails; what is finished stays.
+    """
+    plan = legs(settings)
+    with _only_arc_of(home), open_home(home, settings):
+        board, spawn = Board(plan), multiprocessing.get_context("spawn")
+        with board.ticking(), ProcessPoolExecutor(settings.lanes, mp_context=spawn, initializer=die_with_parent) as lanes:
+            waiting, running, finished = list(plan), dict[Future[None], Leg](), set[str]()
+            while waiting or running:
+                ready = [leg for leg in waiting if finished.issuperset(leg.after)]
+                for leg in ready[: settings.lanes - len(running)]:
+                    waiting.remove(leg)
+                    board.start(leg)
+                    running[lanes.submit(_run_leg, leg)] = leg
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    leg = running.pop(future)
+                    if failure := future.result():
+                        lanes.shutdown(wait=False, cancel_futures=True)
+                        raise ArcError(failure)
+                    finished.add(leg.name)
+                    board.finish(leg)
+
+
+def _run_leg(leg: Leg) -> str | None:
+    """Execute one leg in this lane's process; what went wrong, or None."""
+    from promptcot_assets.definitions import defs
+
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in leg.assets],
+            partition_key=leg.partition,
+            run_config={"loggers": {"console": {}}},
+            tags={RESUME_TAG: "true", OWNER_TAG: str(os.getpid()), "promptcot/leg": leg.name},
+            raise_on_error=False,
+        )
+    if result.success:
+        return None
+    return (
+        f"{leg.name} failed: {_first_error(result)}\n"
+        "What is finished is kept. Mend the cause and run the same command again; "
+        f"the whole story is in the UI (make ui), run {result.run_id}"
+    )
+
+
+def _first_error(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        data = event.event_specific_data
+        error = getattr(data, "error", None)
+        if event.is_step_failure and error:
+            while error.cause:
+                error = error.cause
+            return str(error.message).strip()
+    return next((event.message or "" for event in result.all_events if event.is_failure), "no error was recorded")
+
+
+class Board:
+    """Overall progress: which legs run, what share of the arc is done, how long the rest may take."""
+
+    def __init__(self, plan: Sequence[Leg]) -> None:
+        self._plan, self._total = plan, sum(leg.weight for leg in plan)
+        self._began = time.monotonic()
+        self._running: dict[str, tuple[Leg, float]] = {}
+        self._done: dict[str, float] = {}  # leg -> seconds
+        self._lock = threading.Lock()
+
+    def start(self, leg: Leg) -> None:
+        with self._lock:
+            self._running[leg.name] = (leg, time.monotonic())
+        self._say(f"start  {leg.name}")
+
+    def finish(self, leg: Leg) -> None:
+        with self._lock:
+            _, began = self._running.pop(leg.name)
+            self._done[leg.name] = time.monotonic() - began
+        self._say(f"done   {leg.name} in {clock(self._done[leg.name])}")
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Says where the arc stands every quarter of a minute."""
+        stop = threading.Event()
+
+        def tick() -> None:
+            while not stop.wait(TICK_S):
+                self._say("running " + ", ".join(self._running))
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            ticker.join()
+
+    def _say(self, what: str) -> None:
+        with self._lock:
+            share = self._share()
+        elapsed = time.monotonic() - self._began
+        left = f"ETA {clock(elapsed / share * (1 - share))}" if share > 0.02 else "ETA ..."
+        at = f"{len(self._done)}/{len(self._plan)}"
+        print(f"[{at:>5} {share:4.0%} {clock(elapsed)} elapsed, {left}] {what}", file=sys.stderr, flush=True)
+
+    def _share(self) -> float:
+        """Weight of what is done; of a running leg the share its weight and age suggest, at most nine tenths."""
+        done = sum(leg.weight for leg in self._plan if leg.name in self._done)
+        spent = sum(self._done.values())
+        pace = spent / done if done and spent else 0.0
+        for leg, began in self._running.values():
+            if pace:
+                done += leg.weight * min(0.9, (time.monotonic() - began) / (leg.weight * pace))
+        return done / self._total
+
+
+@contextmanager
+def _only_arc_of(home: Path) -> Iterator[None]:
+    """Two arcs in one home would do the same work twice."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "arc.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArcError(f"another `promptcot run` works in {home}; wait for it, or set PROMPTCOT_HOME") from None
+        yield

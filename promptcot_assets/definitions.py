@@ -1,0 +1,65 @@
+"""The code location: every asset, check, job and resource, for the profile and home of the environment.
+
+Imports nothing heavy: torch, transformers, trl, sympy and their like are imported inside steps.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from promptcot_assets.assets import analysis, cold_start, corpus, distillation, em, evaluation, labels, self_play, synthesis
+from promptcot_assets.assets.describe import column_schema
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
+from promptcot_assets.automation.checks import CHECKS
+from promptcot_assets.automation.console import console
+from promptcot_assets.automation.jobs import JOBS
+from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+from promptcot_assets.settings import home, profile_name
+
+GROUPS = {  # in the order the data flows; a group is a file of assets/
+    "corpus": corpus,
+    "cold_start": cold_start,
+    "em": em,
+    "synthesis": synthesis,
+    "labels": labels,
+    "distillation": distillation,
+    "self_play": self_play,
+    "evaluation": evaluation,
+    "analysis": analysis,
+}
+OWNERS = ["team:promptcot"]
+
+
+def build_definitions(profile: str | None = None, lake_home: str | None = None) -> dg.Definitions:
+    """Everything, for one profile (default PROMPTCOT_PROFILE) and home (default PROMPTCOT_HOME)."""
+    settings = SettingsResource(profile=profile or profile_name())
+    assets = [
+        asset.map_asset_specs(_described)
+        for group, module in GROUPS.items()
+        for asset in dg.load_assets_from_modules([module], group_name=group)
+        if isinstance(asset, dg.AssetsDefinition)
+    ]
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        resources={
+            "settings": settings,
+            "lake": LakeResource(home=lake_home or str(home()), settings=settings),
+            "engine": EngineResource(settings=settings),
+            "trainer": TrainerResource(pipes=dg.PipesSubprocessClient()),
+        },
+        loggers={"console": console},
+        executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
+    )
+
+
+def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Owner, kind and column schema of an asset, from the lake's declaration of its table."""
+    name = spec.key.path[-1]
+    kinds = {"torch"} if name in MODEL_ROLES else {"parquet"}
+    metadata = {**spec.metadata, "dagster/column_schema": column_schema(SCHEMAS[name])}
+    return spec.replace_attributes(owners=OWNERS, kinds=kinds, metadata=metadata)
+
+
+defs = build_definitions()

@@ -1,0 +1,79 @@
+"""Teacher traces on labelled problems, and the SFT examples made of the valid ones (method section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from promptcot_assets.domains import domain_named
+from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.settings.profile import Distillation
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.teacher import Teacher
+from promptcot_assets.stages.verification import Question, Verifier
+
+HASH_RANGE = 16**16
+
+
+def teacher_traces(
+    problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Distillation, seed: int
+) -> list[Row]:
+    """Rows of `teacher_traces` for labelled problems: valid when the answer is the label or the tests pass."""
+    attempts = teacher.attempts(problems, settings.traces_per_problem, seed_from(seed, "traces"))
+    asked = [(row, k, one) for row, tries in zip(problems, attempts, strict=True) for k, one in enumerate(tries)]
+    judged = verifier.judge([Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, _, one in asked])
+    rows = []
+    for (row, k, one), judgement in zip(asked, judged, strict=True):
+        trace_seed = seed_from(seed, "traces", row["problem_id"], k)
+        rows.append({
+            "trace_id": content_id(row["problem_id"], teacher.name, trace_seed),
+            "problem_id": row["problem_id"],
+            "domain": row["domain"],
+            "problem": row["problem"],
+            "trace": one.completion,
+            "answer": judgement.answer,
+            "valid": bool(judgement.passed),
+            "drop_reason": None if judgement.passed else judgement.verdict,
+            "seed": trace_seed,
+            "teacher": teacher.name,
+        })  # fmt: skip
+    return rows
+
+
+def played_on(problem_id: str, share: float) -> bool:
+    """Whether a problem is kept out of SFT for self-play: by its hash, so that batches never move it."""
+    return int(content_id("self-play", problem_id), 16) < share * HASH_RANGE
+
+
+def sft_examples(traces: Iterable[Row], seed_examples: Iterable[Row], pool_share: float) -> list[Row]:
+    """Valid traces of the problems not played on, and the seed problems' own solutions. No example twice."""
+    rows = [
+        _example(row, row["problem"], row["trace"], "synthetic", row["trace_id"])
+        for row in traces
+        if row["valid"] and not played_on(row["problem_id"], pool_share)
+    ]
+    rows += seed_examples
+    return list({row["example_id"]: row for row in rows}.values())
+
+
+def seed_examples(problems: Iterable[Row], limits: dict[str, int]) -> list[Row]:
+    """Training seeds with a solution, at most `limits[domain]` a domain: what a tiny base model learns first."""
+    rows, taken = [], dict.fromkeys(limits, 0)
+    for row in problems:
+        name = row["domain"]
+        if row["split"] == "train" and row["solution"] and taken.get(name, 0) < limits.get(name, 0):
+            taken[name] += 1
+            rows.append(_example(row, row["problem"], row["solution"], "seed", None))
+    return rows
+
+
+def _example(row: Row, problem: str, completion: str, source: str, trace_id: str | None) -> Row:
+    prompt = domain_named(row["domain"]).solve_prompt(problem)
+    return {
+        "example_id": content_id(prompt, completion),
+        "problem_id": row["problem_id"],
+        "domain": row["domain"],
+        "source": source,
+        "trace_id": trace_id,
+        "prompt": prompt,
+        "completion": completion,
+    }

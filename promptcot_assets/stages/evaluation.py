@@ -1,0 +1,156 @@
+"""Benchmarks: items, generations kept as rows, verdicts, scores with intervals clustered by question (method section 8)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from promptcot_assets.domains import domain_named, procedural_domain
+from promptcot_assets.inference import InferenceEngine
+from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.seeds import read_seeds
+from promptcot_assets.stages.statistics import Interval, clustered_interval, paired_difference
+from promptcot_assets.stages.synthesis import sampling_params
+from promptcot_assets.stages.verification import Question, Verifier
+
+STAGES = ("base", "sft", "self_play")
+IDENTITY = ("item_id", "benchmark", "domain", "stage", "attempt", "model")
+
+
+def benchmark_items(corpus: Corpus, benchmarks: Benchmarks, seeds: Sequence[Row], seed: int) -> list[Row]:
+    """Rows of `benchmark_items`: each procedural domain's own benchmark, and the files of the profile.
+
+    Raises: SeedError naming the file and line when a file is malformed.
+    """
+    rows = []
+    for name, sizes in corpus.procedural.items():
+        known = {row["problem"] for row in seeds if row["domain"] == name}
+        written = procedural_domain(name).write_benchmark(sizes.benchmark, seed, known)
+        rows += [_item(name, name, item.problem, item.answer, item.tests, name) for item in written]
+    for domain, files in benchmarks.files.items():
+        for benchmark, source in files.items():
+            read, _ = read_seeds(source)
+            rows += [
+                _item(benchmark, domain, row["problem"], row["answer"], row["tests"], row["source"]) for row in read
+            ]
+    return list({row["item_id"]: row for row in rows}.values())
+
+
+def _item(benchmark: str, domain: str, problem: str, answer: str | None, tests: object, source: str) -> Row:
+    return {
+        "item_id": content_id(benchmark, problem),
+        "benchmark": benchmark,
+        "domain": domain,
+        "problem": problem,
+        "answer": answer,
+        "tests": json.dumps(tests) if tests else None,
+        "source": source,
+    }
+
+
+def evaluated(items: Sequence[Row], limit: int | None) -> list[Row]:
+    """The items that models are asked: those with a reference, at most `limit` a benchmark."""
+    taken: dict[str, int] = defaultdict(int)
+    rows = []
+    for row in items:
+        if (row["answer"] is None and row["tests"] is None) or (limit and taken[row["benchmark"]] >= limit):
+            continue
+        taken[row["benchmark"]] += 1
+        rows.append(row)
+    return rows
+
+
+def asker(
+    student: InferenceEngine, settings: Evaluation, stage: str, model: str, seed: int
+) -> Callable[[Sequence[Row]], list[Row]]:
+    """`generations` of one stage's model, as a function of the items alone."""
+    return lambda items: generations(items, student, settings, stage, model, seed)
+
+
+def generations(
+    items: Sequence[Row], student: InferenceEngine, settings: Evaluation, stage: str, model: str, seed: int
+) -> list[Row]:
+    """Rows of `benchmark_generations`. Attempt k of an item has the same seed whatever the model."""
+    prompts = [domain_named(row["domain"]).solve_prompt(row["problem"]) for row in items]
+    seeds = [seed_from(seed, "benchmark", row["item_id"]) for row in items]
+    params = sampling_params(settings.sampling, settings.generations)
+    rows = []
+    for row, completions in zip(items, student.generate(prompts, params, seeds), strict=True):
+        for attempt, completion in enumerate(completions):
+            rows.append({
+                "generation_id": content_id(row["item_id"], model, stage, attempt, completion.seed),
+                "item_id": row["item_id"],
+                "benchmark": row["benchmark"],
+                "domain": row["domain"],
+                "stage": stage,
+                "attempt": attempt,
+                "completion": completion.text,
+                "finish_reason": completion.finish_reason,
+                "tokens": completion.tokens,
+                "seed": completion.seed,
+                "model": model,
+            })  # fmt: skip
+    return rows
+
+
+def verdicts(drawn: Sequence[Row], items: dict[str, Row], verifier: Verifier) -> list[Row]:
+    """Rows of `benchmark_verdicts`. Generations are kept, so a new grader needs no new ones."""
+    questions = [
+        Question(row["domain"], row["completion"], items[row["item_id"]]["answer"], items[row["item_id"]]["tests"])
+        for row in drawn
+    ]
+    return [
+        {"generation_id": row["generation_id"]} | {name: row[name] for name in IDENTITY} | judgement.columns()
+        for row, judgement in zip(drawn, verifier.judge(questions), strict=True)
+    ]
+
+
+def scores(judged: Sequence[Row], generations_per_question: int) -> list[Row]:
+    """Rows of `benchmark_scores`: avg@k of every stage, and its paired difference to the stage before."""
+    table: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    failures: dict[tuple[str, str], int] = defaultdict(int)
+    models = {}
+    for row in judged:
+        key = (row["benchmark"], row["stage"])
+        models[key] = row["model"]
+        if row["passed"] is None:
+            failures[key] += 1
+        else:
+            table[key][row["item_id"]].append(int(row["passed"]))
+    rows = []
+    for benchmark in sorted({name for name, _ in table}):
+        present = [stage for stage in STAGES if (benchmark, stage) in table]
+        for at, stage in enumerate(present):
+            key = (benchmark, stage)
+            common = {
+                "benchmark": benchmark,
+                "stage": stage,
+                "model": models[key],
+                "generations": generations_per_question,
+                "infrastructure_failures": failures[key],
+            }
+            answers = table[key]
+            rows.append(_score(common, f"avg@{generations_per_question}", None, clustered_interval(list(answers.values()))))
+            if at:
+                before = table[benchmark, present[at - 1]]
+                shared = sorted(answers.keys() & before.keys())
+                difference = paired_difference([answers[i] for i in shared], [before[i] for i in shared])
+                rows.append(_score(common, "paired difference", present[at - 1], difference))
+    return rows
+
+
+def _score(common: Row, metric: str, compared_with: str | None, interval: Interval) -> Row:
+    significant = None if compared_with is None else not interval.low <= 0 <= interval.high
+    return {
+        "score_id": content_id(common["benchmark"], common["stage"], common["model"], metric),
+        "metric": metric,
+        "compared_with": compared_with,
+        "value": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "questions": interval.questions,
+        "significant": significant,
+    } | common

@@ -1,0 +1,103 @@
+"""Labels for synthetic problems: answers by majority vote, code tests by cross execution (method section 5)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from promptcot_assets.domains import ProceduralDomain, domain_named
+from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.settings.profile import Labels
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.teacher import Teacher
+from promptcot_assets.stages.verification import Verifier
+
+
+def math_answers(problems: Sequence[Row], teacher: Teacher, settings: Labels, seed: int) -> list[Row]:
+    """One row a maths problem: the answer most generations agree on, if enough do and it is strictly ahead."""
+    from sandbox.maths import majority_vote
+
+    own = [row for row in problems if domain_named(row["domain"]).answers == "maths"]
+    rows = []
+    for row, attempts in zip(own, teacher.attempts(own, settings.votes, seed_from(seed, "votes")), strict=True):
+        answers = [attempt.answer or "" for attempt in attempts]
+        vote = majority_vote([answer or None for answer in answers], min_votes=settings.min_votes)
+        rows.append({
+            "label_id": content_id(row["problem_id"], answers),
+            "problem_id": row["problem_id"],
+            "domain": row["domain"],
+            "answer": vote.answer,
+            "votes": vote.votes,
+            "asked": settings.votes,
+            "share": vote.votes / settings.votes,
+            "answers": answers,
+            "drop_reason": None if vote.answer is not None else vote.reason,
+            "voter": teacher.name,
+        })  # fmt: skip
+    return rows
+
+
+def code_tests(
+    problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Labels, seed: int
+) -> list[Row]:
+    """Tests a program problem: inputs, and the output that enough candidate programs agree on when really run.
+
+    Where the statement carries a worked example, only programs that reproduce it vote, and it is a test itself; when
+    none does, the statement contradicts its example and every test is dropped.
+    """
+    own = [row for row in problems if domain_named(row["domain"]).answers == "program"]
+    rows = []
+    drawn = teacher.attempts(own, settings.test_programs, seed_from(seed, "test programs"))
+    for row, attempts in zip(own, drawn, strict=True):
+        programs = [attempt.answer for attempt in attempts if attempt.answer is not None]
+        stdins = _stdins(row, settings.tests_per_problem, seed)
+        example = getattr(domain_named(row["domain"]), "worked_example", lambda _: None)(row["problem"])
+        asked = [example["stdin"], *stdins] if example else stdins
+        outputs = verifier.outputs(programs, asked)
+        if example:
+            outputs = [said for said in outputs if said[0] == example["expected"]]
+        for at, stdin in enumerate(asked):
+            rows.append(_test(row, stdin, [said[at] for said in outputs], settings, teacher.name, bool(example)))
+    return rows
+
+
+def _stdins(problem: Row, count: int, seed: int) -> list[str]:
+    """Distinct test inputs."""
+    domain = domain_named(problem["domain"])
+    if not isinstance(domain, ProceduralDomain):
+        raise ValueError(
+            f"no test inputs for domain {problem['domain']!r}: only procedural program domains write their own; "
+            "leave the domain out of synthesis.concept_sets"
+        )
+    rng = random.Random(seed_from(seed, "stdin", problem["problem_id"]))
+    inputs: dict[str, None] = {}
+    while len(inputs) < count:
+        inputs[domain.write_stdin(rng)] = None
+    return list(inputs)
+
+
+def _test(problem: Row, stdin: str, outputs: list[str | None], settings: Labels, writer: str, example: bool) -> Row:
+    counted = Counter(output for output in outputs if output is not None).most_common(2)
+    expected, agree = counted[0] if counted else (None, 0)
+    trust = agree / len(outputs) if outputs else 0.0
+    if not outputs and example:
+        reason = "no candidate program reproduces the worked example"
+    elif expected is None:
+        reason = "no candidate program ends well on it"
+    elif trust < settings.min_test_agreement:
+        reason = "candidate programs disagree"
+    else:
+        reason = None
+    return {
+        "test_id": content_id(problem["problem_id"], stdin),
+        "problem_id": problem["problem_id"],
+        "domain": problem["domain"],
+        "stdin": stdin,
+        "expected": None if reason else expected,
+        "agree": agree,
+        "programs": len(outputs),
+        "trust": trust,
+        "drop_reason": reason,
+        "writer": writer,
+    }

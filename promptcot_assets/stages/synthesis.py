@@ -1,0 +1,143 @@
+"""From concepts to raw problems: draw concept sets, let the generator write, split at the markers (method section 4)."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from promptcot_assets.domains import ProceduralDomain, domain_named
+from promptcot_assets.domains.layout import parse_completion
+from promptcot_assets.domains.procedural import level_of
+from promptcot_assets.inference import InferenceEngine, SamplingParams
+from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.settings.profile import Sampling, Synthesis
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.concepts import ConceptSampler, sample_levels
+
+DEFAULT_SIZE = 5  # concepts a set, in every published example
+NAMED_SEEDS = 20
+
+
+def concept_sets(
+    seeds: Sequence[Row], embeddings: dict[str, dict[str, np.ndarray]], settings: Synthesis, batch: str, seed: int
+) -> list[Row]:
+    """Rows of `concept_sets` for one batch. `embeddings`: domain -> concept -> vector (empty: co-occurrence only).
+
+    A procedural domain has its own grammar of concept sets, so its sets are drawn from that grammar; every other
+    domain's are drawn by the sampler from its seeds' co-occurrences.
+    """
+    rows = []
+    for name, count in settings.concept_sets.items():
+        own = [row for row in seeds if row["domain"] == name and row["split"] == "train" and row["concepts"]]
+        draw_seed = seed_from(seed, "concept sets", batch, name)
+        domain = domain_named(name)
+        if isinstance(domain, ProceduralDomain):
+            rng = random.Random(draw_seed)
+            sets = [list(rng.choice(domain.concept_sets())) for _ in range(count)]
+            levels = [level_of(concepts) for concepts in sets]
+        else:
+            sizes = dict.fromkeys(settings.concepts_per_set.get(name, [DEFAULT_SIZE]), 1.0)
+            sampler = _sampler(own, embeddings.get(name, {}), settings.concept_temperature)
+            sets = sampler.sample(count, size=sizes, seed=draw_seed)
+            levels = sample_levels(sorted({row["level"] for row in own}), count, seed=draw_seed)
+        sources = _problems_by_concept(own)
+        rows += [_row(name, *drawn, sources, batch) for drawn in zip(sets, levels, range(count), strict=True)]
+    return rows
+
+
+def sampled_domains(settings: Synthesis) -> set[str]:
+    """The domains whose concept sets the sampler draws: those without a grammar of their own."""
+    return {name for name in settings.concept_sets if not isinstance(domain_named(name), ProceduralDomain)}
+
+
+def concept_embeddings(concepts: Sequence[Row], model: InferenceEngine) -> dict[str, dict[str, np.ndarray]]:
+    """domain -> concept -> unit vector: the mean of the model's own hidden states."""
+    vectors = model.embed([row["concept"] for row in concepts])
+    embeddings: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    for row, vector in zip(concepts, vectors, strict=True):
+        embeddings[row["domain"]][row["concept"]] = vector
+    return dict(embeddings)
+
+
+def _sampler(seeds: Sequence[Row], embeddings: dict[str, np.ndarray], temperature: float) -> ConceptSampler:
+    lists = [row["concepts"] for row in seeds]
+    names = sorted({concept for concepts in lists for concept in concepts})
+    vectors = np.stack([embeddings[name] for name in names]) if embeddings else None
+    return ConceptSampler(lists, vectors, temperature=temperature)
+
+
+def _problems_by_concept(seeds: Sequence[Row]) -> dict[str, list[str]]:
+    problems = defaultdict(list)
+    for row in seeds:
+        for concept in row["concepts"]:
+            if len(problems[concept]) < NAMED_SEEDS:
+                problems[concept].append(row["problem_id"])
+    return problems
+
+
+def _row(domain: str, concepts: list[str], level: str, at: int, sources: dict[str, list[str]], batch: str) -> Row:
+    named = sorted({problem for concept in concepts for problem in sources.get(concept, [])})[:NAMED_SEEDS]
+    return {
+        "concept_set_id": content_id(domain, concepts, level, batch, at),
+        "domain": domain,
+        "concepts": concepts,
+        "level": level,
+        "seed_problem_ids": json.dumps(named),
+        "batch": batch,
+    }
+
+
+def synthesize(
+    concept_rows: Sequence[Row], generator: InferenceEngine, settings: Synthesis, model: str, seed: int
+) -> list[Row]:
+    """`problems_per_set` completions a concept set, parsed, or with the reason why not. Rows of `raw_problems`."""
+    params = sampling_params(settings.sampling, settings.problems_per_set)
+    prompts = [domain_named(row["domain"]).generator_prompt(row["concepts"], row["level"]) for row in concept_rows]
+    seeds = [seed_from(seed, row["concept_set_id"]) for row in concept_rows]
+    rows = []
+    for source, completions in zip(concept_rows, generator.generate(prompts, params, seeds), strict=True):
+        domain = domain_named(source["domain"])
+        for attempt, completion in enumerate(completions):
+            block = parse_completion(completion.text, completion.finish_reason == "stop")
+            rows.append({
+                "raw_problem_id": content_id(source["concept_set_id"], model, attempt, completion.seed),
+                "concept_set_id": source["concept_set_id"],
+                "domain": source["domain"],
+                "concepts": source["concepts"],
+                "level": source["level"],
+                "completion": completion.text,
+                "rationale": block.rationale,
+                "problem": block.problem,
+                "drop_reason": block.drop_reason,
+                "well_posed": domain.well_posed(block.problem) if block.problem else None,
+                "finish_reason": completion.finish_reason,
+                "tokens": completion.tokens,
+                "seed": completion.seed,
+                "logprob": completion.logprob,
+                "problem_generator": model,
+                "batch": source["batch"],
+            })  # fmt: skip
+    return rows
+
+
+def sampling_params(sampling: Sampling, n: int) -> SamplingParams:
+    return SamplingParams(sampling.temperature, sampling.top_p, sampling.max_new_tokens, n=n)
+
+
+def well_posed_rates(raw: Sequence[Row]) -> dict[str, float]:
+    """Share of all completions of a domain that are well-posed problems, for the domains where that can be told."""
+    rates = {}
+    for domain in sorted({row["domain"] for row in raw}):
+        own = [row for row in raw if row["domain"] == domain]
+        if any(row["well_posed"] is not None for row in own):
+            rates[f"well_posed_rate_{domain}"] = sum(bool(row["well_posed"]) for row in own) / len(own)
+    return rates
+
+
+def drop_counts(rows: Sequence[Row], column: str = "drop_reason") -> Counter[str]:
+    """Dropped rows by reason."""
+    return Counter(row[column] for row in rows if row[column] is not None)

@@ -1,0 +1,55 @@
+"""Who answers synthetic problems: a procedural teacher that reads the text, or a model behind an engine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from promptcot_assets.domains import Attempt, domain_named, procedural_domain
+from promptcot_assets.inference import InferenceEngine
+from promptcot_assets.lake.ids import seed_from
+from promptcot_assets.settings.profile import Corpus, Sampling
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.synthesis import sampling_params
+from promptcot_assets.stages.verification import extract
+
+
+class Teacher(Protocol):
+    name: str
+
+    def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
+        """n attempts at each problem (rows with problem_id, domain, problem)."""
+
+
+class ProceduralTeacher:
+    """The procedural domains' own teacher with their error rate."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.name = "procedural"
+        self._corpus = corpus
+
+    def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
+        return [[self._attempt(row, k, seed) for k in range(n)] for row in problems]
+
+    def _attempt(self, row: Row, k: int, seed: int) -> Attempt:
+        domain = procedural_domain(row["domain"])
+        rng = random.Random(seed_from(seed, row["problem_id"], k))
+        return domain.teach(row["problem"], self._corpus.procedural[row["domain"]].teacher_error, rng)
+
+
+class ModelTeacher:
+    """A model asked with the domain's own prompt."""
+
+    def __init__(self, engine: InferenceEngine, sampling: Sampling, name: str) -> None:
+        self.name = name
+        self._engine, self._sampling = engine, sampling
+
+    def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
+        prompts = [domain_named(row["domain"]).solve_prompt(row["problem"]) for row in problems]
+        seeds = [seed_from(seed, row["problem_id"]) for row in problems]
+        drawn = self._engine.generate(prompts, sampling_params(self._sampling, n), seeds)
+        return [
+            [Attempt(completion.text, extract(row["domain"], completion.text)) for completion in completions]
+            for row, completions in zip(problems, drawn, strict=True)
+        ]

@@ -1,0 +1,143 @@
+"""Verdicts on untrusted completions: maths answers and programs, both judged by `sandbox` and nowhere else.
+
+A failure of ours (lost worker, no isolation, full disk) is `system_error` with `passed` null; it is never a fail.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from promptcot_assets.domains import domain_named
+from promptcot_assets.domains.layout import END_THINK
+from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.stages import Row
+
+if TYPE_CHECKING:
+    import sandbox
+
+MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/1", "sandbox.programs/1"
+PROGRAM = re.compile(r"```(?:python|py)\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A completion and what it is judged by: a reference answer, or tests."""
+
+    domain: str
+    completion: str
+    answer: str | None = None
+    tests: str | None = None  # JSON list of {stdin, expected}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """answer: the extracted answer (maths: normal form) or program. passed: None when the infrastructure failed."""
+
+    answer: str | None
+    verdict: str
+    passed: bool | None
+    rule: str | None
+    grader: str
+
+    def columns(self) -> Row:
+        return {"answer": self.answer, "verdict": self.verdict, "passed": self.passed, "rule": self.rule,
+                "grader": self.grader}  # fmt: skip
+
+
+def extract(domain: str, completion: str) -> str | None:
+    """The final answer (boxed, after the think block) or the last program of a completion; None when there is none."""
+    if domain_named(domain).answers == "maths":
+        from sandbox.maths import extract_answer
+
+        return extract_answer(completion)
+    programs = PROGRAM.findall(completion.rpartition(END_THINK)[2])
+    return programs[-1].rstrip() if programs and programs[-1].strip() else None
+
+
+class Verifier:
+    """Judges completions with `settings.workers` isolated workers; programs run in parallel."""
+
+    def __init__(self, pool: sandbox.Pool, settings: Sandbox) -> None:
+        from sandbox import Limits
+
+        self.pool = pool
+        self._workers = settings.workers
+        self.limits = Limits(
+            cpu_s=settings.cpu_s, wall_s=settings.wall_s, memory=settings.memory_mb << 20
+        )
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Sandbox) -> Iterator[Verifier]:
+        """Raises: sandbox.SandboxUnavailable when no isolation holds on this machine; nothing runs without."""
+        from sandbox import Pool
+
+        with Pool(workers=settings.workers) as pool:
+            yield cls(pool, settings)
+
+    def judge(self, questions: Sequence[Question]) -> list[Judgement]:
+        """One judgement a question, in order."""
+        with ThreadPoolExecutor(self._workers) as threads:
+            return list(threads.map(self._judge, questions))
+
+    def outputs(self, programs: Sequence[str], stdins: Sequence[str]) -> list[list[str | None]]:
+        """What each program prints for each input; None where it does not end well. [programs][inputs]"""
+        from sandbox import Program, Verdict
+
+        def run(code: str) -> list[str | None]:
+            outputs = self.pool.outputs(Program(code), stdins, self.limits)
+            lost = [output for output in outputs if output.verdict is Verdict.SYSTEM_ERROR]
+            if lost:
+                raise RuntimeError("the sandbox lost a worker twice on one program; run the step again")
+            return [output.stdout.strip() if output.verdict is Verdict.OK else None for output in outputs]
+
+        with ThreadPoolExecutor(self._workers) as threads:
+            return list(threads.map(run, programs))
+
+    def _judge(self, question: Question) -> Judgement:
+        if domain_named(question.domain).answers == "maths":
+            return _judge_answer(question)
+        return self._judge_program(question)
+
+    def _judge_program(self, question: Question) -> Judgement:
+        from sandbox import Program, Test, Verdict
+
+        code = extract(question.domain, question.completion)
+        if code is None:
+            return Judgement(None, "no_program", False, "no ```python block after the think block", PROGRAM_GRADER)
+        tests = [Test(test["stdin"], test["expected"]) for test in json.loads(question.tests or "[]")]
+        result = self.pool.run(Program(code), tests, self.limits)
+        passed = None if result.verdict is Verdict.SYSTEM_ERROR else result.verdict is Verdict.OK
+        rule = f"{result.passed} of {len(tests)} tests" if passed is not None else "sandbox failure"
+        return Judgement(code, result.verdict.value, passed, rule, PROGRAM_GRADER)
+
+
+def _judge_answer(question: Question) -> Judgement:
+    from sandbox.maths import grade
+
+    if question.answer is None:
+        raise ValueError(f"a {question.domain} completion came to be judged without a reference answer")
+    result = grade(question.answer, question.completion)
+    passed = None if result.verdict == "system_error" else result.verdict == "ok"
+    return Judgement(result.answer, str(result.verdict), passed, result.rule, MATHS_GRADER)
+
+
+def labelled(problems: Iterable[Row], answers: Iterable[Row], tests: Iterable[Row]) -> list[Row]:
+    """Problems with a label, each with `answer` or `tests` (JSON) filled in from `math_answers` and `code_tests`."""
+    by_problem = {row["problem_id"]: row["answer"] for row in answers if row["answer"] is not None}
+    trusted: dict[str, list[dict[str, str]]] = {}
+    for row in tests:
+        if row["expected"] is not None:
+            trusted.setdefault(row["problem_id"], []).append({"stdin": row["stdin"], "expected": row["expected"]})
+    rows = []
+    for row in problems:
+        answer, cases = by_problem.get(row["problem_id"]), trusted.get(row["problem_id"])
+        if answer is not None or cases:
+            rows.append(row | {"answer": answer, "tests": json.dumps(cases) if cases else None})
+    return rows
