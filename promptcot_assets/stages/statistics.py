@@ -1,0 +1,190 @@
+"""Scores of a benchmark with their uncertainty: avg@k, pass@k, majority@k, intervals, paired differences, a planner.
+
+`results` is everywhere one list a question, one 0 or 1 a generation (a share between them is taken too). The questions
+are the sample: generations of one question resemble each other, so every standard error is that of the mean over
+*questions* (clustered by question), never that of questions times generations. A score is the mean of the questions'
+own means, so a question with more generations weighs no more.
+
+When several models or benchmarks are compared at once, some difference will look real by chance: with m comparisons
+pass `level=1 - 0.05 / m` (Bonferroni), or read every interval as the only one.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from math import ceil, comb, inf, sqrt
+
+Results = Sequence[Sequence[float]]
+
+
+class StatisticsError(ValueError):
+    """Results or settings that have no such statistic: names the question or setting and the mend."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate in [0, 1] (a difference in [-1, 1]) with its two-sided confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float  # clustered by question
+    questions: int
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation between questions, what `plan_questions` asks for."""
+        return self.standard_error * sqrt(self.questions)
+
+
+def avg_at_k(results: Results, k: int | None = None) -> float:
+    """Mean share of right answers among the first `k` generations of each question (all of them by default)."""
+    return _mean(_question_means(results, k))
+
+
+def pass_at_k(results: Results, k: int) -> float:
+    """Chance that at least one of `k` generations is right: the unbiased estimate 1 - C(n - c, k) / C(n, k) a question.
+
+    `n >= k` generations of each question are used in full; `c` of them are right.
+    """
+    _check(results, k)
+    chances = []
+    for number, marks in enumerate(results):
+        if any(mark not in (0, 1) for mark in marks):
+            raise StatisticsError(f"question {number} (from 0): pass@k counts right answers, so results must be 0 or 1")
+        n, right = len(marks), int(sum(marks))
+        chances.append(1 - comb(n - right, k) / comb(n, k))
+    return _mean(chances)
+
+
+def majority_at_k(
+    results: Results, k: int | None = None, answers: Sequence[Sequence[Hashable | None]] | None = None
+) -> float:
+    """Share of questions whose most frequent answer among the first `k` generations is right.
+
+    `answers` are the normal forms of the answers, alongside `results`; None is no answer and has no vote. Where several
+    answers lead, the question counts by the share of them that are right. Without `answers` all wrong ones are taken
+    for one and the same, so the result is a lower bound: right needs more than half, and half counts half.
+    """
+    _check(results, k)
+    if answers is None:
+        answers = [[bool(mark) for mark in marks] for marks in results]
+    shapes = [len(marks) for marks in results], [len(given) for given in answers]
+    if shapes[0] != shapes[1]:
+        raise StatisticsError("answers and results differ in shape: one answer (or None) for each result, please")
+    return _mean([_vote(marks[:k], given[:k]) for marks, given in zip(results, answers, strict=True)])
+
+
+def clustered_interval(results: Results, k: int | None = None, level: float = 0.95) -> Interval:
+    """avg@k with an interval for what it would be on *all questions of this kind*.
+
+    Wilson's interval with the effective number of questions p (1 - p) / SE^2 and Student's t for the few questions
+    (after Korn & Graubard, 1998): it stays inside [0, 1] and says something when every answer is right. One question
+    tells nothing about others: its interval is [0, 1] and its standard error infinite.
+    """
+    means = _question_means(results, k)
+    n, p = len(means), _mean(means)
+    if n == 1:
+        return Interval(p, 0.0, 1.0, inf, 1)
+    error = _standard_error(means)
+    if error > 0:
+        effective = p * (1 - p) / error**2
+    elif 0 < p < 1:  # all questions alike and none settled: as if every generation were a question
+        effective = float(sum(len(marks[:k]) for marks in results))
+    else:
+        effective = float(n)
+    t = _student(level, n - 1)
+    centre = (p + t**2 / (2 * effective)) / (1 + t**2 / effective)
+    half = t / (1 + t**2 / effective) * sqrt(p * (1 - p) / effective + t**2 / (4 * effective**2))
+    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), error, n)
+
+
+def paired_difference(first: Results, second: Results, k: int | None = None, level: float = 0.95) -> Interval:
+    """avg@k of `first` minus that of `second` on the same questions in the same order, with its interval.
+
+    The standard error is that of the questions' own differences, so what makes a question hard for both models cancels.
+    Where all differences are equal, as between two models that agree throughout, the interval allows for the
+    discordant questions that so small a sample may have missed (at most 1 - (1 - level)^(1 / n) of all).
+    """
+    pair = _question_means(first, k), _question_means(second, k)
+    if len(pair[0]) != len(pair[1]):
+        raise StatisticsError(
+            f"{len(pair[0])} against {len(pair[1])} questions: a paired difference needs the same ones"
+        )
+    differences = [left - right for left, right in zip(*pair, strict=True)]
+    n, mean = len(differences), _mean(differences)
+    if n == 1:
+        return Interval(mean, -1.0, 1.0, inf, 1)
+    error = _standard_error(differences)
+    half = _student(level, n - 1) * error if error > 0 else 1 - (1 - level) ** (1 / n)
+    return Interval(mean, max(-1.0, mean - half), min(1.0, mean + half), error, n)
+
+
+def plan_questions(effect: float, spread: float = 0.5, power: float = 0.8, level: float = 0.95) -> int:
+    """How many questions it takes to see a difference of `effect` (0.02 is two points) between two models.
+
+    `spread` is the standard deviation of the questions' differences, `paired_difference(...).spread` of a pilot run;
+    0.5 is that of two models that disagree on a quarter of the questions, one generation each. `power` is the chance
+    to see the difference when it is there.
+    """
+    if not 0 < abs(effect) <= 1:
+        raise StatisticsError(f"effect={effect}: a difference between shares, as 0.02 for two points, lies in (0, 1]")
+    if not 0 < spread <= 1 or not 0 < power < 1:
+        raise StatisticsError(f"spread={spread}, power={power}: need 0 < spread <= 1 and 0 < power < 1")
+    from scipy.special import ndtri
+
+    return max(2, ceil(((ndtri((1 + _checked_level(level)) / 2) + ndtri(power)) * spread / effect) ** 2))
+
+
+def _check(results: Results, k: int | None) -> None:
+    if not len(results):
+        raise StatisticsError("no questions: run the benchmark before scoring it")
+    if k is not None and k < 1:
+        raise StatisticsError(f"k={k}: at least one generation is scored")
+    for number, marks in enumerate(results):
+        if len(marks) < (k or 1):
+            raise StatisticsError(
+                f"question {number} (from 0) has {len(marks)} generations, k={k or 1} needs as many: "
+                "generate more or lower k"
+            )
+        if not all(0 <= mark <= 1 for mark in marks):
+            raise StatisticsError(f"question {number} (from 0) has results outside [0, 1]: {list(marks)!r:.80}")
+
+
+def _question_means(results: Results, k: int | None) -> list[float]:
+    _check(results, k)
+    return [_mean(marks[:k]) for marks in results]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean of independent values. Equal values have exactly 0, whatever rounding makes of their mean."""
+    if min(values) == max(values):
+        return 0.0
+    mean, n = _mean(values), len(values)
+    return sqrt(sum((value - mean) ** 2 for value in values) / (n * (n - 1)))
+
+
+def _student(level: float, freedom: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + _checked_level(level)) / 2))
+
+
+def _checked_level(level: float) -> float:
+    if not 0 < level < 1:
+        raise StatisticsError(f"level={level}: a confidence level lies in (0, 1), as 0.95")
+    return level
+
+
+def _vote(marks: Sequence[float], answers: Sequence[Hashable | None]) -> float:
+    votes = Counter(answer for answer in answers if answer is not None)
+    if not votes:
+        return 0.0
+    most = max(votes.values())
+    right = {answer for answer, mark in zip(answers, marks, strict=True) if mark == 1}
+    leaders = [answer for answer, count in votes.items() if count == most]
+    return sum(answer in right for answer in leaders) / len(leaders)

@@ -1,0 +1,178 @@
+"""Scores and intervals against tables worked by hand, an independent computation, and simulated coverage."""
+
+from fractions import Fraction
+from itertools import combinations
+from math import inf, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptcot_assets.stages.statistics import (
+    StatisticsError,
+    avg_at_k,
+    clustered_interval,
+    majority_at_k,
+    paired_difference,
+    pass_at_k,
+    plan_questions,
+)
+
+HAND = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
+
+
+# --- by hand ---
+
+
+@pytest.mark.parametrize(
+    ("function", "k", "value"),
+    [
+        (avg_at_k, None, 7 / 16),
+        (avg_at_k, 1, 3 / 4),
+        (avg_at_k, 2, (1 / 2 + 1 + 0 + 1) / 4),
+        (pass_at_k, 1, 7 / 16),
+        (pass_at_k, 2, (1 / 2 + 5 / 6 + 0 + 1) / 4),  # 1 - C(3,2)/C(4,2), 1 - C(2,2)/C(4,2), 0, 1
+        (pass_at_k, 4, 3 / 4),
+        (majority_at_k, None, (0 + 1 / 2 + 0 + 1) / 4),  # two of four: half
+        (majority_at_k, 3, (0 + 1 + 0 + 1) / 4),
+    ],
+)
+def test_scores_by_hand(function, k, value):
+    assert function(HAND, k) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("marks", "answers", "k", "value", "why"),
+    [
+        ([0, 0, 1, 1, 1], ["7", "8", "9", "9", "9"], None, 1, "most frequent is right"),
+        ([1, 1, 0, 0, 0], ["9", "9", "6", "7", "8"], None, 1, "a plurality is enough"),
+        ([1, 1, 0, 0, 0], ["9", "9", "7", "7", "7"], None, 0, "outvoted"),
+        ([1, 1, 0, 0], ["9", "9", "7", "7"], None, 0.5, "a tie counts by its share"),
+        ([1, 0, 0, 0], ["9", None, None, None], None, 1, "no answer has no vote"),
+        ([0, 0], [None, None], None, 0, "nobody answered"),
+        ([1, 0, 0], ["9", "7", "7"], 1, 1, "only the first k vote"),
+    ],
+)
+def test_majority_by_hand(marks, answers, k, value, why):
+    assert majority_at_k([marks], k, [answers]) == value
+
+
+def test_interval_by_hand():
+    """Means 1/4, 1/2, 0, 1: p = 7/16, variance 0.182292, SE = sqrt(0.182292 / 4) = 0.213478, t(3) = 3.182446;
+    effective n = 0.246094 / 0.045573 = 5.4; Wilson: centre (0.4375 + 0.937775) / 2.875550, half-width 0.368837 ..."""
+    interval = clustered_interval(HAND)
+    assert interval.estimate == 7 / 16 and interval.questions == 4
+    assert interval.standard_error == pytest.approx(0.213478, abs=1e-6)
+    assert interval.spread == pytest.approx(sqrt(0.182292), abs=1e-6)
+    n, t, p = 5.4, 3.182446, 7 / 16
+    for bound in (interval.low, interval.high):  # Wilson's bounds solve (p - x)^2 = t^2 x (1 - x) / n
+        assert (p - bound) ** 2 == pytest.approx(t**2 * bound * (1 - bound) / n, rel=1e-5)
+
+
+def test_paired_difference_by_hand():
+    """Differences 1/2, 0, 1/2, 0: mean 1/4, variance 1/12, SE = sqrt(1/48) = 0.144338, t(3) = 3.182446."""
+    difference = paired_difference([[1, 1], [1, 0], [0, 1], [0, 0]], [[1, 0], [0, 1], [0, 0], [0, 0]])
+    assert difference.estimate == 1 / 4 and difference.standard_error == pytest.approx(0.144338, abs=1e-6)
+    assert difference.high - difference.low == pytest.approx(2 * 3.182446 * 0.144338, abs=1e-5)
+
+
+def test_planner_by_hand():
+    """((1.959964 + 0.841621) * 0.5 / 0.02)^2 = 4905.6"""
+    assert plan_questions(0.02) == plan_questions(-0.02) == 4906
+    assert plan_questions(0.02, spread=0.25) == 1227
+
+
+# --- against an independent computation ---
+
+RESULTS = st.lists(st.lists(st.integers(0, 1), min_size=4, max_size=6), min_size=2, max_size=8)
+
+
+@given(RESULTS, st.integers(1, 4))
+def test_pass_at_k_is_the_mean_over_all_subsets(results, k):
+    each = [
+        Fraction(sum(any(s) for s in combinations(marks, k)), len(list(combinations(marks, k)))) for marks in results
+    ]
+    assert pass_at_k(results, k) == pytest.approx(float(sum(each) / len(each)))
+
+
+@given(RESULTS, RESULTS)
+def test_intervals_hold_their_estimates_and_differences_are_antisymmetric(first, second):
+    interval = clustered_interval(first)
+    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1 and interval.low < interval.high
+    assert interval.estimate == pytest.approx(avg_at_k(first)) == pytest.approx(np.mean([np.mean(m) for m in first]))
+    n = min(len(first), len(second))
+    forth, back = paired_difference(first[:n], second[:n]), paired_difference(second[:n], first[:n])
+    assert forth.estimate == pytest.approx(-back.estimate) and forth.low == pytest.approx(-back.high)
+    assert forth.low < forth.estimate < forth.high or abs(forth.estimate) == 1
+
+
+def test_generations_of_one_question_add_no_certainty():
+    few, many = [[1], [0]] * 15, [[1] * 16, [0] * 16] * 15
+    assert clustered_interval(few) == clustered_interval(many)
+
+
+# --- edges ---
+
+
+def test_one_question_tells_nothing_about_others():
+    interval = clustered_interval([[1, 0]])
+    assert (interval.estimate, interval.low, interval.high, interval.standard_error) == (0.5, 0, 1, inf)
+    difference = paired_difference([[1]], [[0]])
+    assert (difference.estimate, difference.low, difference.high) == (1, -1, 1)
+
+
+def test_all_right_and_all_alike_still_leave_room():
+    perfect = clustered_interval([[1, 1]] * 30)
+    assert (perfect.estimate, perfect.high, perfect.standard_error) == (1, 1, 0) and 0.8 < perfect.low < 0.95
+    halves = clustered_interval([[1, 0]] * 30)
+    assert halves.estimate == 0.5 and 0.3 < halves.low < 0.45
+    same = paired_difference([[1]] * 30, [[1]] * 30)
+    assert same.estimate == 0 and same.high == -same.low == pytest.approx(1 - 0.05 ** (1 / 30))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: avg_at_k([], 1), "no questions"),
+        (lambda: avg_at_k([[1, 0], [1]], 2), r"question 1 \(from 0\) has 1 generations, k=2"),
+        (lambda: pass_at_k([[1, 0]], 3), "k=3"),
+        (lambda: pass_at_k([[0.5]], 1), "must be 0 or 1"),
+        (lambda: majority_at_k([[1]], 2), "k=2"),
+        (lambda: majority_at_k([[1, 0]], None, [["a"]]), "shape"),
+        (lambda: avg_at_k([[1]], 0), "k=0"),
+        (lambda: clustered_interval([[]]), "0 generations"),
+        (lambda: clustered_interval([[2]]), r"outside \[0, 1\]"),
+        (lambda: clustered_interval([[1], [0]], level=95), "level=95"),
+        (lambda: paired_difference([[1]], [[1], [0]]), "1 against 2 questions"),
+        (lambda: plan_questions(0), "effect=0"),
+        (lambda: plan_questions(0.1, power=1), "power=1"),
+    ],
+)
+def test_what_has_no_statistic_is_named(call, says):
+    with pytest.raises(StatisticsError, match=says):
+        call()
+
+
+# --- coverage ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("questions", "k", "a", "b"),
+    [(30, 16, 2, 1), (30, 16, 0.3, 1.2), (279, 1, 2, 1.2), (100, 4, 0.5, 0.2)],
+    ids=["avg@16 of 30", "hard benchmark", "pass@1 of 279", "easy benchmark"],
+)
+def test_95_percent_intervals_cover_95_percent(questions, k, a, b):
+    """Questions with success rates Beta(a, b), a second model right 0.8 times as often on each; 6,000 benchmarks."""
+    rng = np.random.default_rng(questions)
+    runs, mean = 6000, a / (a + b)
+    covered = covered_pair = 0
+    for _ in range(runs):
+        rates = rng.beta(a, b, questions)
+        first, second = ([[right / k] for right in rng.binomial(k, rate).tolist()] for rate in (rates, 0.8 * rates))
+        interval, pair = clustered_interval(first), paired_difference(first, second)
+        covered += interval.low <= mean <= interval.high
+        covered_pair += pair.low <= 0.2 * mean <= pair.high
+    assert 0.94 <= covered / runs <= 0.96
+    assert 0.94 <= covered_pair / runs <= 0.96
