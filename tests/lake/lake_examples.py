@@ -6,12 +6,17 @@ import pyarrow as pa
 
 from promptcot_assets.lake import Lake, Provenance, Ref
 
+
+def column(name: str, kind: pa.DataType, nullable: bool = True, **metadata: str) -> pa.Field:
+    return pa.field(name, kind, nullable, dict(metadata) or None)
+
+
 PROBLEMS = pa.schema(
     [
-        pa.field("problem_id", pa.string(), False, {b"unique": b"true", b"comment": b"content hash of the problem"}),
-        pa.field("problem", pa.string(), False, {b"comment": b"problem text, it's x in the paper"}),
-        pa.field("tries", pa.int32()),
-        pa.field("concepts", pa.list_(pa.string())),
+        column("problem_id", pa.string(), False, unique="true", comment="content hash of the problem"),
+        column("problem", pa.string(), False, comment="problem text, it's x in the paper"),
+        column("tries", pa.int32()),
+        column("concepts", pa.list_(pa.string())),
     ],
     metadata={b"comment": b"problems as the generator wrote them"},
 )

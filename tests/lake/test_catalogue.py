@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from lake_examples import PROBLEMS, problems, provenance, train
+from lake_examples import PROBLEMS, column, problems, provenance, train
 
 from promptcot_assets.lake import Lake, Ref
 
@@ -143,7 +143,7 @@ def test_models_has_the_columns_of_all_roles_and_each_model_once(filled: tuple[L
     train(lake, "student", b"1", provenance(7), "small")  # the first one's weights again
     folder = lake.work_folder("teacher", "f")
     (folder / "w").write_text("x")
-    schema = pa.schema([("steps", pa.int64()), ("loss", pa.string()), ("role", pa.string())])
+    schema = pa.schema([column("steps", pa.int64()), column("loss", pa.string()), column("role", pa.string())])
     lake.commit_checkpoint("teacher", folder, schema, {"steps": 5, "loss": "n/a", "role": "clash"}, provenance())
     rows = query(lake, "select role, loss, steps from models order by role, loss")
     assert rows == [

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from promptcot_assets.lake.data_version import content_hash
 
 
-def hash_of(table: pa.Table, folder: Path, **options: object) -> str:
+def hash_of(table: pa.Table, folder: Path, **options: Any) -> str:
     file = folder / "rows.parquet"
     pq.write_table(table, file, **options)
     return content_hash(file)[0]
@@ -77,7 +78,7 @@ def test_the_file_does_not_count(tmp_path: Path) -> None:
     assert hash_of(table, tmp_path, row_group_size=7, compression="none") == hash_of(table, tmp_path)
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/St_Johns"])
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/St_Johns"])
 def test_the_machines_time_zone_does_not_count(zone: str, tmp_path: Path) -> None:
     times = pa.array([[NOON], [None]], pa.list_(pa.timestamp("us", tz="UTC")))
     pq.write_table(BASE.append_column("times", times), tmp_path / "rows.parquet")
@@ -104,7 +105,8 @@ VALUES = st.fixed_dictionaries(
         "l": st.none() | st.lists(st.none() | st.text(max_size=3), max_size=3),
     }
 )
-SCHEMA = pa.schema({"id": pa.string(), "n": pa.int32(), "x": pa.float64(), "l": pa.list_(pa.string())})
+KINDS: dict[str, pa.DataType] = {"id": pa.string(), "n": pa.int32(), "x": pa.float64(), "l": pa.list_(pa.string())}
+SCHEMA = pa.schema(KINDS)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

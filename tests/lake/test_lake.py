@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,7 +76,12 @@ def test_find_only_answers_for_the_newest_commit(lake: Lake) -> None:
 
 def test_rows_stay_in_the_committed_order_whatever_the_batches(lake: Lake) -> None:
     whole = problems(20_000).take(pa.array([(i * 7919) % 20_000 for i in range(20_000)]))
-    pieces = [whole.slice(0, 1), whole.slice(1, 0), whole.slice(1, 15_000), *whole.slice(15_001).to_batches()]
+    pieces: list[pa.Table | pa.RecordBatch] = [
+        whole.slice(0, 1),
+        whole.slice(1, 0),
+        whole.slice(1, 15_000),
+        *whole.slice(15_001).to_batches(),
+    ]
     ref = lake.commit("problems", pieces, PROBLEMS, provenance())
     assert ref.data_version == lake.commit("problems", [whole], PROBLEMS, provenance()).data_version
     batches = list(lake.batches(ref, ["tries", "problem_id"], rows=300))
@@ -98,7 +104,7 @@ def test_one_read_holds_little_of_a_partition_of_long_texts(lake: Lake) -> None:
 def test_generator_failure_leaves_the_old_version_and_no_litter(lake: Lake) -> None:
     old = lake.commit("problems", [problems(2)], PROBLEMS, provenance())
 
-    def failing():
+    def failing() -> Iterator[pa.Table]:
         yield problems(1)
         raise RuntimeError("the engine died")
 

@@ -104,7 +104,7 @@ def test_logs_are_kept_for_good(lake: Lake) -> None:
     assert fresh.table(fresh.history("problems")[0].ref)["problem_id"].to_pylist() == ["0-0"]
 
 
-def state(lake: Lake) -> list[str]:
+def state(lake: Lake) -> list[str | None]:
     ref = lake.newest("problems")
     assert ref is not None and lake.verify(ref)
     return lake.table(ref)["problem_id"].to_pylist()
