@@ -50,6 +50,8 @@ REWRITES = [
         (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?", ""),
         (r"\\[dtc]frac", r"\\frac"),
         (r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|hbox|operatorname\*?)\s*\{([^{}]*)\}", "⟦\\1⟧"),
+        (r"⟦\s*⟧", ""),
+        (r"⟦\s*([-+]?\d[\d.,/]*)\s*⟧", r"\1"),
         (r"\\(?:mathbf|boldsymbol|mathit|mathsf|bm|vec|hat|bar)\s*(?=\{)", ""),
         (r"(\d)\\[,!](?=\d{3})", r"\1"),
         (r"\{,\}", ","),
