@@ -7,18 +7,17 @@ from collections.abc import Iterator
 
 import click
 
-from promptcot_assets.settings import SettingsError, home, load_settings
+from promptcot_assets.settings import home, load_settings
 
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     """Errors that are ours to explain end the command with one message, not a traceback."""
-    from promptcot_assets.automation.arc import ArcError
-    from promptcot_assets.lake import LakeError
-
     try:
         yield
-    except (ArcError, LakeError, SettingsError) as error:
+    except Exception as error:
+        if not type(error).__module__.startswith(("promptcot_assets.", "sandbox.")):
+            raise
         raise click.ClickException(str(error)) from error
 
 
@@ -30,10 +29,11 @@ def main() -> None:
 @main.command()
 def init() -> None:
     """Prepare the home: folders, Dagster's instance, pools, the first batch."""
-    from promptcot_assets.automation.home import open_home
+    with _plain_errors():
+        from promptcot_assets.automation.home import open_home
 
-    with _plain_errors(), open_home(home(), load_settings()):
-        click.echo(f"home ready: {home()}")
+        with open_home(home(), load_settings()):
+            click.echo(f"home ready: {home()}")
 
 
 @main.command()

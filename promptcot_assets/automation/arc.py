@@ -27,6 +27,7 @@ from promptcot_assets.assets.progress import clock
 from promptcot_assets.assets.resources import RESUME_TAG
 from promptcot_assets.automation.home import OWNER_TAG, open_home
 from promptcot_assets.automation.partitions import FIRST_BATCH, round_key
+from promptcot_assets.lake import Lake
 from promptcot_assets.settings import Settings
 from training.child import die_with_parent
 
@@ -199,7 +200,7 @@ class Board:
 @contextmanager
 def _only_arc_of(home: Path) -> Iterator[None]:
     """Two arcs in one home would do the same work twice."""
-    home.mkdir(parents=True, exist_ok=True)
+    Lake(home)  # says so when the home cannot be written
     with (home / "arc.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
