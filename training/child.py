@@ -101,7 +101,7 @@ class Report:
 
 @contextmanager
 def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
-    """The spec named on the command line and where to report. A SpecError ends the process with one line, exit code 2."""
+    """The spec named on the command line and where to report. A SpecError ends the process: one line, exit code 2."""
     if len(argv) != 2:
         raise SystemExit(f"usage: python -m {module} SPEC.json")
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes

@@ -87,7 +87,10 @@ def train(trainer: Any, spec: Spec, run: Mapping[str, Any], report: Report, rows
 
     run: what `identity` gave; lengths: tokens a row, what the order of rows is made of.
     """
+    from transformers import PrinterCallback
+
     start = time.perf_counter()
+    trainer.remove_callback(PrinterCallback)  # a dictionary a step on standard output
     batch = rows_a_step(trainer.args)
     trainer.add_callback(Watch(spec, report, sum(lengths) / len(lengths) * batch).callback())
     checkpoint = last_checkpoint(spec.checkpoints)
