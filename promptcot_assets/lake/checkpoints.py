@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptcot_assets.lake.disk import sync
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.ref import Provenance, canonical_json
 
@@ -72,12 +73,15 @@ def is_claimed(folder: Path) -> bool:
 
 
 def release_work_folder(models: Path, folder: Path) -> None:
-    """Remove what is left of the work folder that `folder` was in, and let others use its name."""
+    """Remove what is left of the work folder that `folder` was in, and let others use its name.
+
+    Once the folder was moved away, its name may already be another process's work folder: that one stays.
+    """
     work = models / PARTIAL / folder.relative_to(models / PARTIAL).parts[0]
-    if work.exists():
-        shutil.rmtree(work)
-    lock = _claimed.pop((os.getpid(), work), None)
+    lock = _claimed.pop((os.getpid(), work), None) or _try_lock(work)
     if lock is not None:
+        if _is_same_folder(lock, work):
+            shutil.rmtree(work)
         os.close(lock)
 
 
@@ -97,7 +101,7 @@ def seal(models: Path, role: str, folder: Path, provenance: Provenance) -> Seale
     if not paths:
         raise LakeError(f"{role}: checkpoint folder {folder} has no files; nothing was trained into it")
     for path in paths:
-        _sync(path)
+        sync(path)
     files = {path.relative_to(folder).as_posix(): _file_hash(path, cached=False) for path in paths}
     data_version = _files_hash(files)
     manifest = {
@@ -109,14 +113,14 @@ def seal(models: Path, role: str, folder: Path, provenance: Provenance) -> Seale
     }
     unfinished = folder / f".{MANIFEST}"
     unfinished.write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    _sync(unfinished)
+    sync(unfinished)
     unfinished.rename(folder / MANIFEST)
-    _sync(folder)
+    sync(folder)
     target = models / role / data_version[:12]
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -156,15 +160,13 @@ def verify(role: str, folder: Path, data_version: str, *, cached: bool = True) -
 def _take_back(models: Path, role: str, work: Path, committed: Callable[[], set[Path]]) -> None:
     """Move a checkpoint made in `work`, sealed but never committed, back to where it was before it was sealed."""
     for manifest in (models / role).glob(f"*/{MANIFEST}"):
-        made_in = Path(json.loads(manifest.read_text())["work_folder"])
-        if made_in.parts[0].split(".")[0] != work.name:
+        made_in = _made_in(manifest)
+        if made_in is None or made_in.parts[0].split(".")[0] != work.name:
             continue
-        lock = _try_lock(
-            manifest.parent
-        )  # its maker holds it until after the commit, so look for the commit after this
-        if lock is None:
+        lock = _try_lock(manifest.parent)
+        if lock is None:  # a living process is about to commit it
             continue
-        if manifest.parent in committed():
+        if manifest.parent in committed():  # asked only now: its maker commits before it lets go of the lock
             os.close(lock)
             continue
         place = work.joinpath(*made_in.parts[1:])
@@ -174,6 +176,14 @@ def _take_back(models: Path, role: str, work: Path, committed: Callable[[], set[
             lock, _claimed[os.getpid(), work] = _claimed[os.getpid(), work], lock
         os.close(lock)
         return
+
+
+def _made_in(manifest: Path) -> Path | None:
+    """The work folder of a sealed checkpoint; None for a damaged manifest, which `verify` reports when it is needed."""
+    try:
+        return Path(json.loads(manifest.read_text())["work_folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _restore_damaged(role: str, folder: Path, target: Path, data_version: str) -> None:
@@ -208,21 +218,16 @@ def _file_hash(path: Path, *, cached: bool = True) -> str:
     return _hashed[key]
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _work_name(role: str, fingerprint: str) -> str:
     return f"{role}-{fingerprint[:16]}"
 
 
 def _try_lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock until it is closed; None when another one holds it."""
-    lock = os.open(folder, os.O_RDONLY)
+    """A descriptor that holds the folder's lock until it is closed; None when another one holds it or it is gone."""
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -83,9 +83,13 @@ class Lake:
         return self._entry(ref).commit
 
     def find(self, asset: str, fingerprint: str, partition: str = UNPARTITIONED) -> Ref | None:
-        """The partition's newest ref if it was made with this fingerprint: then nothing is left to do."""
+        """The partition's newest ref if it was made with this fingerprint and is intact: then nothing is left to do.
+
+        Damaged data is not found, so that materializing it again mends it.
+        """
         entry = self._newest(asset, partition)
-        return entry.ref if entry and entry.commit.fingerprint == fingerprint else None
+        is_it = entry is not None and entry.commit.fingerprint == fingerprint and self.verify(entry.ref)
+        return entry.ref if entry and is_it else None
 
     def table(self, ref: Ref, columns: list[str] | None = None) -> pa.Table:
         """The rows of exactly this ref in the order they were committed."""
@@ -178,6 +182,7 @@ class Lake:
             if name not in schema.names:
                 schema = schema.append(pa.field(name, pa.string(), nullable=False))
         _one_row(asset, row | {"model_id": "", "path": ""}, schema)  # a bad row must not cost the folder
+        folder = Path(folder).absolute()
         sealed = checkpoints.seal(self.models, asset, folder, provenance)
         path = sealed.folder.relative_to(self.home).as_posix()
         full = _one_row(asset, row | {"model_id": f"{asset}/{sealed.version}", "path": path}, schema)

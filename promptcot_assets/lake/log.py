@@ -79,9 +79,12 @@ class Log:
         """The table's commits, oldest first."""
         return list(self.newest_first(asset))[::-1]
 
+    def file(self, asset: str, version: int) -> Path:
+        return self.folder / asset / "_delta_log" / f"{version:020d}.json"
+
     def at(self, asset: str, version: int) -> Entry | None:
-        name = f"{version:020d}.json"
-        return self._entry(asset, name) if (self.folder / asset / "_delta_log" / name).is_file() else None
+        file = self.file(asset, version)
+        return self._entry(asset, file.name) if file.is_file() else None
 
     def current(self, asset: str) -> dict[str, Entry]:
         """The newest commit of every partition: the newest version of the table, by sorted partition."""

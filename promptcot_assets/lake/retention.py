@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,8 @@ def _pinned(log: Log) -> set[tuple[str, int]]:
 def _superseded_files(log: Log, asset: str, pinned: set[tuple[str, int]], keep_last: int, before: float) -> list[Path]:
     """Data files of one table that neither a kept commit nor the table's newest version names."""
     table = log.folder / asset
+    if not DeltaTable.is_deltatable(table.as_uri()):  # a kill during its creation
+        return []
     kept = {file.split("/")[-1] for file in DeltaTable(table.as_uri()).file_uris()}  # also after foreign maintenance
     commits: dict[str, list[Entry]] = {}
     for entry in log.newest_first(asset):
@@ -83,10 +85,8 @@ def _superseded_files(log: Log, asset: str, pinned: set[tuple[str, int]], keep_l
     ]
 
 
-def _uncommitted_checkpoints(home: Path, log: Log) -> Iterable[Path]:
-    committed = {
-        entry.record.checkpoint for asset in log.assets() for entry in log.entries(asset) if entry.record.checkpoint
-    }
+def _uncommitted_checkpoints(home: Path, log: Log) -> Iterator[Path]:
+    committed = {entry.record.checkpoint for asset in log.assets() for entry in log.entries(asset)}
     for manifest in home.glob(f"models/*/*/{MANIFEST}"):
         if manifest.parent.relative_to(home).as_posix() not in committed and manifest.parent.parent.name != PARTIAL:
             yield manifest.parent

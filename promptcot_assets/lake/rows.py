@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from promptcot_assets.lake.disk import sync
 from promptcot_assets.lake.errors import LakeError
 
 MAX_GROUP_ROWS = 8192
@@ -103,19 +103,17 @@ def checked(asset: str, batch: pa.Table | pa.RecordBatch, schema: pa.Schema, fir
 
 def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     """One Parquet file with page checksums, forced to disk; zero tables give a file of zero rows."""
-    with path.open("wb") as sink:
-        with pq.ParquetWriter(
-            sink,
-            schema,
-            compression="zstd",
-            compression_level=3,
-            write_page_checksum=True,
-            use_compliant_nested_type=False,  # list items keep their name: the schema comes back as it was
-        ) as writer:
-            for group in _row_groups(tables):
-                writer.write_table(group, row_group_size=max(group.num_rows, 1))
-        sink.flush()
-        os.fsync(sink.fileno())
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        write_page_checksum=True,
+        use_compliant_nested_type=False,  # list items keep their name: the schema comes back as it was
+    ) as writer:
+        for group in _row_groups(tables):
+            writer.write_table(group, row_group_size=max(group.num_rows, 1))
+    sync(path)
 
 
 def read_rows(path: Path, columns: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 import warnings
@@ -14,6 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptcot_assets.lake.disk import sync
 from promptcot_assets.lake.ref import canonical_json
 
 T = TypeVar("T")
@@ -80,13 +80,9 @@ def _write(path: Path, table: pa.Table) -> None:
     for attempt in (1, 2):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as sink:
-                # plain nested names: a shard read back must have the schema it was computed with
-                pq.write_table(
-                    table, sink, compression="zstd", write_page_checksum=True, use_compliant_nested_type=False
-                )
-                sink.flush()
-                os.fsync(sink.fileno())
+            # plain nested names: a shard read back must have the schema it was computed with
+            pq.write_table(table, part, compression="zstd", write_page_checksum=True, use_compliant_nested_type=False)
+            sync(part)
             part.rename(path)
             return
         except FileNotFoundError:  # a twin finished and cleared the folder in between

@@ -17,6 +17,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
+from promptcot_assets.lake.disk import sync
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.log import METADATA_KEY, Log, Record
 from promptcot_assets.lake.ref import Ref
@@ -66,7 +67,9 @@ def overwrite_partition(log: Log, asset: str, file: Path, schema: pa.Schema, rec
             raise
         else:
             # The version is the name of the log file with our id in it, never what a DeltaTable object says.
-            return next(entry.ref for entry in log.newest_first(asset) if entry.record.commit_id == record.commit_id)
+            ref = next(entry.ref for entry in log.newest_first(asset) if entry.record.commit_id == record.commit_id)
+            sync(log.file(asset, ref.version))
+            return ref
     raise LakeError(
         f"{asset}[{record.partition}]: other commits came first {_ATTEMPTS} times; run fewer writers at once"
     )

@@ -24,9 +24,10 @@ def query(lake: Lake, sql: str) -> list[dict[str, Any]]:
         return con.sql(sql).to_arrow_table().to_pylist()
 
 
-@pytest.fixture
-def filled(lake: Lake) -> tuple[Lake, dict[str, Ref]]:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, Ref]]:
     """seeds -> problems in two batches -> two versions of a student, the second on one batch; an empty table."""
+    lake = Lake(tmp_path_factory.mktemp("template") / "home")
     refs = {"seeds": lake.commit("seeds", [problems(4, "s")], PROBLEMS, provenance(0, run_id="first", tokens=10))}
     for batch in ("a", "b"):
         made = provenance(1, refs["seeds"], run_id="second", tokens=100, seconds=1.5)
@@ -35,6 +36,15 @@ def filled(lake: Lake) -> tuple[Lake, dict[str, Ref]]:
     refs["new"] = train(lake, "student", b"2", provenance(2, refs["a"], run_id="third"), "small", loss=1.0)
     refs["empty"] = lake.commit("pairs", [], PROBLEMS, provenance(3, refs["new"], run_id=""))
     return lake, refs
+
+
+@pytest.fixture
+def filled(template: tuple[Lake, dict[str, Ref]], tmp_path: Path) -> tuple[Lake, dict[str, Ref]]:
+    """A copy of the template with a catalogue of its own."""
+    shutil.copytree(template[0].home, tmp_path / "home")
+    lake = Lake(tmp_path / "home")
+    lake.publish()
+    return lake, template[1]
 
 
 def test_an_empty_lake_has_its_three_tables(lake: Lake) -> None:

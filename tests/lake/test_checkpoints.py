@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
-from promptcot_assets.lake import Lake, LakeError
+from promptcot_assets.lake import Lake, LakeError, checkpoints
 
 Writer = Callable[..., subprocess.Popen[str]]
 
@@ -143,9 +143,12 @@ def test_damage_names_the_file_and_the_mend(
     assert lake.verify(ref) is False
 
 
-def test_training_again_mends_a_damaged_checkpoint(lake: Lake) -> None:
+@pytest.mark.parametrize("damage", [damage for damage, _ in DAMAGE.values()], ids=DAMAGE.keys())
+def test_training_again_mends_a_damaged_checkpoint(lake: Lake, damage: Callable[[Path], object]) -> None:
     ref = train(lake, "student", b"weights", provenance())
-    flip(lake.checkpoint(ref) / "model.safetensors")
+    assert lake.find("student", provenance().fingerprint) == ref
+    damage(lake.home / lake.table(ref)["path"][0].as_py())
+    assert lake.find("student", provenance().fingerprint) is None  # else nobody would train again
     again = train(lake, "student", b"weights", provenance())
     assert lake.checkpoint(ref) == lake.checkpoint(again)
     assert lake.verify(ref) and lake.verify(again)
@@ -155,8 +158,6 @@ def test_unchanged_files_are_hashed_once_per_process(lake: Lake) -> None:
     """What the cache promises, seen from outside: same size and times are taken on trust, `verify` never does."""
     ref = train(lake, "student", b"weights", provenance())
     folder = lake.checkpoint(ref)
-    from promptcot_assets.lake import checkpoints
-
     path = folder / "model.safetensors"
     known = {key for key in checkpoints._hashed if key[0] == path}
     lake.checkpoint(ref)
@@ -238,6 +239,19 @@ def test_a_kill_between_seal_and_commit_costs_no_training(lake: Lake, inside: st
     ref = lake.commit_checkpoint("student", work / inside, LOSS, {"loss": 1.0}, provenance())
     assert lake.verify(ref)
     assert not list((lake.home / "models" / ".partial").iterdir())
+
+
+def test_a_finished_process_does_not_remove_the_next_ones_work(lake: Lake, writer: Writer) -> None:
+    """Between moving its folder away and letting go, another process may have started under the same name."""
+    folder = lake.work_folder("student", provenance().fingerprint)
+    (folder / "w").write_text("x")
+    checkpoints.seal(lake.models, "student", folder, provenance())
+    next_one = writer("twin", lake.home, "student")
+    assert next_one.stdout is not None and Path(next_one.stdout.readline().strip()) == folder
+    checkpoints.release_work_folder(lake.models, folder)
+    assert folder.is_dir()
+    next_one.communicate("go\n")
+    assert next_one.returncode == 0
 
 
 def test_a_committed_checkpoint_is_never_taken_back(lake: Lake) -> None:

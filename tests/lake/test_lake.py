@@ -275,6 +275,7 @@ def test_damaged_data_is_never_given_out_as_good(lake: Lake, damage: str) -> Non
     else:
         shutil.copy(data_file(lake, "others"), path)
     assert lake.verify(ref) is False
+    assert lake.find("problems", provenance().fingerprint) is None  # else nobody would make it again
     assert lake.verify(other) is True
     if damage != "other rows":  # a well-formed file with other rows is found by verify, not by every read
         for read in (lake.table, lambda r: list(lake.batches(r))):

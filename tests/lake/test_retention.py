@@ -137,6 +137,13 @@ def test_files_of_foreign_maintenance_stay(lake: Lake) -> None:
     assert lake.verify(ref)
 
 
+def test_a_table_whose_creation_was_killed_is_no_obstacle(lake: Lake) -> None:
+    (lake.home / "lake" / "problems" / "_delta_log").mkdir(parents=True)
+    lake.publish()
+    assert lake.gc(grace_hours=0) == [] and lake.newest("problems") is None
+    assert commit(lake, "problems", 0).rows == 2
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     commits=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 9)), max_size=8),
