@@ -24,7 +24,7 @@ costs its own size, not the index's. `compact` merges many runs into one. Rows m
 a run that lost rows is hashed again from its texts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -43,9 +43,10 @@ Row = dict[str, Any]
 PERMUTATIONS = 128
 _MISS = 1e-6  # the largest tolerated probability of missing a pair exactly at the threshold
 _CHUNK = 256  # texts or pairs handled together: their arrays stay in the core's cache
-# A posting is a 39-bit band key over a 24-bit position: a positive int64, which every store can hold.
-_POSITION_BITS = 24
+# A posting is band (7 bits), band key (32) and position (24): a positive int64, which every store can hold.
+_KEY_BITS, _POSITION_BITS = 32, 24
 _MAX_ROWS = 1 << _POSITION_BITS
+_POSITION = _MAX_ROWS - 1
 _HASH_BITS = 44  # of a shingle, beside a row number, when a chunk of pairs is compared
 
 _INDEX_FIELDS: list[tuple[str, Any]] = [
@@ -139,12 +140,11 @@ def deduplicate(
     former = _checked_index(index, rule)
     fingerprints, postings = _sketch(batch, rule, workers)
     first_of = _first_equals(fingerprints)
-    postings = postings[_selected(first_of == np.arange(len(batch)), postings)]
-
-    falls = _falls_to_index(batch, former, postings, rule)
     stands = first_of == np.arange(len(batch))
+    postings = _only(stands, postings)
+    falls = _falls_to_index(batch, former, postings, rule)
     stands[list(falls)] = False
-    falls |= _falls_within(batch, postings[_selected(stands, postings)], rule)
+    falls |= _falls_within(batch, _only(stands, postings), rule)
     stands[list(falls)] = False
 
     added = _new_run(batch, stands, postings, rule)
@@ -160,7 +160,7 @@ def deduplicate(
 
 def similarity(left: str, right: str, shingle: int = 3, numbers: Literal["content", "text"] = "content") -> float:
     """How nearly two statements are the same, in [0, 1]: what `deduplicate` compares with its threshold."""
-    return _compare([left], [right], _Rule(1.0, shingle, numbers).checked())[0].similarity
+    return float(_compare([left], [right], _Rule(1.0, shingle, numbers).checked()).similarities[0])
 
 
 def compact(index: Any) -> Any:
@@ -188,7 +188,7 @@ class _Batch:
     problems: Any
     order: Positions  # position -> row number in `problems`
     ids: Any  # pa.Array of strings, in id order
-    texts: Any  # likewise
+    texts: Any  # likewise, but in the order of `problems`: texts are large, and copied only when needed
 
     @classmethod
     def of(cls, problems: Any) -> "_Batch":
@@ -196,14 +196,14 @@ class _Batch:
         _check_size(len(ids))
         # Arrow compares strings by their UTF-8 bytes: one order on every machine
         order = pc.sort_indices(ids).to_numpy().astype(np.int64)
-        batch = cls(problems, order, ids.take(order), texts.take(order))
+        batch = cls(problems, order, ids.take(order), texts)
         batch._check_ids()
         return batch
 
     def _check_ids(self) -> None:
         twins = np.flatnonzero(pc.equal(self.ids[1:], self.ids[:-1]).to_numpy(zero_copy_only=False))
         for twin in twins.tolist():
-            if self.texts[twin] != self.texts[twin + 1]:
+            if self.texts[self.order[twin]] != self.texts[self.order[twin + 1]]:
                 raise DeduplicationError(
                     f"id {self.ids[twin]}: two rows with different texts; an id is a hash of content"
                 )
@@ -220,8 +220,8 @@ class _Batch:
             return self.problems.take(self.order[positions])
         return [self.problems[row] for row in self.order[positions].tolist()]
 
-    def texts_at(self, positions: Positions) -> list[str]:
-        return self.texts.take(positions).to_pylist()
+    def texts_at(self, positions: Positions) -> Any:
+        return self.texts.take(self.order[positions])
 
 
 def _column(problems: Any, name: str) -> Any:
@@ -249,27 +249,24 @@ def _check_size(rows: int) -> None:
 
 
 def _sketch(batch: _Batch, rule: _Rule, workers: int) -> tuple[Hashes, Positions]:
-    """Exact fingerprints [rows] and sorted postings [rows * bands] of the batch."""
+    """Exact fingerprints [rows] and postings [bands, rows] of the batch, each band's sorted."""
     fingerprints = np.empty(len(batch), np.uint64)
-    postings = np.empty((len(batch), rule.bands), np.int64)
+    postings = np.empty((rule.bands, len(batch)), np.int64)
 
     def sketch(positions: Positions) -> None:
-        tokens = tokenize(batch.texts_at(positions))
+        tokens = tokenize(batch.texts_at(positions).to_pylist())
         fingerprints[positions] = tokens.fingerprints()
-        keys = _band_keys(tokens, rule).astype(np.int64) << _POSITION_BITS
-        postings[positions] = keys | positions[:, None]
+        postings[:, positions] = (_band_keys(tokens, rule) << _POSITION_BITS) | positions
 
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(sketch, _chunks(batch)):
-            pass
-    flat = postings.reshape(-1)
-    flat.sort()
-    return fingerprints, flat
+        list(pool.map(sketch, _chunks(batch)))
+        list(pool.map(np.ndarray.sort, postings))
+    return fingerprints, postings
 
 
 def _chunks(batch: _Batch) -> Iterator[Positions]:
     """Positions in chunks of texts of similar length, so that little is padded; very long texts in smaller chunks."""
-    lengths = pc.binary_length(batch.texts).to_numpy()
+    lengths = pc.binary_length(batch.texts).to_numpy()[batch.order]
     by_length = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(by_length):
@@ -306,23 +303,24 @@ def _minhash(grams: Hashes, offsets: Positions) -> NDArray[np.uint16]:
     step = max(1, 4096 // int(counts.max(initial=1)))  # a megabyte of values at a time
     for start in range(0, len(counts), step):
         some = slice(start, start + step)
-        # rows padded to one length by repeating their last shingle, which cannot change a minimum
-        ranks = np.minimum(np.arange(counts[some].max()), counts[some, None] - 1)
-        values = _shifts()[slots[offsets[:-1][some, None] + ranks]].view(np.uint16)
-        signatures[some] = values.reshape(*ranks.shape, PERMUTATIONS).min(axis=1)
+        # texts padded to one length by repeating their last shingle, which cannot change a minimum
+        ranks = np.minimum(np.arange(counts[some].max())[:, None], counts[some] - 1)
+        values = _shifts()[slots[offsets[:-1][some] + ranks]].view(np.uint16)
+        signatures[some] = np.minimum.reduce(values).reshape(-1, PERMUTATIONS)
     return signatures
 
 
-def _band_keys(tokens: Tokens, rule: _Rule) -> Hashes:
-    """39-bit keys [texts, bands]; texts that share one are candidates. Texts with other numbers share none."""
-    signatures = _minhash(*_shingles(tokens, rule.shingle)).astype(np.uint64)
-    keys = np.tile(np.arange(rule.bands, dtype=np.uint64), (len(signatures), 1))
+def _band_keys(tokens: Tokens, rule: _Rule) -> Positions:
+    """Band and key [bands, texts]; texts that share one are candidates. Texts with other numbers share none."""
+    signatures = _minhash(*_shingles(tokens, rule.shingle))
+    keys = np.zeros((rule.bands, len(signatures)), np.uint64)
+    if rule.numbers == "content":
+        keys += tokens.number_fingerprints()
     for row in range(rule.rows_a_band):
         keys *= np.uint64(0x9E3779B97F4A7C15)
-        keys += signatures[:, row :: rule.rows_a_band][:, : rule.bands]
-    if rule.numbers == "content":
-        keys += mix(tokens.number_fingerprints())[:, None]
-    return mix(keys) >> np.uint64(_POSITION_BITS + 1)
+        keys += signatures.T[row :: rule.rows_a_band][: rule.bands]
+    bands = np.arange(rule.bands)[:, None] << _KEY_BITS
+    return (mix(keys) >> np.uint64(64 - _KEY_BITS)).astype(np.int64) | bands
 
 
 # --- who falls to whom ---
@@ -337,46 +335,62 @@ class _Fall(NamedTuple):
     shared_span: str
 
 
-class _Likeness(NamedTuple):
-    similarity: float
-    exact: bool
-    shared_span: str
+class _Compared(NamedTuple):
+    """What a comparison of pairs of texts found; arrays over the pairs."""
+
+    similarities: NDArray[np.float64]
+    exact: NDArray[np.bool_]
+    spans: dict[int, str]  # the longest shared stretch of the pairs at or above the threshold
 
 
 def _first_equals(fingerprints: Hashes) -> Positions:
     """For each position the first one with the same normal form (itself, if there is none before it)."""
-    _, first, group = np.unique(fingerprints, return_index=True, return_inverse=True)
-    return first[group]
+    order = np.argsort(fingerprints, kind="stable")
+    new = np.concatenate(([True], np.diff(fingerprints[order]) != 0))[: len(order)]
+    first_of = np.empty(len(order), np.int64)
+    first_of[order] = order[new][np.cumsum(new) - 1]
+    return first_of
 
 
-def _selected(wanted: NDArray[np.bool_], postings: Positions) -> NDArray[np.bool_]:
-    return wanted[postings & (_MAX_ROWS - 1)]
+def _only(wanted: NDArray[np.bool_], postings: Positions) -> Positions:
+    """The postings of the wanted positions, still sorted. [bands, positions wanted]"""
+    return np.stack([band[wanted[band & _POSITION]] for band in postings])
 
 
 def _falls_to_index(batch: _Batch, index: Any, postings: Positions, rule: _Rule) -> dict[int, _Fall]:
     """Rows of the batch that are the same as a row of the index, each with its most similar survivor."""
     falls: dict[int, _Fall] = {}
     for run in _runs(index):
-        mates, positions = _shared_bands(_postings(run), postings)
-        _settle(falls, run["id"], run["text"], mates, batch, positions, rule)
+        stored = _postings(run)
+        found = [_shared_keys(stored, band) for band in postings]
+        mates, positions = _distinct(*(np.concatenate(side) for side in zip(*found, strict=True)))
+        _settle(falls, run["id"], run["text"].take, mates, batch, positions, rule)
     return falls
 
 
-def _shared_bands(ours: Positions, theirs: Positions) -> tuple[Positions, Positions]:
-    """Distinct pairs (our position, their position) that share a band key; both postings are sorted."""
+def _shared_keys(ours: Positions, theirs: Positions) -> tuple[Positions, Positions]:
+    """Pairs (our position, their position) with the same band and key; both postings are sorted."""
     keys = theirs >> _POSITION_BITS
     first = np.searchsorted(ours, keys << _POSITION_BITS)
     counts = np.searchsorted(ours, (keys + 1) << _POSITION_BITS) - first
-    hits = np.flatnonzero(counts)
-    within = np.arange(counts[hits].sum()) - np.repeat(np.cumsum(counts[hits]) - counts[hits], counts[hits])
-    our_positions = ours[np.repeat(first[hits], counts[hits]) + within] & (_MAX_ROWS - 1)
-    their_positions = np.repeat(theirs[hits] & (_MAX_ROWS - 1), counts[hits])
-    return _distinct(our_positions, their_positions)
+    ours_hit = _ranges(first, counts)
+    return ours[ours_hit] & _POSITION, np.repeat(theirs & _POSITION, counts)
+
+
+def _ranges(starts: Positions, counts: Positions) -> Positions:
+    """The numbers starts[i], starts[i] + 1, ... counts[i] of them, for each i in turn."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def _distinct(lefts: Positions, rights: Positions) -> tuple[Positions, Positions]:
-    pairs = np.unique(lefts << 32 | rights)
+    pairs = _sorted_set(lefts << 32 | rights)
     return pairs >> 32, pairs & 0xFFFFFFFF
+
+
+def _sorted_set(values: Positions) -> Positions:
+    """np.unique, several times as fast."""
+    values = np.sort(values)
+    return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
 
 
 def _falls_within(batch: _Batch, postings: Positions, rule: _Rule) -> dict[int, _Fall]:
@@ -386,7 +400,8 @@ def _falls_within(batch: _Batch, postings: Positions, rule: _Rule) -> dict[int, 
     those that are the same fall, and the rest are free of it. The outcome is that of taking one row at a time.
     """
     falls: dict[int, _Fall] = {}
-    buckets, positions = _shared_buckets(postings >> _POSITION_BITS, postings & (_MAX_ROWS - 1))
+    found = [_shared_buckets(band >> _POSITION_BITS, band & _POSITION) for band in postings]
+    buckets, positions = (np.concatenate(side) for side in zip(*found, strict=True))
     while len(positions):
         first = np.concatenate(([True], buckets[1:] != buckets[:-1]))
         leaders = positions[first][np.cumsum(first) - 1]
@@ -394,9 +409,9 @@ def _falls_within(batch: _Batch, postings: Positions, rule: _Rule) -> dict[int, 
         waits[positions[~first]] = True
         compared = ~first & ~waits[leaders]
         survivors, others = _distinct(leaders[compared], positions[compared])
-        _settle(falls, batch.ids, batch.texts, survivors, batch, others, rule)
+        _settle(falls, batch.ids, batch.texts_at, survivors, batch, others, rule)
         decided = ~waits
-        decided[[other for other in np.unique(others).tolist() if other in falls]] = True
+        decided[[other for other in _sorted_set(others).tolist() if other in falls]] = True
         open_ = ~decided[positions]
         buckets, positions = _shared_buckets(buckets[open_], positions[open_])
     return falls
@@ -410,32 +425,42 @@ def _shared_buckets(buckets: Positions, positions: Positions) -> tuple[Positions
 
 
 def _settle(
-    falls: dict[int, _Fall], ids: Any, texts: Any, survivors: Positions, batch: _Batch, others: Positions, rule: _Rule
+    falls: dict[int, _Fall],
+    ids: Any,
+    texts_at: Callable[[Positions], Any],
+    survivors: Positions,
+    batch: _Batch,
+    others: Positions,
+    rule: _Rule,
 ) -> None:
     """Compare candidate pairs; note for each row that falls its most similar survivor (of equals, the least id)."""
     for start in range(0, len(others), _CHUNK):
         some = slice(start, start + _CHUNK)
-        alikes = _compare(texts.take(survivors[some]).to_pylist(), batch.texts_at(others[some]), rule)
-        for survivor, other, alike in zip(survivors[some].tolist(), others[some].tolist(), alikes, strict=True):
-            if alike.similarity >= rule.threshold:
-                fall = _Fall(ids[survivor].as_py(), *alike)
-                held = falls.get(other)
-                if held is None or (-fall.similarity, fall.survivor_id) < (-held.similarity, held.survivor_id):
-                    falls[other] = fall
+        found = _compare(texts_at(survivors[some]).to_pylist(), batch.texts_at(others[some]).to_pylist(), rule)
+        names = ids.take(survivors[some]).to_pylist()
+        for pair, span in found.spans.items():
+            other = int(others[start + pair])
+            fall = _Fall(names[pair], float(found.similarities[pair]), bool(found.exact[pair]), span)
+            held = falls.get(other)
+            if held is None or (-fall.similarity, fall.survivor_id) < (-held.similarity, held.survivor_id):
+                falls[other] = fall
 
 
-def _compare(lefts: list[str], rights: list[str], rule: _Rule) -> list[_Likeness]:
+def _compare(lefts: list[str], rights: list[str], rule: _Rule) -> _Compared:
     """Exact Jaccard similarity and shared span (of the right text) of each pair; a few hundred pairs at a time."""
     row_of = {text: row for row, text in enumerate(dict.fromkeys(lefts + rights))}
     tokens = tokenize(list(row_of))
     left, right = (np.array([row_of[text] for text in texts], np.int64) for texts in (lefts, rights))
     grams, offsets = _shingles(tokens, rule.shingle)
-    owner = np.repeat(np.arange(len(row_of)), np.diff(offsets))
-    elements = (owner << _HASH_BITS) | (grams >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
-    sets = np.unique(elements)  # each row's set of shingles, one row after the other
+    hashes = (grams >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
+    # each row's set of shingles, one row after the other
+    sets = _sorted_set((np.repeat(np.arange(len(row_of)), np.diff(offsets)) << _HASH_BITS) | hashes)
     sizes = np.bincount(sets >> _HASH_BITS, minlength=len(row_of))
+    starts = np.cumsum(sizes) - sizes
 
-    shared = _common(sets, sizes, left, right)
+    pair = np.repeat(np.arange(len(left)), sizes[right])
+    theirs = sets[_ranges(starts[right], sizes[right])] & ((1 << _HASH_BITS) - 1)
+    shared = np.bincount(pair[_contains(sets, (left[pair] << _HASH_BITS) | theirs)], minlength=len(left))
     similarities = shared / (sizes[left] + sizes[right] - shared)
     if rule.numbers == "content":
         numbers = tokens.number_fingerprints()
@@ -443,21 +468,16 @@ def _compare(lefts: list[str], rights: list[str], rule: _Rule) -> list[_Likeness
     prints = tokens.fingerprints()
     exact = prints[left] == prints[right]
     similarities[exact] = 1.0
-    spans = [
-        _shared_span(tokens, elements[offsets[b] : offsets[b + 1]], sets, a, b, rule) if alike >= rule.threshold else ""
-        for a, b, alike in zip(left.tolist(), right.tolist(), similarities.tolist(), strict=True)
-    ]
-    return [_Likeness(*fields) for fields in zip(similarities.tolist(), exact.tolist(), spans, strict=True)]
 
-
-def _common(sets: Positions, sizes: Positions, left: Positions, right: Positions) -> Positions:
-    """How many shingles each pair of rows has in common. [pairs]"""
-    starts = np.cumsum(sizes) - sizes
-    counts = sizes[right]
-    pair = np.repeat(np.arange(len(left)), counts)
-    within = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-    hashes = sets[starts[right][pair] + within] & ((1 << _HASH_BITS) - 1)
-    return np.bincount(pair[_contains(sets, (left[pair] << _HASH_BITS) | hashes)], minlength=len(left))
+    same = np.flatnonzero(similarities >= rule.threshold)
+    counts = np.diff(offsets)[right[same]]
+    in_order = hashes[_ranges(offsets[:-1][right[same]], counts)]
+    has = _contains(sets, np.repeat(left[same] << _HASH_BITS, counts) | in_order)
+    spans = {}
+    for pair_, (first, end) in zip(same.tolist(), _longest_runs(has, counts), strict=True):
+        begin, limit = tokens.offsets[right[pair_]], tokens.offsets[right[pair_] + 1]
+        spans[pair_] = tokens.text_between(begin + first, min(begin + end - 1 + rule.shingle, limit))
+    return _Compared(similarities, exact, spans)
 
 
 def _contains(ordered: Positions, values: Positions) -> NDArray[np.bool_]:
@@ -465,15 +485,18 @@ def _contains(ordered: Positions, values: Positions) -> NDArray[np.bool_]:
     return ordered[np.minimum(found, len(ordered) - 1)] == values
 
 
-def _shared_span(tokens: Tokens, elements: Positions, sets: Positions, left: int, right: int, rule: _Rule) -> str:
-    """The longest stretch of the right text all of whose shingles the left text has too, in lower case."""
-    hashes = elements & ((1 << _HASH_BITS) - 1)
-    has = _contains(sets, (left << _HASH_BITS) | hashes)
-    places = np.arange(len(has))
-    runs = places - np.maximum.accumulate(np.where(has, -1, places))  # length of the run of shared shingles ending here
-    last = int(runs.argmax())
-    first = tokens.offsets[right] + last - int(runs[last]) + 1
-    return tokens.text_between(first, min(tokens.offsets[right] + last + rule.shingle, tokens.offsets[right + 1]))
+def _longest_runs(flags: NDArray[np.bool_], counts: Positions) -> list[tuple[int, int]]:
+    """For each stretch of `counts[i]` flags the first longest run of true ones, as [first, end) from its start."""
+    if not len(counts):
+        return []
+    starts = np.cumsum(counts) - counts
+    places = np.arange(len(flags))
+    before = np.maximum(np.where(flags, -1, places), np.repeat(starts - 1, counts))
+    lengths = places - np.maximum.accumulate(before)  # of the run that ends here
+    longest = np.maximum.reduceat(lengths, starts)
+    is_longest = np.flatnonzero(lengths == np.repeat(longest, counts))
+    last = is_longest[np.searchsorted(is_longest, starts)] - starts
+    return list(zip((last - longest + 1).tolist(), (last + 1).tolist(), strict=True))
 
 
 def _evidence(batch: _Batch, stands: NDArray[np.bool_], first_of: Positions, falls: dict[int, _Fall]) -> Any:
@@ -481,7 +504,9 @@ def _evidence(batch: _Batch, stands: NDArray[np.bool_], first_of: Positions, fal
     positions = np.flatnonzero(~stands)
     rows = []
     for position, first in zip(positions.tolist(), first_of[positions].tolist(), strict=True):
-        fall = falls.get(first) or _Fall(batch.ids[first].as_py(), 1.0, True, batch.texts[position].as_py())
+        fall = falls.get(first) or _Fall(
+            batch.ids[first].as_py(), 1.0, True, batch.texts[batch.order[position]].as_py()
+        )
         rows.append((fall.survivor_id, fall.similarity, "exact" if fall.exact else "near", fall.shared_span))
     columns = list(zip(*rows, strict=True)) if rows else [()] * 4
     return pa.table([batch.ids.take(positions).cast(pa.string()), *columns], schema=DROPPED_SCHEMA)
@@ -528,7 +553,7 @@ def _is_in_runs(index: Any) -> bool:
 def _rehashed(rows: Any, rule: _Rule) -> Any:
     batch = _Batch.of(rows)
     _, postings = _sketch(batch, rule, workers=1)
-    return _as_run(batch.ids, batch.texts, postings, str(rule))
+    return _as_run(batch.ids, batch.texts.take(batch.order), postings, str(rule))
 
 
 def _runs(index: Any) -> Iterator[Any]:
@@ -545,10 +570,11 @@ def _postings(run: Any) -> Positions:
 def _new_run(batch: _Batch, stands: NDArray[np.bool_], postings: Positions, rule: _Rule) -> Any:
     """The rows that stand, as one run of the index; dropping positions keeps the postings sorted."""
     new_position = np.cumsum(stands) - 1
-    of_standing = postings[_selected(stands, postings)]
-    places = of_standing & (_MAX_ROWS - 1)
-    of_standing += new_position[places] - places
-    return _as_run(batch.ids.filter(stands), batch.texts.filter(stands), of_standing, str(rule))
+    of_standing = _only(stands, postings)
+    for band in of_standing:
+        places = band & _POSITION
+        band += new_position[places] - places
+    return _as_run(batch.ids.filter(stands), batch.texts_at(np.flatnonzero(stands)), of_standing, str(rule))
 
 
 def _as_run(ids: Any, texts: Any, postings: Positions, rule: str) -> Any:
@@ -556,7 +582,7 @@ def _as_run(ids: Any, texts: Any, postings: Positions, rule: str) -> Any:
     if not size:
         return INDEX_SCHEMA.empty_table()
     name = int.from_bytes(sha256("\n".join(ids.to_pylist()).encode()).digest()[:8]) >> 1
-    offsets: Any = pa.array(np.arange(size + 1, dtype=np.int32) * (len(postings) // size))
+    offsets: Any = pa.array(np.arange(size + 1, dtype=np.int32) * (postings.size // size))
     columns = {
         "id": ids.cast(pa.string()),
         "text": texts,
@@ -564,6 +590,6 @@ def _as_run(ids: Any, texts: Any, postings: Positions, rule: str) -> Any:
         "run": pa.repeat(name, size),
         "position": np.arange(size),
         "size": pa.repeat(size, size),
-        "postings": pa.ListArray.from_arrays(offsets, pa.array(postings)),
+        "postings": pa.ListArray.from_arrays(offsets, pa.array(postings.reshape(-1))),
     }
     return pa.table(columns).cast(INDEX_SCHEMA)
