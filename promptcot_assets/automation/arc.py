@@ -134,7 +134,7 @@ def _first_error(result: dg.ExecuteInProcessResult) -> str:
         data = event.event_specific_data
         error = getattr(data, "error", None)
         if event.is_step_failure and error:
-            while error.cause:
+            while error.cause and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
             return str(error.message).strip()
     return next((event.message or "" for event in result.all_events if event.is_failure), "no error was recorded")

@@ -1,7 +1,7 @@
 """The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
 
 A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
-from another one. What is not written in the profile has the default given here. Where the paper fixes a number the
+from another one, ${NAME} stands for an environment variable. What is not written in the profile has the default given here. Where the paper fixes a number the
 default is the paper's (method section in the comment); the demo profiles override it for tiny models.
 
     PROMPTCOT_HOME      where all state lives            (default .promptcot in the working directory)
@@ -12,6 +12,7 @@ default is the paper's (method section in the comment); the demo profiles overri
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -288,13 +289,25 @@ def _read(name: str) -> dict[str, Any]:
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise SettingsError(f"no profile {name!r} ({path} does not exist); known: {known}, or the path of a YAML file")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(_with_variables(path))
     except yaml.YAMLError as error:
         raise SettingsError(f"profile {path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"profile {path} is empty or not a mapping of settings")
     parent = content.pop("extends", None)
     return _merge(_read(parent), content) if parent else content
+
+
+def _with_variables(path: Path) -> str:
+    """The profile's text with ${NAME} replaced by environment variables."""
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if not found:
+            raise SettingsError(f"profile {path} uses ${{{match[1]}}}, which is not set; export {match[1]}=...")
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", value, path.read_text())
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

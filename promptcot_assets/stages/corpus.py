@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 from promptcot_assets.domains import Seed, procedural_domain
+from promptcot_assets.domains.layout import solution_text
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Corpus
 from promptcot_assets.stages import Row
@@ -54,12 +55,15 @@ def _row(domain: str, seed: Seed, split: str, source: str, number: int) -> Row:
 
 
 def _row_of_file(domain: str, row: Row, held_out_share: float) -> Row:
+    solution = row["solution"]
+    if solution and row["answer"]:  # in the form students are taught; the answer is boxed where the source says it
+        solution = solution_text(solution, f"\\boxed{{{row['answer']}}}")
     seed = Seed(
         problem=row["problem"],
         concepts=row["concepts"],
         level=row["level"] or "standard",
         answer=row["answer"],
-        solution=row["solution"],
+        solution=solution,
         tests=row["tests"],
         rationale=row["rationale"],
         annotator="source" if row["rationale"] else None,

@@ -1,0 +1,48 @@
+# Two commands matter: `make demo` runs the whole arc on this machine's CPU, `make test` passes the tests.
+# Both start from a bare machine with Python 3.11+ and pip; Debian's bubblewrap makes the stronger sandbox tier.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
+export PROMPTCOT_PROFILE ?= demo
+export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
+
+.PHONY: setup demo real-seeds ui test test-fast lint bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.x"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q torch==2.13.0
+	$(BIN)/pip install -q -e '.[dev]'
+	touch $@
+
+demo: setup  ## the whole arc, from seeds to scores; SEED=1 for another seed; the same command goes on after a kill
+	PROMPTCOT_SEED=$(SEED) $(BIN)/promptcot run
+
+real-seeds: setup  ## the same graph on real problems: SEEDS=problems.jsonl BENCHMARKS=folder of aime24.jsonl, ...
+	SEEDS=$(SEEDS) BENCHMARKS=$(BENCHMARKS) PROMPTCOT_PROFILE=real_seeds PROMPTCOT_HOME=$(CURDIR)/.promptcot-real-seeds $(BIN)/promptcot run
+
+ui: setup  ## Dagster on the same data, http://127.0.0.1:3000
+	$(BIN)/promptcot init
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_import_direction.py
+
+bench: setup  ## ratios against peers, each in one run
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .promptcot .promptcot-*

@@ -1,0 +1,144 @@
+"""The whole arc on a small profile, by the real command line: it ends, it is whole, it survives kill -9."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from promptcot_assets.lake import Lake
+from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+from tests.assets.arc_runs import DAGSTER, PROMPTCOT, run, run_until
+
+pytestmark = pytest.mark.slow
+
+# moments in every kind of work: a trainer, sampling, scoring, a batch, self-play, evaluation
+KILL_AT = (
+    "training:",
+    "em_rationales · E-step: rewards",
+    "start  batch first",
+    "start  tiny: self-play",
+    "ask sft",
+)
+
+
+def data_versions(home: Path) -> dict[tuple[str, str], str]:
+    lake = Lake(home)
+    refs = [lake.newest(asset, partition) for asset in SCHEMAS for partition in lake.partitions(asset)]
+    return {(ref.asset, ref.partition): ref.data_version for ref in refs if ref}
+
+
+def test_every_asset_is_in_the_lake_and_resolves(finished_home: Path) -> None:
+    lake = Lake(finished_home)
+    versions = data_versions(finished_home)
+    empty_allowed = {"preference_pairs", "dropped_problems"}
+    assert {asset for asset, _ in versions} >= set(SCHEMAS) - empty_allowed
+    for commit in lake.lineage():
+        for ref in commit.provenance.inputs:
+            assert lake.commit_of(ref).ref == ref
+    for role in MODEL_ROLES:
+        for partition in lake.partitions(role):
+            ref = lake.newest(role, partition)
+            assert ref and lake.verify(ref)
+
+
+def test_last_screen_names_the_ui_the_catalogue_and_three_queries_that_work(finished_home: Path) -> None:
+    printed = (finished_home / "printed.txt").read_text()
+    assert "make ui" in printed and str(finished_home / "catalog.duckdb") in printed and "ETA" in printed
+    queries = [line.split('"')[1] for line in printed.splitlines() if line.strip().startswith("promptcot sql")]
+    assert len(queries) == 3
+    with duckdb.connect(str(finished_home / "catalog.duckdb"), read_only=True) as catalogue:
+        for query in queries:
+            assert catalogue.execute(query).fetchall(), query
+
+
+def test_catalogue_answers_what_people_ask(finished_home: Path) -> None:
+    with duckdb.connect(str(finished_home / "catalog.duckdb"), read_only=True) as catalogue:
+        rewards = catalogue.execute("select count(*), count(reward) from em_rationales where round = 1").fetchone()
+        assert rewards and rewards[0] == 3 * 88 and rewards[1] > 0
+        ancestors = catalogue.execute(
+            """
+            with recursive up as (
+              select asset, partition, version, inputs from lineage where asset = 'self_play_model'
+              union
+              select l.asset, l.partition, l.version, l.inputs
+              from up, unnest(up.inputs) as i(ref) join lineage l
+                on l.asset = ref.asset and l.partition = ref.partition and l.version = ref.version)
+            select distinct asset from up
+            """
+        ).fetchall()
+        assert {"seed_problems", "problem_generator", "em_rationales", "teacher_traces"} <= {row[0] for row in ancestors}
+
+
+def test_a_killed_arc_goes_on_and_ends_with_the_same_data_versions(finished_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "killed"
+    for marker in KILL_AT:
+        run_until(marker, home)
+    done = run([*PROMPTCOT, "run"], home)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert data_versions(home) == data_versions(finished_home)
+
+
+def test_running_again_changes_nothing(finished_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(finished_home, home)
+    commits = len(Lake(home).lineage())
+    done = run([*PROMPTCOT, "run"], home)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert len(Lake(home).lineage()) == commits
+
+
+def test_number_of_workers_changes_no_data_version(finished_home: Path, tmp_path: Path) -> None:
+    """One worker instead of two, from the first batch on, in a copy of the home."""
+    profile = tmp_path / "one_worker.yaml"
+    small = Path(__file__).parents[1] / "profiles" / "small.yaml"
+    profile.write_text(f"extends: {small}\nengine: {{workers: 1}}\nsandbox: {{workers: 1}}\n")
+    home = tmp_path / "copy"
+    shutil.copytree(finished_home, home)
+    for asset, partition in (("raw_problems", "first"), ("code_tests", "first"), ("rollouts", "tiny")):
+        done = run(
+            [*DAGSTER, "asset", "materialize", "-m", "promptcot_assets.definitions", "--select", asset,
+             "--partition", partition], home, PROMPTCOT_PROFILE=str(profile),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        before, after = Lake(finished_home).newest(asset, partition), Lake(home).newest(asset, partition)
+        assert before and after and after.version > before.version
+        assert after.data_version == before.data_version
+
+
+@pytest.mark.parametrize(
+    ("selection", "partition"),
+    [("concept_corpus", None), ("cold_rationale_model", None), ("group:em", "round_01"), ("benchmark_scores", "tiny")],
+)
+def test_dagster_materializes_a_selection_from_the_command_line(
+    finished_home: Path, tmp_path: Path, selection: str, partition: str | None
+) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(finished_home, home)
+    command = [*DAGSTER, "asset", "materialize", "-m", "promptcot_assets.definitions", "--select", selection]
+    done = run([*command, *(["--partition", partition] if partition else [])], home)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert data_versions(home) == data_versions(finished_home)  # same inputs, same seed: same content
+
+
+def test_flipped_byte_in_a_checkpoint_is_named_with_the_mend(finished_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(finished_home, home)
+    lake = Lake(home)
+    ref = lake.newest("sft_model", "tiny")
+    assert ref
+    weights = lake.checkpoint(ref) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(bytes(content))
+    done = run(
+        [*DAGSTER, "asset", "materialize", "-m", "promptcot_assets.definitions", "--select", "rollouts",
+         "--partition", "tiny"], home,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "model.safetensors" in done.stderr and "sft_model" in done.stderr
+
+
+def test_workspace_validates(finished_home: Path) -> None:
+    done = run([*DAGSTER, "definitions", "validate", "-w", "workspace.yaml"], finished_home)
+    assert done.returncode == 0, done.stderr[-4000:]

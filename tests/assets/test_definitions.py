@@ -1,0 +1,72 @@
+"""The graph as it stands: a changed key, dependency, partition, pool or check shows here in review."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from promptcot_assets.definitions import build_definitions
+from promptcot_assets.lake.schemas import SCHEMAS
+
+SNAPSHOT = Path(__file__).with_name("graph.json")
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    return build_definitions("demo", str(tmp_path_factory.mktemp("home")))
+
+
+def described(definitions: dg.Definitions) -> dict[str, object]:
+    graph = definitions.resolve_asset_graph()
+    assets = {
+        key.to_user_string(): {
+            "group": graph.get(key).group_name,
+            "deps": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            "partitions": type(graph.get(key).partitions_def).__name__ if graph.get(key).partitions_def else None,
+            "pools": sorted(graph.get(key).pools or []),
+        }
+        for key in sorted(graph.get_all_asset_keys())
+    }
+    checks = sorted(f"{key.asset_key.to_user_string()}: {key.name}" for key in graph.asset_check_keys)
+    return {"assets": assets, "checks": checks, "jobs": sorted(job.name for job in definitions.resolve_all_job_defs())}
+
+
+def test_definitions_load_and_have_no_cycle(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+    assert definitions.resolve_asset_graph().toposorted_asset_keys  # finds the cycles that loading alone does not
+
+
+def test_graph_is_the_one_reviewed(definitions: dg.Definitions) -> None:
+    """After a meant change: python -m tests.assets.test_definitions"""
+    assert described(definitions) == json.loads(SNAPSHOT.read_text())
+
+
+def test_every_asset_has_a_declared_table_an_owner_a_kind_and_a_description(definitions: dg.Definitions) -> None:
+    for spec in definitions.resolve_all_asset_specs():
+        assert spec.key.path[-1] in SCHEMAS
+        assert spec.owners and spec.kinds and spec.code_version
+        assert spec.description, f"{spec.key} has no description"
+        assert "dagster/column_schema" in spec.metadata
+
+
+def test_every_declared_table_is_an_asset(definitions: dg.Definitions) -> None:
+    assert {spec.key.path[-1] for spec in definitions.resolve_all_asset_specs()} == set(SCHEMAS)
+
+
+def test_round_outputs_depend_on_their_own_previous_round_and_on_nothing_inside_the_round(
+    definitions: dg.Definitions,
+) -> None:
+    """Inner dependencies of a self-dependent multi-asset make every backfill fail in the daemon."""
+    from promptcot_assets.assets.em import CONTROL_OUTPUTS, ROUND_OUTPUTS
+
+    graph = definitions.resolve_asset_graph()
+    for outputs in (ROUND_OUTPUTS, CONTROL_OUTPUTS):
+        for name in outputs:
+            parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
+            assert name in parents
+            assert not parents & (set(outputs) - {name})
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(json.dumps(described(build_definitions("demo", "/nowhere")), indent=1) + "\n")
