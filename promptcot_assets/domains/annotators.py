@@ -15,9 +15,10 @@ LABELS = {"Design": "planner", "Targets": "partial", "Idea": "chatty", "Sketch":
 
 OPENINGS = ("A good exercise", "This problem", "The question", "Our task", "A nice puzzle", "The setting",
             "The student", "Here the writer")  # fmt: skip
-VERBS = ("should link", "can join", "brings together", "relies on", "starts from", "would blend", "may contrast", "needs")
-ADJECTIVES = ("friendly", "careful", "modest", "surprising", "simple", "balanced", "clever", "natural", "clean", "gentle",
-              "subtle", "lively")  # fmt: skip
+VERBS = ("should link", "can join", "brings together", "relies on", "starts from", "would blend", "may contrast",
+         "needs")  # fmt: skip
+ADJECTIVES = ("friendly", "careful", "modest", "surprising", "simple", "balanced", "clever", "natural", "clean",
+              "gentle", "subtle", "lively")  # fmt: skip
 ENDINGS = ("so that nothing is obvious", "to keep it short", "for a steady pace", "without heavy work",
            "and reward insight", "to test recall", "with a calm tone", "as in a contest", "to invite checking",
            "for extra practice", "in two stages", "with one final step")  # fmt: skip

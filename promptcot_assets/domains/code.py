@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from promptcot_assets.domains.domain import Answers
 from promptcot_assets.domains.layout import BEGIN_RATIONALE, numbered
 
 INSTRUCTION = (
@@ -14,7 +15,7 @@ INSTRUCTION = (
 
 class Code:
     name = "code"
-    answers = "program"
+    answers: Answers = "program"
 
     def generator_prompt(self, concepts: Sequence[str], level: str) -> str:
         """The published prompt of the generator (method section 1)."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+Answers = Literal["maths", "program"]
+
 
 @dataclass(frozen=True)
 class Seed:
@@ -36,7 +38,7 @@ class Attempt:
 
 class Domain(Protocol):
     name: str
-    answers: Literal["maths", "program"]
+    answers: Answers
 
     def generator_prompt(self, concepts: Sequence[str], level: str) -> str:
         """What p reads: concepts and level. Its completion is layout.generator_completion(z, x)."""
@@ -61,6 +63,9 @@ class Domain(Protocol):
 class ProceduralDomain(Domain, Protocol):
     """A domain that also writes its seeds, annotations, benchmark and teacher answers by program (for CPU runs)."""
 
+    def concept_sets(self) -> list[list[str]]:
+        """Every concept set of the world: what synthesis draws from."""
+
     def write_seeds(self, count: int, held_out: int, annotators: dict[str, float], seed: int) -> ProceduralSeeds:
         """Seeds and held-out problems on the same concept sets; no text twice."""
 
@@ -72,6 +77,9 @@ class ProceduralDomain(Domain, Protocol):
 
     def write_stdin(self, rng: random.Random) -> str:
         """One test input for a program of this domain (program domains only)."""
+
+    def worked_example(self, problem: str) -> dict[str, str] | None:
+        """The test {stdin, expected} that a statement carries itself, or None."""
 
 
 @dataclass(frozen=True)

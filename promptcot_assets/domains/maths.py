@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from promptcot_assets.domains.domain import Answers
 from promptcot_assets.domains.layout import BEGIN_RATIONALE, numbered
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
-FIGURE = re.compile(r"\[asy\]|\\includegraphics|(?:figure|diagram|graph|table) (?:below|above|shown)|shown (?:below|above)", re.I)
+FIGURE = re.compile(
+    r"\[asy\]|\\includegraphics|(?:figure|diagram|graph|table) (?:below|above|shown)|shown (?:below|above)", re.I
+)
 
 
 class Maths:
     name = "maths"
-    answers = "maths"
+    answers: Answers = "maths"
 
     def generator_prompt(self, concepts: Sequence[str], level: str) -> str:
         """The published prompt of the generator (method section 1)."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from promptcot_assets.domains.annotators import annotate
-from promptcot_assets.domains.domain import Attempt, Seed
+from promptcot_assets.domains.domain import Answers, Attempt, Seed
 from promptcot_assets.domains.layout import solution_text
 from promptcot_assets.domains.procedural import ProceduralWorld, level_of
 
@@ -77,7 +77,8 @@ TASKS = {
         lambda f, v: f[0](v) if v["a"] > v["b"] else f[1](v),
     ),
     "loops": Task(
-        "Print the total of {s} for i from 1 to a.", "s = 0\nfor i in range(1, a + 1):\n    s += {s}\nprint(s)", "ib", 1,
+        "Print the total of {s} for i from 1 to a.",
+        "s = 0\nfor i in range(1, a + 1):\n    s += {s}\nprint(s)", "ib", 1,
         lambda f, v: sum(f[0]({**v, "i": i}) for i in range(1, v["a"] + 1)),
     ),
 }  # fmt: skip
@@ -139,7 +140,7 @@ def _parse_term(text: str, variables: str) -> Term | None:
 
 class MiniCode(ProceduralWorld):
     name = "mini_code"
-    answers = "program"
+    answers: Answers = "program"
 
     def concept_sets(self) -> list[list[str]]:
         """All sets: a task with its one or two operations."""

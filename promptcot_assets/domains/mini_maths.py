@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from promptcot_assets.domains.annotators import annotate
-from promptcot_assets.domains.domain import Attempt, Seed
+from promptcot_assets.domains.domain import Answers, Attempt, Seed
 from promptcot_assets.domains.layout import solution_text
 from promptcot_assets.domains.procedural import ProceduralWorld, level_of
 
@@ -159,18 +159,32 @@ def _draw_percentage(rng: random.Random) -> Numbers:
     return percent, 100 // percent * rng.randint(2, 9)
 
 
-# fmt: off
 QUANTITIES = (
     Quantity("linear equations", "root", "the root of {0}t + {1} = {2}", _draw_linear, _solve_linear),
-    Quantity("arithmetic sequences", "terms", "the number of terms in {0}, {1}, ..., {2}", _draw_sequence, _solve_sequence),
-    Quantity("quadratic equations", "larger", "the larger root of t^2 - {0}t + {1} = 0", _draw_quadratic, _solve_quadratic),
-    Quantity("simultaneous equations", "u", "the value of u if u + v = {0} and u - v = {1}", _draw_simultaneous, _solve_simultaneous),
+    Quantity(
+        "arithmetic sequences", "terms", "the number of terms in {0}, {1}, ..., {2}", _draw_sequence, _solve_sequence
+    ),
+    Quantity(
+        "quadratic equations", "larger", "the larger root of t^2 - {0}t + {1} = 0", _draw_quadratic, _solve_quadratic
+    ),
+    Quantity(
+        "simultaneous equations",
+        "u",
+        "the value of u if u + v = {0} and u - v = {1}",
+        _draw_simultaneous,
+        _solve_simultaneous,
+    ),
     Quantity("ratios", "share", "the larger share of {0} split {1}:{2}", _draw_ratio, _solve_ratio),
     Quantity("averages", "w", "the w if {0}, {1} and w have mean {2}", _draw_average, _solve_average),
-    Quantity("rectangle area", "width", "the width of a rectangle of length {0} and area {1}", _draw_rectangle, _solve_rectangle),
+    Quantity(
+        "rectangle area",
+        "width",
+        "the width of a rectangle of length {0} and area {1}",
+        _draw_rectangle,
+        _solve_rectangle,
+    ),
     Quantity("percentages", "part", "{0} percent of {1}", _draw_percentage, _solve_percentage),
 )
-# fmt: on
 BY_CONCEPT = {quantity.concept: quantity for quantity in QUANTITIES}
 COMBINERS = ("absolute difference", "remainders")  # the sum is implicit: it is no concept of its own
 
@@ -259,7 +273,7 @@ def solve(text: str) -> tuple[int, str] | None:
 
 class MiniMaths(ProceduralWorld):
     name = "mini_maths"
-    answers = "maths"
+    answers: Answers = "maths"
 
     def concept_sets(self) -> list[list[str]]:
         """All sets: two quantities, with or without a combiner."""

@@ -42,6 +42,10 @@ class ProceduralWorld(ABC):
         """The concepts in another order that means the same, where the world has one."""
         return concepts
 
+    def worked_example(self, problem: str) -> dict[str, str] | None:
+        """The test that a statement carries itself; most worlds have none."""
+        return None
+
     def generator_prompt(self, concepts: Sequence[str], level: str) -> str:
         return f"Concepts: {'; '.join(concepts)}\nLevel: {level}\n"
 

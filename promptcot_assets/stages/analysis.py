@@ -29,9 +29,7 @@ def em_curves(bounds: Sequence[Row]) -> list[Row]:
         values["well_posed"] = [
             row["samples_well_posed"] / row["samples"] for row in rows if row["samples_well_posed"] is not None
         ]
-        points += [
-            _point(series, round_, domain, metric, numbers) for metric, numbers in values.items() if numbers
-        ]
+        points += [_point(series, round_, domain, metric, numbers) for metric, numbers in values.items() if numbers]
     return points + _gains(bounds)
 
 
@@ -105,9 +103,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def problem_sets(
-    seeds: Sequence[Row], problems: Sequence[Row], benchmarks: Sequence[Row]
-) -> dict[str, list[str]]:
+def problem_sets(seeds: Sequence[Row], problems: Sequence[Row], benchmarks: Sequence[Row]) -> dict[str, list[str]]:
     """Name -> texts of every set that has any: training seeds, synthetic problems, each benchmark."""
     sets: dict[str, list[str]] = {SEEDS: [row["problem"] for row in seeds if row["split"] == "train"]}
     sets["synthetic problems"] = [row["problem"] for row in problems]
@@ -190,7 +186,10 @@ def funnel(
     """Rows left after every step of one batch, by domain, with the reasons of those that fell."""
     rows = []
     for domain in sorted({row["domain"] for row in raw}):
-        own = [[row for row in table if row["domain"] == domain] for table in (raw, dropped, problems, answers, tests, traces)]
+        own = [
+            [row for row in table if row["domain"] == domain]
+            for table in (raw, dropped, problems, answers, tests, traces)
+        ]
         total = len(own[0])
         for at, (step, left, reasons) in enumerate(_steps(*own)):
             rows.append({

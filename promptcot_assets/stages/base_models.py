@@ -34,9 +34,7 @@ class TinyModelSettings(Protocol):
     seed: int
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, markers: Sequence[str] = ()
-) -> "PreTrainedTokenizerFast":
+def train_tokenizer(texts: Iterable[str], vocab_size: int, markers: Sequence[str] = ()) -> "PreTrainedTokenizerFast":
     """Byte-level BPE in which every digit is a token of its own and every marker exactly one (decoded like any other).
 
     The text between two markers is tokenized as if they were not there, so the log-probability of a sequence splits

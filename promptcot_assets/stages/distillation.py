@@ -20,7 +20,9 @@ def teacher_traces(
     """Rows of `teacher_traces` for labelled problems: valid when the answer is the label or the tests pass."""
     attempts = teacher.attempts(problems, settings.traces_per_problem, seed_from(seed, "traces"))
     asked = [(row, k, one) for row, tries in zip(problems, attempts, strict=True) for k, one in enumerate(tries)]
-    judged = verifier.judge([Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, _, one in asked])
+    judged = verifier.judge(
+        [Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, _, one in asked]
+    )
     rows = []
     for (row, k, one), judgement in zip(asked, judged, strict=True):
         trace_seed = seed_from(seed, "traces", row["problem_id"], k)

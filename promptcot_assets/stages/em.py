@@ -27,8 +27,8 @@ from promptcot_assets.inference import InferenceEngine, SamplingParams
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Sampling
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.corpus import concept_set_id
 from promptcot_assets.stages.analysis import mean_and_error
+from promptcot_assets.stages.corpus import concept_set_id
 
 CUT_OFF, EMPTY, MARKED = "cut off at the token limit", "empty", "contains a marker"
 
@@ -48,9 +48,7 @@ def generator_examples(rows: Iterable[Row]) -> list[Row]:
 
 
 # ---- E-step
-def propose(
-    seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candidates: int, seed: int
-) -> list[Row]:
+def propose(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candidates: int, seed: int) -> list[Row]:
     """`candidates` rationales a seed, with log q of each as sampled. Unusable ones are kept and say why."""
     params = SamplingParams(
         temperature=sampling.temperature,
@@ -111,7 +109,8 @@ def select(candidates: Sequence[Row]) -> list[Row]:
 def candidate_rows(ranked: Sequence[Row], round_: int, q: str, p: str) -> list[Row]:
     """Rows of `em_rationales`; q, p: the model ids that wrote and scored them."""
     return [
-        row | {
+        row
+        | {
             "rationale_id": content_id(row["problem_id"], round_, row["candidate"], row["rationale"]),
             "round": round_,
             "rationale_model": q,
@@ -184,7 +183,8 @@ def greedy(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling) -> list
 def m_step_rows(chosen: Sequence[Row], round_: int, q: str) -> list[Row]:
     """Rows of `em_m_step`; q: the model id of the new rationale model."""
     return [
-        {name: value for name, value in row.items() if name != "unusable"} | {
+        {name: value for name, value in row.items() if name != "unusable"}
+        | {
             "rationale_id": content_id(row["problem_id"], round_, "m-step", row["rationale"]),
             "round": round_,
             "rationale_model": q,
@@ -256,7 +256,8 @@ def bound_rows(
     """Rows of `em_bounds` from `bounds` and `fresh_samples`."""
     well_posed = {row["problem_id"]: row["samples_well_posed"] for row in fresh}
     return [
-        row | {
+        row
+        | {
             "bound_id": content_id(series, round_, row["problem_id"]),
             "series": series,
             "round": round_,
@@ -294,7 +295,7 @@ def importance_weighted_bound(used: Sequence[Row], proposals: int) -> float | No
 def fresh_samples(
     held_out: Sequence[Row], p: InferenceEngine, sampling: Sampling, samples: int, seed: int
 ) -> list[Row]:
-    """Per held-out concept set, how many of `samples` freshly written problems are well posed (None: cannot be told)."""
+    """Per held-out concept set, how many of `samples` fresh problems are well posed (None: cannot be told)."""
     if samples == 0:
         return []
     params = SamplingParams(sampling.temperature, sampling.top_p, sampling.max_new_tokens, n=samples)
@@ -348,5 +349,3 @@ def _reward(log_z: float | None, log_x: float | None) -> Row:
 def _mean(values: Iterable[float]) -> float | None:
     listed = list(values)
     return math.fsum(listed) / len(listed) if listed else None
-
-

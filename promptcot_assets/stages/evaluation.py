@@ -1,4 +1,4 @@
-"""Benchmarks: items, generations kept as rows, verdicts, scores with intervals clustered by question (method section 8)."""
+"""Benchmarks: items, generations kept as rows, verdicts, scores with clustered intervals (method section 8)."""
 
 from __future__ import annotations
 
@@ -133,7 +133,9 @@ def scores(judged: Sequence[Row], generations_per_question: int) -> list[Row]:
                 "infrastructure_failures": failures[key],
             }
             answers = table[key]
-            rows.append(_score(common, f"avg@{generations_per_question}", None, clustered_interval(list(answers.values()))))
+            rows.append(
+                _score(common, f"avg@{generations_per_question}", None, clustered_interval(list(answers.values())))
+            )
             if at:
                 before = table[benchmark, present[at - 1]]
                 shared = sorted(answers.keys() & before.keys())

@@ -38,9 +38,7 @@ def math_answers(problems: Sequence[Row], teacher: Teacher, settings: Labels, se
     return rows
 
 
-def code_tests(
-    problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Labels, seed: int
-) -> list[Row]:
+def code_tests(problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Labels, seed: int) -> list[Row]:
     """Tests a program problem: inputs, and the output that enough candidate programs agree on when really run.
 
     Where the statement carries a worked example, only programs that reproduce it vote, and it is a test itself; when

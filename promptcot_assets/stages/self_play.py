@@ -58,7 +58,9 @@ def unusable(domain: str, completion: str) -> str | None:
 def verdicts(drawn: Sequence[Row], labels: dict[str, Row], verifier: Verifier) -> list[Row]:
     """Rows of `verdicts`: every rollout judged by its problem's label, and whether a pair may use it."""
     questions = [
-        Question(row["domain"], row["completion"], labels[row["problem_id"]]["answer"], labels[row["problem_id"]]["tests"])
+        Question(
+            row["domain"], row["completion"], labels[row["problem_id"]]["answer"], labels[row["problem_id"]]["tests"]
+        )
         for row in drawn
     ]
     rows = []

@@ -1,4 +1,4 @@
-"""From concepts to raw problems: draw concept sets, let the generator write, split at the markers (method section 4)."""
+"""From concepts to raw problems: draw concept sets, let the generator write, split the text (method section 4)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _sampler(seeds: Sequence[Row], embeddings: dict[str, np.ndarray], temperatur
 
 
 def _problems_by_concept(seeds: Sequence[Row]) -> dict[str, list[str]]:
-    problems = defaultdict(list)
+    problems: dict[str, list[str]] = defaultdict(list)
     for row in seeds:
         for concept in row["concepts"]:
             if len(problems[concept]) < NAMED_SEEDS:

@@ -68,9 +68,7 @@ class Verifier:
 
         self.pool = pool
         self._workers = settings.workers
-        self.limits = Limits(
-            cpu_s=settings.cpu_s, wall_s=settings.wall_s, memory=settings.memory_mb << 20
-        )
+        self.limits = Limits(cpu_s=settings.cpu_s, wall_s=settings.wall_s, memory=settings.memory_mb << 20)
 
     @classmethod
     @contextmanager
