@@ -20,8 +20,8 @@ SOURCES = ("guest.py", "judge.py", "compare.py")
 class VerdictCache:
     """Results in one SQLite file, for any number of threads and processes on one machine.
 
-    Keyed by all that a verdict depends on: program, tests, limits, comparison, the guest's Python and packages, the system-call
-    filter and the code that judges. `system_error` is never kept: it says nothing about the program.
+    Keyed by all that a verdict depends on: program, tests, limits, comparison, the guest's Python and packages, the
+    system-call filter and the code that judges. `system_error` is never kept: it says nothing about the program.
     """
 
     def __init__(self, path: str | Path) -> None:

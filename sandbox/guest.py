@@ -20,6 +20,10 @@ import socket
 import struct
 import sys
 import time
+import types
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
 
 CONTROL = 3  # SOCK_SEQPACKET to the host
 REPORT, PROGRAM, ARMED = 3, 4, 5  # the child's own numbers, beside stdin and stdout
@@ -36,16 +40,20 @@ PRELOAD = """
 abc array atexit bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools hashlib
 heapq io itertools json keyword linecache marshal math numbers operator queue random re statistics string struct
 textwrap threading time traceback types typing zlib
-""".split()
+""".split()  # noqa: SIM905
 # what LiveCodeBench puts before every solution
-STARS = "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json"
-PRELUDE = "".join(f"from {name} import *\n" for name in [*STARS.split(), "builtins", "typing"])
-PRELUDE += "".join(f"import {name}\n" for name in STARS.split())
+STARS = """
+string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json
+""".split()  # noqa: SIM905
+PRELUDE = "".join(f"from {name} import *\n" for name in [*STARS, "builtins", "typing"])
+PRELUDE += "".join(f"import {name}\n" for name in STARS)
 
 libc = ctypes.CDLL(None, use_errno=True)
+Instructions = ctypes.Array[ctypes.c_char]
+Filter = tuple[Instructions, int]  # instructions of 8 bytes, and how many
 
 
-def check(result, what):
+def check(result: int, what: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -68,13 +76,13 @@ class PathBeneath(ctypes.Structure):
     _fields_ = [("access", ctypes.c_uint64), ("fd", ctypes.c_int32)]
 
 
-def install_seccomp(instructions, count):
+def install_seccomp(instructions: Instructions, count: int) -> None:
     program = FilterProgram(count, ctypes.addressof(instructions))
     flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW  # else kernels before 5.16 slow us down against speculative store bypass
     check(libc.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(program)), "seccomp")
 
 
-def install_landlock(rules):
+def install_landlock(rules: list[tuple[str, str]]) -> int:
     """Deny every file but `rules`: pairs (path, "read" | "list" | "write"). Returns the kernel's Landlock version."""
     version = check(libc.syscall(LANDLOCK_CREATE, None, 0, 1), "landlock")
     files = (1 << 13) - 1
@@ -89,7 +97,7 @@ def install_landlock(rules):
         except OSError:
             continue  # nothing there: nothing to allow
         access = {"read": read_file | read_dir, "list": read_dir, "write": read_file | write_file}[mode]
-        if not os.path.isdir(path):
+        if not os.path.isdir(path):  # noqa: PTH112
             access &= ~read_dir
         rule = PathBeneath(access, fd)
         check(libc.syscall(LANDLOCK_ADD, ruleset, 1, ctypes.byref(rule), 0), "landlock_add_rule " + path)
@@ -99,8 +107,8 @@ def install_landlock(rules):
     return version
 
 
-def address_space():
-    """This process's virtual size in bytes, without /proc: the least RLIMIT_AS under which one more page can be mapped."""
+def address_space() -> int:
+    """This process's virtual size in bytes, without /proc: the least RLIMIT_AS under which one more page maps."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -130,7 +138,7 @@ def address_space():
 # ------------------------------------------------------------------------------------------------ one test
 
 
-def picture(value):
+def picture(value: Any) -> Any:
     """A plain JSON picture of a return value. The host decides equality: an `__eq__` of the program is never asked."""
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -151,14 +159,14 @@ def picture(value):
     return {"type": type(value).__name__}
 
 
-def report(kind, **more):
+def report(kind: str, **more: Any) -> None:
     """Tell the host about a failure, or the function's value. The host never takes a pass from here."""
     data = json.dumps({"kind": kind, **more}).encode()
     while data:
         data = data[os.write(REPORT, data) :]
 
 
-def last_frames(error):
+def last_frames(error: BaseException) -> str:
     import traceback
 
     try:
@@ -168,7 +176,7 @@ def last_frames(error):
         return type(error).__name__
 
 
-def quietly(action):
+def quietly(action: Callable[[], Any]) -> bool:
     """The interpreter, too, goes on to its end whatever a thread, an atexit hook or a closed stdout does."""
     try:
         action()
@@ -177,20 +185,20 @@ def quietly(action):
     return True
 
 
-def leave(code):
+def leave(code: int) -> NoReturn:
     """End as Py_FinalizeEx does and in its order: wait for threads, atexit, flush."""
     import atexit
     import threading
 
-    quietly(threading._shutdown)
+    quietly(threading._shutdown)  # type: ignore[attr-defined]
     quietly(atexit._run_exitfuncs)
     if not getattr(sys.stdout, "closed", True) and not quietly(sys.stdout.flush):
         code = code or 120
-    quietly(sys.__stdout__.flush)
+    quietly(lambda: sys.__stdout__.flush())  # type: ignore[union-attr]
     os._exit(code & 0xFF)
 
 
-def set_limits(limits, zygote, base):
+def set_limits(limits: dict[str, Any], zygote: int, base: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != zygote:
         os._exit(1)
@@ -207,13 +215,13 @@ def set_limits(limits, zygote, base):
         resource.setrlimit(which, (bound, bound))
 
 
-def arm():
+def arm() -> None:
     """Tell the zygote, once and beyond recall, that our own part went well: what fails from now on is the program's."""
     os.write(ARMED, b"1")
     os.close(ARMED)
 
 
-def compile_program(source):
+def compile_program(source: bytes) -> NoReturn:
     """Answer with the code object, marshalled; nothing of it runs."""
     import marshal
 
@@ -228,14 +236,18 @@ def compile_program(source):
     os._exit(0)
 
 
-def open_stdio():
-    text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False}
-    sys.stdin = sys.__stdin__ = open(0, **text)
-    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1 << 16, **text)
-    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, **{**text, "errors": "backslashreplace"})
+def open_stdio() -> None:
+    for name, fd, mode, buffering, errors in (
+        ("stdin", 0, "r", -1, "surrogateescape"),
+        ("stdout", 1, "w", 1 << 16, "surrogateescape"),
+        ("stderr", 2, "w", 1, "backslashreplace"),
+    ):
+        stream = open(fd, mode, buffering, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
-def read_arguments():
+def read_arguments() -> list[Any]:
     arguments = []
     for number, line in enumerate(sys.stdin.read().split("\n"), 1):
         try:
@@ -247,12 +259,11 @@ def read_arguments():
     return arguments
 
 
-def run_program(blob, prelude):
+def run_program(blob: bytes, prelude: types.ModuleType) -> NoReturn:
     """Run as a real `__main__` would, then report the function's value or how the program failed."""
     import builtins
     import marshal
     import random
-    import types
 
     length = int.from_bytes(blob[:4], "little")
     job = json.loads(blob[4 : 4 + length])
@@ -290,7 +301,9 @@ def run_program(blob, prelude):
     leave(status)
 
 
-def become_test(fds, armed, limits, zygote, base, bpf, prelude):
+def become_test(
+    fds: list[int], armed: int, limits: dict[str, Any], zygote: int, base: int, bpf: Filter, prelude: types.ModuleType
+) -> NoReturn:
     """The forked child: fixed file numbers, limits, filter; only then is the first untrusted byte read."""
     program, stdin, stdout, told = fds
     os.close(CONTROL)
@@ -306,20 +319,19 @@ def become_test(fds, armed, limits, zygote, base, bpf, prelude):
     os.close(PROGRAM)
     if limits["step"] == "compile":
         compile_program(blob)
-    else:
-        run_program(blob, prelude)
+    run_program(blob, prelude)
 
 
 # ------------------------------------------------------------------------------------------------ the zygote
 
 
-def wait_for(pid, limits, poll, started):
+def wait_for(pid: int, limits: dict[str, Any], poll: select.poll, started: float) -> tuple[bool, bool]:
     """Wait until the child ends, its CPU or wall time is up, or the host is gone. Returns (timed out, host gone)."""
     pidfd = os.pidfd_open(pid)
     poll.register(pidfd, select.POLLIN)
     cpu_clock = (~pid << 3) | 2  # the scheduler's own count for that process
     end = started + limits["wall_s"]
-    ready = []
+    ready: list[tuple[int, int]] = []
     while not ready:
         left = min(end - time.monotonic(), limits["cpu_s"] - time.clock_gettime(cpu_clock))
         if left <= 0:
@@ -330,7 +342,7 @@ def wait_for(pid, limits, poll, started):
     return not ready, any(fd == CONTROL for fd, _ in ready)
 
 
-def serve(control, base, bpf, prelude):
+def serve(control: socket.socket, base: int, bpf: Filter, prelude: types.ModuleType) -> None:
     zygote = os.getpid()
     poll = select.poll()
     poll.register(CONTROL, 0)  # hang-up only: the host is gone
@@ -347,8 +359,7 @@ def serve(control, base, bpf, prelude):
             try:
                 become_test(fds, armed, limits, zygote, base, bpf, prelude)
             except BaseException as error:  # noqa: BLE001  not armed yet: a failure of ours, for the host to tell
-                message = repr(error)
-                quietly(lambda: report("guest", exception=message))
+                quietly(partial(report, "guest", exception=repr(error)))
             finally:
                 os._exit(1)
         for fd in fds:
@@ -369,19 +380,19 @@ def serve(control, base, bpf, prelude):
         )
 
 
-def open_without_proc(file, *args, **kwargs):
+def open_without_proc(file: Any, *args: Any, **kwargs: Any) -> Any:
     """`open`, for programs that name their standard streams by path: there is no /proc in here."""
-    number = STREAMS.get(file) if isinstance(file, str) else STREAMS.get(str(file)) if hasattr(file, "parts") else None
+    number = None if isinstance(file, int) else STREAMS.get(os.fspath(file))
     if number is None:
         return real_open(file, *args, **kwargs)
     return real_open(number, *args, **{**kwargs, "closefd": False})
 
 
-STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/proc/self/fd/0": 0, "/proc/self/fd/1": 1}
+STREAMS: dict[Any, int] = {"/dev/stdin": 0, "/dev/stdout": 1, "/proc/self/fd/0": 0, "/proc/self/fd/1": 1}
 real_open = open
 
 
-def main():
+def main() -> None:
     fd = int(sys.argv[1])
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     stack = STACK if hard == resource.RLIM_INFINITY else min(STACK, hard)
@@ -392,7 +403,6 @@ def main():
     import builtins
     import io
     import threading
-    import types
 
     threading.stack_size(THREAD_STACK)  # else glibc gives every thread RLIMIT_STACK, out of RLIMIT_AS
     if fd != CONTROL:

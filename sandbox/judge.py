@@ -39,9 +39,7 @@ def compared(program: Program, test: Test, ending: Ending, how: Comparison) -> V
     """The verdict on a step that ended well; a checker, if there is one, is asked elsewhere."""
     if program.fn is None:
         got = ending.stdout.decode("utf-8", errors="surrogateescape")
-        same = compare.same_stdout(
-            got, test.expected, ignore_case=how.ignore_case, float_tolerance=how.float_tolerance
-        )
+        same = compare.same_stdout(got, test.expected, ignore_case=how.ignore_case, float_tolerance=how.float_tolerance)
     elif ending.report.get("kind") != "value":
         return Verdict.RUNTIME_ERROR
     else:

@@ -21,7 +21,7 @@ gettid getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroup
 exit exit_group restart_syscall wait4 waitid
 clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage getcpu
 alarm setitimer getitimer getrandom uname sysinfo getrlimit setrlimit
-""".split()
+""".split()  # noqa: SIM905
 
 CLONE_THREAD = 0x10000
 CLONE_NEW_ANYTHING = 0x7E020080

@@ -242,7 +242,7 @@ class Pool:
                 return
 
     def _compile(self, call: Call, slot: Slot, program: Program, limits: Limits) -> tuple[bytes, TestResult | None]:
-        """The marshalled code object, made once for all tests by a child that runs none of it; the host never loads it."""
+        """The marshalled code object, made once by a child that runs none of it; the host never loads it."""
         ending = self._step(call, slot, program, "compile", program.code.encode("utf-8", "surrogatepass"), b"", limits)
         verdict = judge.compile_failure(ending, limits)
         return ending.stdout, None if verdict is None else judge.result(verdict, ending)
@@ -331,8 +331,8 @@ def first_sealed(wanted: Sequence[str]) -> Slot:
     raise SandboxUnavailable(
         "no isolation holds on this machine, so no program is run. Tried: "
         + "; ".join(failures)
-        + ". Mend: install bubblewrap where user namespaces are allowed, or use a kernel with Landlock (5.13, in `lsm=`); "
-        "in a container run as a non-root user. `promptcot doctor` shows the same probes."
+        + ". Mend: install bubblewrap where user namespaces are allowed, or use a kernel with Landlock (5.13 or newer, "
+        "in `lsm=`); in a container without capabilities run as a non-root user."
     )
 
 
@@ -349,7 +349,9 @@ def sealed(tier: str) -> Slot:
         raise SandboxUnavailable(f"{tier}: the guest ended in its self-test ({lost})") from lost
     if ending.stdout != b"sealed 42\n" or judge.failure(ending, STRICT_LIMITS) is not None:
         worker.stop()
-        raise SandboxUnavailable(f"{tier}: self-test failed: {ending.stdout.decode(errors='replace')!r} {ending.report}")
+        raise SandboxUnavailable(
+            f"{tier}: self-test failed: {ending.stdout.decode(errors='replace')!r} {ending.report}"
+        )
     return slot
 
 

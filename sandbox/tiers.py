@@ -1,7 +1,7 @@
 """How a guest is started behind walls: which Python it runs, what that needs to read, and the two kinds of isolation.
 
-`bwrap`: bubblewrap; namespaces of its own and a read-only root that holds Python only. `landlock`: the kernel's Landlock;
-works in a container without extra privileges. In both, `policy.py` filters the system calls of every test.
+`bwrap`: bubblewrap; namespaces of its own and a read-only root that holds Python only. `landlock`: the kernel's
+Landlock; works in a container without extra privileges. In both, `policy.py` filters the system calls of every test.
 Nothing here trusts a version number: the pool starts a guest for real and self-tests it before it believes a tier.
 """
 
@@ -35,7 +35,10 @@ ENVIRONMENT = {
 LIBRARY_ROOTS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 INSTALLED = {"site-packages", "dist-packages"}
 PACKAGES = ("numpy", "numpy.libs", "sortedcontainers")  # what a program may import beside the standard library
-DESCRIBE = "import json, os, sys; print(json.dumps([sys.version_info[:3], os.__file__, sys.base_prefix, sys.platlibdir]))"
+DESCRIBE = """
+import json, os, sys
+print(json.dumps([sys.version_info[:3], os.__file__, f"{sys.base_prefix}/{sys.platlibdir}"]))
+"""
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,19 @@ class GuestPython:
 
 @dataclass(frozen=True)
 class Start:
-    """All that is needed to start one guest: argv (the control socket's number follows), environment, user, first message."""
+    """All that is needed to start one guest.
+
+    argv: the number of the control socket follows. setup: the guest's first message. limits_threads: whether
+    RLIMIT_NPROC counts this worker's tasks only.
+    """
 
     tier: str
     python: GuestPython
     argv: list[str]
     environment: dict[str, str]
     uid: int | None
-    setup: dict[str, object] = field(default_factory=dict)
-    limits_threads: bool = True  # whether RLIMIT_NPROC counts this worker's tasks only
+    setup: dict[str, Any] = field(default_factory=dict)
+    limits_threads: bool = True
 
 
 def guest_uid(worker: int = 0) -> int | None:
@@ -97,17 +104,16 @@ def describe(executable: str, uid: int | None) -> GuestPython | str:
     if not Path(executable).is_file():
         return "not there"
     try:
-        said = subprocess.run(
-            [executable, *FLAGS, "-c", DESCRIBE], capture_output=True, text=True, timeout=30, env={}, cwd="/", **as_user(uid)
-        )
+        argv = [executable, *FLAGS, "-c", DESCRIBE]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={}, cwd="/", **as_user(uid))
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if said.returncode:
         return said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"exit code {said.returncode}"
-    version, os_file, prefix, platlibdir = json.loads(said.stdout)
+    version, os_file, libraries = json.loads(said.stdout)
     if tuple(version[:2]) < OLDEST_PYTHON:
         return f"Python {version[0]}.{version[1]} is older than 3.11"
-    return GuestPython(executable, tuple(version), str(Path(os_file).parent), f"{prefix}/{platlibdir}")
+    return GuestPython(executable, tuple(version), str(Path(os_file).parent), libraries)
 
 
 def as_user(uid: int | None) -> dict[str, Any]:

@@ -30,8 +30,8 @@ class GuestLost(Exception):
 class Ending:
     """How one step ended, as the kernel and the guest tell it.
 
-    armed: the guest's own part went well, so that a failure is the program's. report: what the child wrote about itself;
-    never believed for a pass. stdout: at most the output limit and one byte.
+    armed: the guest's own part went well, so that a failure is the program's. report: what the child wrote about
+    itself; never believed for a pass. stdout: at most the output limit and one byte.
     """
 
     armed: bool
@@ -132,7 +132,7 @@ class Worker:
                 answer = self._ask(json.dumps(request).encode(), files, limits.wall_s + GRACE_S)
             except OSError as error:
                 raise GuestLost(str(error)) from error
-            return ending(answer, *files[2:], limits)
+            return ending(answer, files[2], files[3], limits)
         except GuestLost:
             self.stop()
             raise

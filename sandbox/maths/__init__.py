@@ -1,7 +1,8 @@
 """Maths answers: the final answer of a completion, and whether it is the reference's.
 
-`equivalent` is exact: integers and fractions as such, other expressions as identities, structures by their types. What
-is convention is a `Policy`. Symbolic work happens in workers that may be killed; if those cannot run, SandboxUnavailable.
+`equivalent` is exact: integers and fractions as such, other expressions as identities, structures by their types.
+What is convention is a `Policy`. Symbolic work happens in workers that may be killed; if those cannot run,
+SandboxUnavailable is raised.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sandbox.maths import trees
 from sandbox.maths.forms import (
@@ -56,7 +56,8 @@ class _Comparison:
         self.symbolic = symbolic
 
     def same(self, a: Form, b: Form) -> Judged:
-        a, b = self.readied(a, b), self.readied(b, a)
+        if self.policy.lone_variable and _has_relation(a) != _has_relation(b):
+            a, b = without_variable(a), without_variable(b)
         if isinstance(a, Quantity) or isinstance(b, Quantity):
             return self.quantities(a, b)
         if isinstance(a, Choice) or isinstance(b, Choice):
@@ -72,30 +73,14 @@ class _Comparison:
         a, b = _as_sets(a, b)
         if type(a) is not type(b):
             return Judged(False, "types differ")
-        rule: Callable[..., Judged] = {
+        rules: dict[type, Callable[[Any, Any], Judged]] = {
             Collection: self.collections,
             Interval: self.intervals,
             Union: self.unions,
             Matrix: self.matrices,
             Relation: self.relations,
-        }[type(a)]
-        return rule(a, b)
-
-    def readied(self, form: Form, other: Form) -> Form:
-        """`x = 5` beside a value is 5, if the policy says so."""
-        if self.policy.lone_variable and isinstance(form, Relation) and form.lone and set(form.signs) == {"="}:
-            if not isinstance(other, Relation):
-                return form.sides[-1]
-        if self.policy.lone_variable and isinstance(form, Collection) and form.kind == "list":
-            relations = [item for item in form.items if isinstance(item, Relation) and item.lone and item.signs == ("=",)]
-            same_variable = len({item.sides[0].text for item in relations}) == 1
-            if len(relations) == len(form.items) and same_variable and not _has_relation(other):
-                return Collection("list", tuple(item.sides[1] for item in relations))
-            if relations and not same_variable:
-                return form
-            if len(relations) == 1 and form.items[0] is relations[0] and not _has_relation(other):  # x = 1, 2
-                return Collection("list", (relations[0].sides[1], *form.items[1:]))
-        return form
+        }
+        return rules[type(a)](a, b)
 
     # --- values
 
@@ -210,13 +195,26 @@ class _Comparison:
         return Judged(False, "relation")
 
 
+def without_variable(form: Form) -> Form:
+    """`x = 5` as 5, `x = 1, x = 2` and `x = 1, 2` as a list; `x = 1, y = 2` stays what it is."""
+    if isinstance(form, Relation) and form.lone and set(form.signs) == {"="}:
+        return form.sides[-1]
+    if isinstance(form, Collection) and form.kind == "list":
+        named = [item.sides[0] for item in form.items if isinstance(item, Relation)]
+        values = tuple(without_variable(item) for item in form.items)
+        one_variable = len({side.text for side in named}) == 1 and (len(named) in (1, len(values)))
+        if one_variable and not any(isinstance(value, Relation) for value in values):
+            return Collection("list", values)
+    return form
+
+
 _FLIPPED = {"=": "=", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _INFINITY = Expression(("sym", "infinity"))
 _MINUS_INFINITY = Expression(trees.negative(("sym", "infinity")))
 
 
 def _as_sets(a: Form, b: Form) -> tuple[Form, Form]:
-    """Both as intervals or unions of them where one is certainly such a set: x > 3 is (3, oo), and (1, 2) may be one."""
+    """Both as intervals or unions where one is certainly such a set: x > 3 is (3, oo), and (1, 2) may be one."""
     sets = _as_set(a), _as_set(b)
     certain = any(isinstance(form, Interval | Union | Relation) for form in (a, b))
     if not certain or sets[0] is None or sets[1] is None:
@@ -252,18 +250,19 @@ def _interval(relation: Relation) -> Interval | None:
         sides, signs = tuple(reversed(sides)), tuple(_FLIPPED[sign] for sign in reversed(signs))
     if any(sign not in ("<", "<=") for sign in signs):
         return None
-    middle = [isinstance(side, Expression) and side.tree[0] == "sym" and side.tree[1] not in ("pi", "e") for side in sides]
-    if middle == [False, True, False]:
+    variable = [isinstance(side, Expression) and trees.symbols(side.tree) == {side.text} for side in sides]
+    if variable == [False, True, False]:
         return Interval(sides[0], sides[2], (signs[0] == "<=", signs[1] == "<="))
-    if middle == [True, False]:
+    if variable == [True, False]:
         return Interval(_MINUS_INFINITY, sides[1], (False, signs[0] == "<="))
-    if middle == [False, True]:
+    if variable == [False, True]:
         return Interval(sides[0], _INFINITY, (signs[0] == "<=", False))
     return None
 
 
 def _has_relation(form: Form) -> bool:
-    return isinstance(form, Relation) or (isinstance(form, Collection) and any(_has_relation(item) for item in form.items))
+    items = form.items if isinstance(form, Collection) else (form,)
+    return any(isinstance(item, Relation) for item in items)
 
 
 def _distinct(items: tuple[Form, ...]) -> tuple[Form, ...]:

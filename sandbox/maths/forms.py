@@ -75,7 +75,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Collection:
-    """list: `1, 2`; tuple: `(1, 2)`, which may also mean an open interval; brackets: `[1, 2]`; set: `{1, 2}`; ratio: `1:2`."""
+    """list: `1, 2`; tuple: `(1, 2)`, or an open interval; brackets: `[1, 2]`; set: `{1, 2}`; ratio: `1:2`."""
 
     kind: Literal["list", "tuple", "brackets", "set", "ratio"]
     items: tuple[Form, ...]
@@ -85,7 +85,7 @@ class Collection:
         texts = [item.text for item in self.items]
         if self.kind in ("list", "set"):
             texts = sorted(set(texts) if self.kind == "set" else texts)
-        left, right = {"tuple": "()", "brackets": "[]", "set": "{}"}.get(self.kind, ("", ""))
+        left, right = {"tuple": ("(", ")"), "brackets": ("[", "]"), "set": ("{", "}")}.get(self.kind, ("", ""))
         return left + (":" if self.kind == "ratio" else ", ").join(texts) + right
 
 
@@ -99,7 +99,8 @@ class Interval:
 
     @property
     def text(self) -> str:
-        return f"{'(['[self.closed[0]]}{self.left.text}, {self.right.text}{')]'[self.closed[1]]}"
+        left, right = "[" if self.closed[0] else "(", "]" if self.closed[1] else ")"
+        return f"{left}{self.left.text}, {self.right.text}{right}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Relation:
-    """`sides[0] signs[0] sides[1] ...`, signs among =, !=, <, <=, >, >=. lone: the first side is one variable or f(x)."""
+    """`sides[0] signs[0] sides[1] ...`, signs of =, !=, <, <=, >, >=. lone: the first side is one variable or f(x)."""
 
     sides: tuple[Form, ...]
     signs: tuple[str, ...]
@@ -130,7 +131,8 @@ class Relation:
 
     @property
     def text(self) -> str:
-        return self.sides[0].text + "".join(f" {sign} {side.text}" for sign, side in zip(self.signs, self.sides[1:], strict=True))
+        steps = zip(self.signs, self.sides[1:], strict=True)
+        return self.sides[0].text + "".join(f" {sign} {side.text}" for sign, side in steps)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Expressions as plain nested tuples, folded and ordered while they are built. Exact, bounded, nothing is evaluated.
 
 A tree is one of
-    ("num", Fraction)  ("sym", name)  ("add", tree, ...)  ("mul", tree, ...)  ("pow", base, exponent)  ("call", name, tree, ...)
-Sums and products are flat, sorted, with like terms and equal bases gathered, so that equal trees mean equal expressions.
+    ("num", Fraction)  ("sym", name)
+    ("add", tree, ...)  ("mul", tree, ...)  ("pow", base, exponent)  ("call", name, tree, ...)
+Sums and products are flat and sorted, like terms and equal bases gathered: equal trees mean equal expressions.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sandbox.maths import workers
+from sandbox.maths.equality import without_variable
 from sandbox.maths.forms import Collection, Expression, Form, Interval, Matrix, Quantity, Relation, Union
 from sandbox.maths.policy import DEFAULT, Policy
 from sandbox.maths.reader import read
@@ -74,9 +75,13 @@ def key(form: Form, policy: Policy) -> str:
     if isinstance(form, Expression):
         seen = workers.shared().fingerprint(form.tree)
         return seen.rule if seen.equal else form.text
-    if isinstance(form, Relation) and policy.lone_variable and form.lone and set(form.signs) == {"="}:
-        return key(form.sides[-1], policy)
+    if policy.lone_variable and (bare := without_variable(form)) is not form:
+        return key(bare, policy)
+    if isinstance(form, Relation):
+        return f"relation{form.signs}{[key(side, policy) for side in form.sides]}"
     if isinstance(form, Collection):
+        if any(isinstance(item, Relation) for item in form.items):  # of several variables: each keeps its own
+            policy = replace(policy, lone_variable=False)
         keys = [key(item, policy) for item in form.items]
         free = form.kind == "set" or (form.kind == "list" and not policy.ordered_lists)
         return f"{'unordered' if free else form.kind}{sorted(keys) if free else keys}"

@@ -26,7 +26,12 @@ CPU_S = 2.0
 PATIENCE_S = 120.0  # of wall clock: a child that used no CPU for so long is not computing
 LARGEST_QUESTION = 100_000  # bytes
 ROOT = str(Path(__file__).resolve().parents[2])
-START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox.maths.symbolic import serve; serve(int(sys.argv[2]), float(sys.argv[3]))"
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from sandbox.maths.symbolic import serve
+serve(int(sys.argv[2]), float(sys.argv[3]))
+"""
 
 
 class Worker:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Honest and hostile programs with the verdicts they must get in every tier. A new bug adds a row.
 
 threat: the row of the threat table (docs/architecture/sandbox.md) that the program stands for.
@@ -127,7 +128,9 @@ BROKEN = [
     Case("missing module", CRASH, "import no_such_module"),
     Case("missing file", CRASH, "open('input.txt')"),
     Case("crash in an atexit hook", OK, "import atexit\natexit.register(lambda: 1 / 0)\nprint(3)", "", "3"),
-    Case("crash in a thread", OK, "import threading\nthreading.Thread(target=lambda: 1 / 0).start()\nprint(3)", "", "3"),
+    Case(
+        "crash in a thread", OK, "import threading\nthreading.Thread(target=lambda: 1 / 0).start()\nprint(3)", "", "3"
+    ),
     Case("os._exit before the flush", WRONG, "import os\nprint(3)\nos._exit(0)", "", "3"),
 ]
 

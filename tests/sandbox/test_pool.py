@@ -1,4 +1,4 @@
-"""What the pool promises beside single verdicts: isolation between tests, recovery, threads, asyncio, failing closed."""
+"""What the pool promises beside verdicts: isolation between tests, recovery, threads, asyncio, failing closed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_early_stop_ends_at_the_first_failure(any_pool: Pool) -> None:
 
 
 def test_each_test_reports_its_cost(any_pool: Pool) -> None:
-    (test,) = any_pool.run(Program("x = bytearray(50 << 20)\nsum(range(10**6))\nprint(1)"), [Test("", "1")], SMALL).tests
+    (test,) = any_pool.run(
+        Program("x = bytearray(50 << 20)\nsum(range(10**6))\nprint(1)"), [Test("", "1")], SMALL
+    ).tests
     assert test.verdict is Verdict.OK
     assert 0 < test.cpu_s < SMALL.cpu_s
     assert test.max_rss > 50 << 20
@@ -65,7 +67,7 @@ def test_function_tests_must_be_json(any_pool: Pool) -> None:
     program = Program("def f(x): return x", fn="f")
     with pytest.raises(ValueError, match="test 1: in function mode `expected` must be JSON"):
         any_pool.run(program, [Test("1", "1"), Test("1", "one")], SMALL)
-    with pytest.raises(ValueError, match="line 2 of a function-mode test"):
+    with pytest.raises(ValueError, match=r"line 2 of a function-mode test"):
         any_pool.run(program, [Test("1\none", "1")], SMALL)
 
 
@@ -85,8 +87,8 @@ def test_outputs_of_inputs_without_expectation(any_pool: Pool) -> None:
 
 
 def test_nothing_of_one_test_reaches_the_next(pool: Pool) -> None:
-    """Neither changed builtins nor module state, nor the program text or stdin in the memory of the forked interpreter."""
-    vandal = Program("import builtins, json, math, os, sys\nbuiltins.print = builtins.len = math.gcd = None\nsys.stolen = 'yes'")
+    """Neither changed builtins nor module state, nor an earlier stdin in the memory of the forked interpreter."""
+    vandal = Program("import builtins, math, sys\nbuiltins.print = builtins.len = math.gcd = None\nsys.stolen = 1")
     scan = Program(
         "import ctypes, sys\n"
         "needle = bytes(reversed(b'enoyna-llet-ton-od'))\n"
@@ -222,20 +224,23 @@ CHECKER = Program(
     "import json\nq = json.loads(input())\n"
     "a, b = map(int, q['output'].split())\nprint('ok' if a + b == int(q['input']) else 'wrong')"
 )
+THIRD = Program("def f(x): return [x / 3]", fn="f")
 COMPARISONS = [
     ("any of several right answers", Program("print(3, 4)"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.OK),
-    ("wrong for the checker", Program("print(3, 5)"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.WRONG_ANSWER),
+    ("wrong for it", Program("print(3, 5)"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.WRONG_ANSWER),
     ("the checker fails", Program("print('x')"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.SYSTEM_ERROR),
     ("a crash is not checked", Program("1 / 0"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.RUNTIME_ERROR),
     ("broken checker", Program("print(1)"), Test("", ""), Comparison(checker=Program("def")), Verdict.SYSTEM_ERROR),
     ("float tolerance", Program("print(0.30000001)"), Test("", "0.3"), Comparison(float_tolerance=1e-6), Verdict.OK),
     ("beyond it", Program("print(0.31)"), Test("", "0.3"), Comparison(float_tolerance=1e-6), Verdict.WRONG_ANSWER),
     ("ignore case", Program("print('YES')"), Test("", "Yes"), Comparison(ignore_case=True), Verdict.OK),
-    ("tolerance in values", Program("def f(x): return [x / 3]", fn="f"), Test("1", "[0.333333]"), Comparison(float_tolerance=1e-5), Verdict.OK),
+    ("tolerance in values", THIRD, Test("1", "[0.333333]"), Comparison(float_tolerance=1e-5), Verdict.OK),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "program", "test", "comparison", "verdict"), COMPARISONS, ids=[row[0] for row in COMPARISONS])
+@pytest.mark.parametrize(
+    ("name", "program", "test", "comparison", "verdict"), COMPARISONS, ids=[row[0] for row in COMPARISONS]
+)
 def test_comparison(
     any_pool: Pool, name: str, program: Program, test: Test, comparison: Comparison, verdict: Verdict
 ) -> None:
@@ -254,10 +259,10 @@ def test_lcb_profile_lets_any_exit_pass(any_pool: Pool) -> None:
 @pytest.mark.parametrize(("share", "verdict"), [(0.8, Verdict.OK), (1.2, Verdict.TIME_LIMIT)])
 def test_cpu_verdicts_do_not_depend_on_load(pool: Pool, share: float, verdict: Verdict) -> None:
     """A program that burns a share of the limit by its own clock, with both workers busy."""
-    burn = Program(f"import time\nwhile time.process_time() < {share} * 0.5: pass\nprint(1)")
-    limits = Limits(cpu_s=0.5, wall_s=20)
-    runs = [pool.submit(burn, [Test("", "1")], limits=limits) for _ in range(4)]
-    assert [run.result().verdict for run in runs] == [verdict] * 4
+    burn = Program(f"import time\nwhile time.process_time() < {share} * 0.3: pass\nprint(1)")
+    limits = Limits(cpu_s=0.3, wall_s=20)
+    runs = [pool.submit(burn, [Test("", "1")], limits=limits) for _ in range(3)]
+    assert [run.result().verdict for run in runs] == [verdict] * 3
 
 
 def test_no_tier_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +285,7 @@ def test_a_tier_with_a_hole_is_refused(monkeypatch: pytest.MonkeyPatch, pools: d
         return start
 
     monkeypatch.setattr(tiers, "_landlock", with_a_hole)
-    with pytest.raises(SandboxUnavailable, match="self-test failed.*read"):
+    with pytest.raises(SandboxUnavailable, match=r"self-test failed.*read"):
         Pool(1, tier="landlock")
 
 

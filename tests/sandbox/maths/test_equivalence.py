@@ -87,7 +87,14 @@ def rewritings(reference: str) -> list[str]:
     ]
     if re.fullmatch(r"-?[\d,]+", reference):
         number = int(reference.replace(",", ""))
-        spelled += [f"{number}.0", f"{number}.00", f"{number:,}", f"\\${number}", f"{number}\\text{{ cm}}", f"{number} dollars"]
+        spelled += [
+            f"{number}.0",
+            f"{number}.00",
+            f"{number:,}",
+            f"\\${number}",
+            f"{number}\\text{{ cm}}",
+            f"{number} dollars",
+        ]
     return spelled
 
 
