@@ -143,11 +143,11 @@ def test_damage_names_the_file_and_the_mend(
     assert lake.verify(ref) is False
 
 
-@pytest.mark.parametrize("damage", [damage for damage, _ in DAMAGE.values()], ids=DAMAGE.keys())
-def test_training_again_mends_a_damaged_checkpoint(lake: Lake, damage: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize("damage", ["a flipped byte", "a cut manifest", "a missing folder"])
+def test_training_again_mends_a_damaged_checkpoint(lake: Lake, damage: str) -> None:
     ref = train(lake, "student", b"weights", provenance())
     assert lake.find("student", provenance().fingerprint) == ref
-    damage(lake.home / lake.table(ref)["path"][0].as_py())
+    DAMAGE[damage][0](lake.home / lake.table(ref)["path"][0].as_py())
     assert lake.find("student", provenance().fingerprint) is None  # else nobody would train again
     again = train(lake, "student", b"weights", provenance())
     assert lake.checkpoint(ref) == lake.checkpoint(again)

@@ -292,7 +292,7 @@ def test_a_copied_home_reads_and_continues(lake: Lake, tmp_path: Path) -> None:
     assert copy.commit("problems", [problems(3)], PROBLEMS, provenance(1)).version == ref.version + 1
 
 
-@pytest.mark.parametrize("name", ["it's here", "with space", "ümläut", "a#b", "a&b;c", "{x}", '"q"'])
+@pytest.mark.parametrize("name", ["it's here", "ümläut #1", "a&b;c {x}", '"q"'])
 def test_homes_with_unusual_names_work(tmp_path: Path, name: str) -> None:
     import duckdb
 

@@ -18,7 +18,7 @@ import pytest
 from deltalake import DeltaTable
 from lake_examples import PROBLEMS, problems, provenance
 
-from promptcot_assets.lake import Lake, Ref
+from promptcot_assets.lake import Lake, Ref, tables
 from promptcot_assets.lake.log import Log, Record
 from promptcot_assets.lake.rows import write_rows
 from promptcot_assets.lake.tables import overwrite_partition
@@ -52,27 +52,25 @@ def check_versions(lake: Lake, refs: list[Ref]) -> None:
         assert first_id.startswith(f"{lake.commit_of(ref).provenance.run_id}-{lake.commit_of(ref).provenance.seed}-")
 
 
-def test_versions_are_right_when_processes_commit_to_partitions_of_one_table(lake: Lake, writer: Writer) -> None:
-    """`DeltaTable.history()` gave 17 of 60 wrong versions here (delta-rs#4488)."""
-    refs = committed(*(writer("tables", lake.home, 3, f"problems:part{i}", f"table{i}:all") for i in range(3)))
-    check_versions(lake, refs)
-    assert sorted(ref.version for ref in refs if ref.asset == "problems") == list(range(1, 10))
-    assert lake.partitions("problems") == ["part0", "part1", "part2"]
-    assert live_files(lake, "problems") == current_files(lake, "problems")
-    with duckdb.connect(str(lake.home / "catalog.duckdb"), read_only=True) as con:
-        assert con.execute("select count(*) from lineage").fetchone() == (18,)  # the last publisher saw all
+def test_versions_are_right_when_processes_commit_to_the_same_tables(lake: Lake, writer: Writer) -> None:
+    """`DeltaTable.history()` gave 17 of 60 wrong versions here (delta-rs#4488).
 
-
-def test_commits_to_one_partition_at_once_leave_one_file_in_it(lake: Lake, writer: Writer) -> None:
-    """With Delta's own retries two first commits of a partition both stay, and its rows are there twice."""
-    refs = committed(*(writer("tables", lake.home, 3, "problems:all") for _ in range(3)))
+    Each process commits to a partition of its own, to one that all share and to a table of its own.
+    """
+    count, processes = 2, 3
+    targets = [(f"problems:part{i}", "problems:shared", f"table{i}:all") for i in range(processes)]
+    refs = committed(*(writer("tables", lake.home, count, *own) for own in targets))
     check_versions(lake, refs)
-    assert len(live_files(lake, "problems")) == 1
+    assert sorted(ref.version for ref in refs if ref.asset == "problems") == list(range(1, 2 * count * processes + 1))
+    assert lake.partitions("problems") == ["part0", "part1", "part2", "shared"]
     assert live_files(lake, "problems") == current_files(lake, "problems")
-    newest = max(refs, key=lambda ref: ref.version)
-    assert lake.newest("problems") == newest
-    with duckdb.connect(str(lake.home / "catalog.duckdb"), read_only=True) as con:
-        assert con.execute("select count(*) from problems").fetchone() == (newest.rows,)
+    assert lake.newest("problems", "shared") == max(
+        (ref for ref in refs if ref.partition == "shared"), key=lambda ref: ref.version
+    )
+    with duckdb.connect(str(lake.home / "catalog.duckdb"), read_only=True) as con:  # the last publisher saw all
+        assert con.execute("select count(*) from lineage").fetchone() == (3 * count * processes,)
+        rows = sum(entry.ref.rows for entry in lake._log.current("problems").values())
+        assert con.execute("select count(*) from problems").fetchone() == (rows,)
 
 
 def test_versions_are_read_from_the_log_also_after_foreign_maintenance(lake: Lake) -> None:
@@ -86,22 +84,21 @@ def test_versions_are_read_from_the_log_also_after_foreign_maintenance(lake: Lak
 
 
 def test_logs_are_kept_for_good(lake: Lake) -> None:
-    """The default deletes versions after 30 days, when a log checkpoint is written (here every 50 commits)."""
-    from promptcot_assets.lake import tables
-
-    for seed in range(52):
-        lake._commit("problems", [problems(1, f"{seed}-")], PROBLEMS, provenance(seed), "all")
+    """The default deletes versions after 30 days, when a log checkpoint is written."""
+    for seed in range(4):
+        lake.commit("problems", [problems(1, f"{seed}-")], PROBLEMS, provenance(seed))
     log = lake.home / "lake" / "problems" / "_delta_log"
-    assert list(log.glob("*.checkpoint.parquet"))
-    for path in log.glob("*.json"):  # as if they were older than any default
+    for path in log.glob("*.json"):
         year_ago = time.time() - 365 * 86400
         os.utime(path, (year_ago, year_ago))
     table = DeltaTable((lake.home / "lake" / "problems").as_uri())
     assert tables._CONFIGURATION.items() <= table.metadata().configuration.items()
+    table.create_checkpoint()
     table.cleanup_metadata()
     fresh = Lake(lake.home)
-    assert [commit.provenance.seed for commit in fresh.history("problems")] == list(range(52))
+    assert [commit.provenance.seed for commit in fresh.history("problems")] == list(range(4))
     assert fresh.table(fresh.history("problems")[0].ref)["problem_id"].to_pylist() == ["0-0"]
+    assert fresh.commit("problems", [], PROBLEMS, provenance(9)).version == 5
 
 
 def state(lake: Lake) -> list[str | None]:
