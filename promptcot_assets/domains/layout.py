@@ -52,12 +52,16 @@ def parse_completion(completion: str, finished: bool) -> Block:
     problem, reason = _between(completion, BEGIN_PROBLEM, END_PROBLEM)
     if reason:
         return Block(rationale, None, f"problem block {reason}")
+    if completion.index(BEGIN_PROBLEM) < completion.index(BEGIN_RATIONALE):
+        return Block(rationale, None, "problem block before the rationale")
     return Block(rationale, problem, None)
 
 
 def _between(text: str, begin: str, end: str) -> tuple[str | None, str | None]:
     if text.count(begin) != 1 or text.count(end) != 1:
         return None, "missing" if begin not in text or end not in text else "more than once"
+    if text.index(end) < text.index(begin):
+        return None, "ends before it begins"
     inside = text.partition(begin)[2].partition(end)[0].strip()
     if not inside:
         return None, "empty"
