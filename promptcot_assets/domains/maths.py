@@ -12,6 +12,7 @@ INSTRUCTION = "Please reason step by step, and put your final answer within \\bo
 FIGURE = re.compile(
     r"\[asy\]|\\includegraphics|(?:figure|diagram|graph|table) (?:below|above|shown)|shown (?:below|above)", re.I
 )
+DOLLAR = re.compile(r"(?<!\\)\$")  # begins or ends a formula; an escaped one is money
 
 
 class Maths:
@@ -34,7 +35,7 @@ class Maths:
         return f"{problem}\n{INSTRUCTION}\n"
 
     def defect(self, problem: str) -> str | None:
-        if problem.count("$") % 2 or not problem.rstrip().endswith((".", "?", "$", "]", ")", "!", "}")):
+        if len(DOLLAR.findall(problem)) % 2 or not problem.rstrip().endswith((".", "?", "$", "]", ")", "!", "}")):
             return "truncated"
         return "refers to a figure it does not have" if FIGURE.search(problem) else None
 
