@@ -49,9 +49,9 @@ def code_tests(problems: Sequence[Row], teacher: Teacher, verifier: Verifier, se
     drawn = teacher.attempts(own, settings.test_programs, seed_from(seed, "test programs"))
     for row, attempts in zip(own, drawn, strict=True):
         programs = [attempt.answer for attempt in attempts if attempt.answer is not None]
-        stdins = _stdins(row, settings.tests_per_problem, seed)
-        example = getattr(domain_named(row["domain"]), "worked_example", lambda _: None)(row["problem"])
-        asked = [example["stdin"], *stdins] if example else stdins
+        domain = _writer_of_inputs(row["domain"])
+        example = domain.worked_example(row["problem"])
+        asked = _stdins(domain, row["problem_id"], settings.tests_per_problem, example, seed)
         outputs = verifier.outputs(programs, asked)
         if example:
             outputs = [said for said in outputs if said[0] == example["expected"]]
@@ -60,19 +60,28 @@ def code_tests(problems: Sequence[Row], teacher: Teacher, verifier: Verifier, se
     return rows
 
 
-def _stdins(problem: Row, count: int, seed: int) -> list[str]:
-    """Distinct test inputs."""
-    domain = domain_named(problem["domain"])
+def _writer_of_inputs(name: str) -> ProceduralDomain:
+    domain = domain_named(name)
     if not isinstance(domain, ProceduralDomain):
         raise ValueError(
-            f"no test inputs for domain {problem['domain']!r}: only procedural program domains write their own; "
+            f"no test inputs for domain {name!r}: only procedural program domains write their own; "
             "leave the domain out of synthesis.concept_sets"
         )
-    rng = random.Random(seed_from(seed, "stdin", problem["problem_id"]))
-    inputs: dict[str, None] = {}
-    while len(inputs) < count:
-        inputs[domain.write_stdin(rng)] = None
-    return list(inputs)
+    return domain
+
+
+def _stdins(
+    domain: ProceduralDomain, problem_id: str, count: int, example: dict[str, str] | None, seed: int
+) -> list[str]:
+    """The worked example's input, if there is one, then `count` others; all distinct."""
+    inputs = [example["stdin"]] if example else []
+    rng = random.Random(seed_from(seed, "stdin", problem_id))
+    wanted = len(inputs) + count
+    while len(inputs) < wanted:
+        drawn = domain.write_stdin(rng)
+        if drawn not in inputs:
+            inputs.append(drawn)
+    return inputs
 
 
 def _test(problem: Row, stdin: str, outputs: list[str | None], settings: Labels, writer: str, example: bool) -> Row:
