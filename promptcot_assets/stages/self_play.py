@@ -83,7 +83,8 @@ def pass_rates(judged: Iterable[Row]) -> dict[str, float]:
 def preference_pairs(drawn: Sequence[Row], judged: Sequence[Row], settings: SelfPlay, seed: int) -> list[Row]:
     """Pairs of a usable pass and a usable fail of the same problem; each completion in one pair at most.
 
-    Problems never solved, or solved at least `max_pass_rate` of the time, give none. Which completions are taken, and
+    Problems never solved, or solved at least `max_pass_rate` of the time, give none; neither does a text that both
+    passed and failed (a program at the edge of its time limit). Which completions are taken, and
     how they are matched, follows from their text and the seed alone.
     """
     verdict = {row["rollout_id"]: row for row in judged}
@@ -98,6 +99,8 @@ def preference_pairs(drawn: Sequence[Row], judged: Sequence[Row], settings: Self
     for problem, (passes, fails) in groups.items():
         if not 0 < rates[problem] < settings.max_pass_rate:
             continue
+        for undecided in passes.keys() & fails.keys():
+            del passes[undecided], fails[undecided]
         count = min(len(passes), len(fails), settings.max_pairs_per_problem)
         for chosen, rejected in zip(_drawn(passes, seed, count), _drawn(fails, seed, count), strict=True):
             rows.append({
