@@ -49,7 +49,10 @@ def generator_examples(rows: Iterable[Row]) -> list[Row]:
 
 # ---- E-step
 def propose(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candidates: int, seed: int) -> list[Row]:
-    """`candidates` rationales a seed, with log q of each as sampled. Unusable ones are kept and say why."""
+    """`candidates` rationales a seed, with log q of each as sampled. Unusable ones are kept and say why.
+
+    Texts stay as sampled, spaces at their ends too: several samples made one z would be counted with the weight of one.
+    """
     params = SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -62,7 +65,7 @@ def propose(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candid
     rows = []
     for row, completions in zip(seeds, drawn, strict=True):
         for candidate, completion in enumerate(completions):
-            rationale = completion.text.strip()
+            rationale = completion.text
             rows.append(_seed_columns(row) | {
                 "candidate": candidate,
                 "rationale": rationale,
@@ -169,7 +172,7 @@ def greedy(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling) -> list
     drawn = q.generate([_rationale_prompt(row) for row in seeds], params)
     rows = []
     for row, (completion,) in zip(seeds, drawn, strict=True):
-        rationale = completion.text.strip()
+        rationale = completion.text
         rows.append(_seed_columns(row) | {
             "rationale": rationale,
             "origin": "greedy",
@@ -223,7 +226,8 @@ def winner_row(winner: Row) -> Row:
 def bounds(judged: Sequence[Row], proposals: int) -> list[Row]:
     """Per held-out problem: importance-weighted bound with K and K/2 proposals, ELBO, both terms (method section 1).
 
-    An unusable proposal has weight 0 and stays in K, so the bound stays a lower bound.
+    An unusable proposal has weight 0 and stays in K, so the bounds stay lower bounds: the ELBO is that of q restricted
+    to usable rationales, whose share of q is estimated by used / K.
     """
     groups = defaultdict(list)
     for row in judged:
@@ -242,7 +246,7 @@ def bounds(judged: Sequence[Row], proposals: int) -> list[Row]:
             "iw_bound_half": importance_weighted_bound(
                 [row for row in used if row["candidate"] < proposals // 2], max(1, proposals // 2)
             ),
-            "elbo": _mean(row["reward"] - row["log_q"] for row in used),
+            "elbo": evidence_lower_bound(used, proposals),
             "log_p_rationale": _mean(row["log_p_rationale"] for row in used),
             "log_p_problem": _mean(row["log_p_problem"] for row in used),
             "rationale_tokens": _mean(float(row["tokens"]) for row in used),
@@ -292,6 +296,12 @@ def importance_weighted_bound(used: Sequence[Row], proposals: int) -> float | No
     return top + math.log(math.fsum(math.exp(w - top) for w in weights)) - math.log(proposals)
 
 
+def evidence_lower_bound(used: Sequence[Row], proposals: int) -> float | None:
+    """log(used/K) + mean of R_k - log q_k over the used, nats: never above the importance-weighted bound."""
+    mean = _mean(row["reward"] - row["log_q"] for row in used)
+    return None if mean is None else mean + math.log(len(used) / proposals)
+
+
 def fresh_samples(
     held_out: Sequence[Row], p: InferenceEngine, sampling: Sampling, samples: int, seed: int
 ) -> list[Row]:
@@ -336,7 +346,7 @@ def _seed_columns(row: Row) -> Row:
 def _unusable(rationale: str, finished: bool) -> str | None:
     if not finished:
         return CUT_OFF
-    if not rationale:
+    if not rationale.strip():
         return EMPTY
     return MARKED if has_marker(rationale) else None
 
