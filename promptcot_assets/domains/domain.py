@@ -30,10 +30,14 @@ class Seed:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A teacher's answer to a problem: the whole completion, and the answer or program in it (None: none)."""
+    """A teacher's answer to a problem: the whole completion, and the answer or program in it (None: none).
+
+    seed: what this one sample was drawn with; whoever seeds the teacher fills it in (stages/teacher.py).
+    """
 
     completion: str
     answer: str | None
+    seed: int | None = None
 
 
 class Domain(Protocol):

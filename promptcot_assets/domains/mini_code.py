@@ -189,7 +189,9 @@ class MiniCode(ProceduralWorld):
             return Attempt(solution_text("I guess.", _fenced(program)), program)
         if rng.random() < error:  # one constant or one operation mistaken
             at = rng.randrange(len(parsed.terms))
-            wrong = Term(rng.choice(list(OPERATIONS)), parsed.terms[at].variable, rng.randint(2, 9))
+            right = wrong = parsed.terms[at]
+            while wrong.code() == right.code():
+                wrong = Term(rng.choice(list(OPERATIONS)), right.variable, rng.randint(2, 9))
             parsed = replace(parsed, terms=(*parsed.terms[:at], wrong, *parsed.terms[at + 1 :]))
         program = parsed.program()
         thoughts = f"{parsed.task} of {' and '.join(term.code() for term in parsed.terms)}"

@@ -15,6 +15,7 @@ from promptcot_assets.domains.domain import Attempt, ProceduralSeeds, Seed
 from promptcot_assets.domains.layout import BEGIN_RATIONALE
 
 SHARE_OF_SEEN_CONCEPT_SETS = 0.6
+MOST_REPEATS = 10_000  # known texts in a row after which a world counts as exhausted
 
 
 class ProceduralWorld(ABC):
@@ -73,14 +74,18 @@ class ProceduralWorld(ABC):
         return [self._draw(self.concept_sets(), {"planner": 1}, used, rng) for _ in range(count)]
 
     def _draw(self, pool: list[list[str]], annotators: dict[str, float], used: set[str], rng: random.Random) -> Seed:
-        """One problem whose text is not used yet."""
-        while True:
+        """One problem whose text is not used yet. Raises: ValueError when the world seems to have no more."""
+        for _ in range(MOST_REPEATS):
             concepts = self.shuffled(list(rng.choice(pool)), rng)
             text = self.write(concepts, rng)
             if text not in used:
                 used.add(text)
                 annotator = rng.choices(list(annotators), list(annotators.values()))[0]
                 return self.seed(text, concepts, annotator, rng)
+        raise ValueError(
+            f"{self.name} has no new problem after {len(used)}: "
+            f"lower seeds, held_out or benchmark of corpus.procedural.{self.name}"
+        )
 
 
 def level_of(concepts: Sequence[str]) -> str:

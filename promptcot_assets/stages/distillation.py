@@ -19,15 +19,14 @@ def teacher_traces(
 ) -> list[Row]:
     """Rows of `teacher_traces` for labelled problems: valid when the answer is the label or the tests pass."""
     attempts = teacher.attempts(problems, settings.traces_per_problem, seed_from(seed, "traces"))
-    asked = [(row, k, one) for row, tries in zip(problems, attempts, strict=True) for k, one in enumerate(tries)]
+    asked = [(row, one) for row, tries in zip(problems, attempts, strict=True) for one in tries]
     judged = verifier.judge(
-        [Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, _, one in asked]
+        [Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, one in asked]
     )
     rows = []
-    for (row, k, one), judgement in zip(asked, judged, strict=True):
-        trace_seed = seed_from(seed, "traces", row["problem_id"], k)
+    for (row, one), judgement in zip(asked, judged, strict=True):
         rows.append({
-            "trace_id": content_id(row["problem_id"], teacher.name, trace_seed),
+            "trace_id": content_id(row["problem_id"], teacher.name, one.seed),
             "problem_id": row["problem_id"],
             "domain": row["domain"],
             "problem": row["problem"],
@@ -35,7 +34,7 @@ def teacher_traces(
             "answer": judgement.answer,
             "valid": bool(judgement.passed),
             "drop_reason": None if judgement.passed else judgement.verdict,
-            "seed": trace_seed,
+            "seed": one.seed,
             "teacher": teacher.name,
         })  # fmt: skip
     return rows

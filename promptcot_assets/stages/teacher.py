@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from promptcot_assets.domains import Attempt, domain_named, procedural_domain
@@ -19,7 +20,7 @@ class Teacher(Protocol):
     name: str
 
     def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
-        """n attempts at each problem (rows with problem_id, domain, problem)."""
+        """n attempts at each problem (rows with problem_id, domain, problem), each with its own seed."""
 
 
 class ProceduralTeacher:
@@ -34,8 +35,9 @@ class ProceduralTeacher:
 
     def _attempt(self, row: Row, k: int, seed: int) -> Attempt:
         domain = procedural_domain(row["domain"])
-        rng = random.Random(seed_from(seed, row["problem_id"], k))
-        return domain.teach(row["problem"], self._corpus.procedural[row["domain"]].teacher_error, rng)
+        own = seed_from(seed, row["problem_id"], k)
+        error = self._corpus.procedural[row["domain"]].teacher_error
+        return replace(domain.teach(row["problem"], error, random.Random(own)), seed=own)
 
 
 class ModelTeacher:
@@ -50,6 +52,6 @@ class ModelTeacher:
         seeds = [seed_from(seed, row["problem_id"]) for row in problems]
         drawn = self._engine.generate(prompts, sampling_params(self._sampling, n), seeds)
         return [
-            [Attempt(completion.text, extract(row["domain"], completion.text)) for completion in completions]
+            [Attempt(one.text, extract(row["domain"], one.text), one.seed) for one in completions]
             for row, completions in zip(problems, drawn, strict=True)
         ]
