@@ -213,21 +213,19 @@ def _steps(
     hits = Counter(row["reason"] for row in dropped if row["reason"].startswith("contaminated"))
     defects = Counter(row["reason"] for row in dropped) - duplicates - hits
     unlabelled = Counter(row["drop_reason"] for row in answers if row["answer"] is None)
-    tested = defaultdict(list)
-    for row in tests:
-        tested[row["problem_id"]].append(row)
-    for group in tested.values():
+    for group in _grouped(tests, "problem_id").values():
         if all(row["expected"] is None for row in group):
             unlabelled[group[0]["drop_reason"]] += 1
     labelled = len(problems) - unlabelled.total()
-    invalid = Counter(row["drop_reason"] for row in traces if not row["valid"])
+    tried = _grouped(traces, "problem_id").values()
+    untaught = Counter(group[0]["drop_reason"] for group in tried if not any(row["valid"] for row in group))
     yield "completions", len(raw), Counter()
     yield "parsed", parsed, Counter(row["drop_reason"] for row in raw if row["drop_reason"])
     yield "unique", parsed - duplicates.total(), duplicates
     yield "uncontaminated", parsed - duplicates.total() - hits.total(), hits
     yield "askable", len(problems), defects
     yield "labelled", labelled, unlabelled
-    yield "with a valid trace", sum(row["valid"] for row in traces), invalid
+    yield "with a valid trace", labelled - untaught.total(), untaught
 
 
 def _grouped(rows: Iterable[Row], *columns: str) -> dict[tuple, list[Row]]:
