@@ -64,12 +64,19 @@ def _row_of_file(domain: str, row: Row, held_out_share: float) -> Row:
         level=row["level"] or "standard",
         answer=row["answer"],
         solution=solution,
-        tests=row["tests"],
+        tests=tests_of(row),
         rationale=row["rationale"],
         annotator="source" if row["rationale"] else None,
     )
     held_out = int(content_id("held out", seed.problem), 16) < held_out_share * HASH_RANGE
     return _row(domain, seed, "held_out" if held_out else "train", row["source"], row["row"])
+
+
+def tests_of(row: Row) -> list[dict[str, str]] | None:
+    """The tests of a row of `read_seeds`; each names the function it calls, where the row names one."""
+    if row["tests"] and row["fn_name"]:
+        return [test | {"fn_name": row["fn_name"]} for test in row["tests"]]
+    return row["tests"]
 
 
 def concept_corpus(problems: list[Row]) -> list[Row]:
@@ -92,17 +99,19 @@ def seed_triples(problems: list[Row]) -> tuple[list[Row], Counter[str]]:
         if not row["concepts"] or not row["rationale"]:
             dropped["no concepts" if not row["concepts"] else "no rationale"] += 1
             continue
-        rows.append({
-            "rationale_id": content_id(row["problem_id"], row["rationale"]),
-            "problem_id": row["problem_id"],
-            "concept_set_id": concept_set_id(row),
-            "domain": row["domain"],
-            "concepts": row["concepts"],
-            "level": row["level"],
-            "problem": row["problem"],
-            "rationale": row["rationale"],
-            "annotator": row["annotator"],
-        })
+        rows.append(
+            {
+                "rationale_id": content_id(row["problem_id"], row["rationale"]),
+                "problem_id": row["problem_id"],
+                "concept_set_id": concept_set_id(row),
+                "domain": row["domain"],
+                "concepts": row["concepts"],
+                "level": row["level"],
+                "problem": row["problem"],
+                "rationale": row["rationale"],
+                "annotator": row["annotator"],
+            }
+        )
     return rows, dropped
 
 

@@ -11,6 +11,7 @@ from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.corpus import tests_of
 from promptcot_assets.stages.seeds import read_seeds
 from promptcot_assets.stages.statistics import Interval, clustered_interval, paired_difference
 from promptcot_assets.stages.synthesis import sampling_params
@@ -34,7 +35,7 @@ def benchmark_items(corpus: Corpus, benchmarks: Benchmarks, seeds: Sequence[Row]
         for benchmark, source in files.items():
             read, _ = read_seeds(source)
             rows += [
-                _item(benchmark, domain, row["problem"], row["answer"], row["tests"], row["source"]) for row in read
+                _item(benchmark, domain, row["problem"], row["answer"], tests_of(row), row["source"]) for row in read
             ]
     return list({row["item_id"]: row for row in rows}.values())
 
@@ -52,11 +53,12 @@ def _item(benchmark: str, domain: str, problem: str, answer: str | None, tests: 
 
 
 def evaluated(items: Sequence[Row], limit: int | None) -> list[Row]:
-    """The items that models are asked: those with a reference, at most `limit` a benchmark."""
+    """The items that models are asked: those with what their domain is judged by, at most `limit` a benchmark."""
     taken: dict[str, int] = defaultdict(int)
     rows = []
     for row in items:
-        if (row["answer"] is None and row["tests"] is None) or (limit and taken[row["benchmark"]] >= limit):
+        reference = row["answer"] if domain_named(row["domain"]).answers == "maths" else row["tests"]
+        if reference is None or (limit is not None and taken[row["benchmark"]] >= limit):
             continue
         taken[row["benchmark"]] += 1
         rows.append(row)
@@ -139,6 +141,8 @@ def scores(judged: Sequence[Row], generations_per_question: int) -> list[Row]:
             if at:
                 before = table[benchmark, present[at - 1]]
                 shared = sorted(answers.keys() & before.keys())
+                if not shared:  # the sandbox failed on all of them: no difference is better than an invented one
+                    continue
                 difference = paired_difference([answers[i] for i in shared], [before[i] for i in shared])
                 rows.append(_score(common, "paired difference", present[at - 1], difference))
     return rows

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from promptcot_assets.domains import domain_named
-from promptcot_assets.domains.layout import END_THINK
+from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.settings.profile import Sandbox
 from promptcot_assets.stages import Row
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sandbox
 
 MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/1", "sandbox.programs/1"
-PROGRAM = re.compile(r"```(?:python|py)\n(.*?)```", re.DOTALL)
+PROGRAM = re.compile(r"```(?:python3?|py)[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Question:
     domain: str
     completion: str
     answer: str | None = None
-    tests: str | None = None  # JSON list of {stdin, expected}
+    tests: str | None = None  # JSON list of {stdin, expected}, and fn_name where they call a function
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def extract(domain: str, completion: str) -> str | None:
         from sandbox.maths import extract_answer
 
         return extract_answer(completion)
+    if BEGIN_THINK in completion and END_THINK not in completion:
+        return None
     programs = PROGRAM.findall(completion.rpartition(END_THINK)[2])
     return programs[-1].rstrip() if programs and programs[-1].strip() else None
 
@@ -106,11 +108,14 @@ class Verifier:
     def _judge_program(self, question: Question) -> Judgement:
         from sandbox import Program, Test, Verdict
 
+        if not question.tests:
+            raise ValueError(f"a {question.domain} completion came to be judged without tests")
         code = extract(question.domain, question.completion)
         if code is None:
             return Judgement(None, "no_program", False, "no ```python block after the think block", PROGRAM_GRADER)
-        tests = [Test(test["stdin"], test["expected"]) for test in json.loads(question.tests or "[]")]
-        result = self.pool.run(Program(code), tests, self.limits)
+        cases = json.loads(question.tests)
+        tests = [Test(case["stdin"], case["expected"]) for case in cases]
+        result = self.pool.run(Program(code, fn=cases[0].get("fn_name")), tests, self.limits)
         passed = None if result.verdict is Verdict.SYSTEM_ERROR else result.verdict is Verdict.OK
         rule = f"{result.passed} of {len(tests)} tests" if passed is not None else "sandbox failure"
         return Judgement(code, result.verdict.value, passed, rule, PROGRAM_GRADER)
