@@ -27,7 +27,7 @@ a run that lost rows is hashed again from its texts.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -47,6 +47,7 @@ _CHUNK = 256  # texts or pairs handled together: their arrays stay in the core's
 _KEY_BITS, _POSITION_BITS = 32, 24
 _MAX_ROWS = 1 << _POSITION_BITS
 _POSITION = _MAX_ROWS - 1
+_CHUNK_BYTES = 1 << 20
 _HASH_BITS = 44  # of a shingle, beside a row number, when a chunk of pairs is compared
 
 _INDEX_FIELDS: list[tuple[str, Any]] = [
@@ -83,7 +84,8 @@ class Deduplicated:
     added: Any  # the new part of `index` alone: all that has to be written
 
 
-class _Rule(NamedTuple):
+@dataclass(frozen=True)
+class _Rule:
     """The settings that decide which rows are the same."""
 
     threshold: float
@@ -91,7 +93,7 @@ class _Rule(NamedTuple):
     numbers: str
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self._asdict().items())
+        return f"threshold={self.threshold} shingle={self.shingle} numbers={self.numbers}"
 
     @classmethod
     def read(cls, text: str) -> "_Rule":
@@ -107,7 +109,7 @@ class _Rule(NamedTuple):
             raise DeduplicationError(f'numbers={self.numbers!r}: choose "content" (they must agree) or "text"')
         return self
 
-    @property
+    @cached_property
     def rows_a_band(self) -> int:
         """The most rows a band, so the fewest false candidates, that still catch a pair at the threshold."""
         missed = {rows: (1 - self.threshold**rows) ** (PERMUTATIONS // rows) for rows in range(1, 17)}
@@ -220,6 +222,13 @@ class _Batch:
             return self.problems.take(self.order[positions])
         return [self.problems[row] for row in self.order[positions].tolist()]
 
+    @cached_property
+    def position(self) -> Positions:
+        """Row number in `problems` -> position."""
+        position = np.empty_like(self.order)
+        position[self.order] = np.arange(len(self.order))
+        return position
+
     def texts_at(self, positions: Positions) -> Any:
         return self.texts.take(self.order[positions])
 
@@ -253,8 +262,9 @@ def _sketch(batch: _Batch, rule: _Rule, workers: int) -> tuple[Hashes, Positions
     fingerprints = np.empty(len(batch), np.uint64)
     postings = np.empty((rule.bands, len(batch)), np.int64)
 
-    def sketch(positions: Positions) -> None:
-        tokens = tokenize(batch.texts_at(positions).to_pylist())
+    def sketch(rows: slice) -> None:
+        tokens = tokenize(batch.texts[rows].to_pylist())
+        positions = batch.position[rows]
         fingerprints[positions] = tokens.fingerprints()
         postings[:, positions] = (_band_keys(tokens, rule) << _POSITION_BITS) | positions
 
@@ -264,16 +274,14 @@ def _sketch(batch: _Batch, rule: _Rule, workers: int) -> tuple[Hashes, Positions
     return fingerprints, postings
 
 
-def _chunks(batch: _Batch) -> Iterator[Positions]:
-    """Positions in chunks of texts of similar length, so that little is padded; very long texts in smaller chunks."""
-    lengths = pc.binary_length(batch.texts).to_numpy()[batch.order]
-    by_length = np.argsort(lengths, kind="stable")
+def _chunks(batch: _Batch) -> Iterator[slice]:
+    """Rows of `problems` in chunks: a few hundred, fewer of long texts."""
+    ends = np.cumsum(pc.binary_length(batch.texts).to_numpy())
     start = 0
-    while start < len(by_length):
-        end = min(start + _CHUNK, len(by_length))
-        while end - start > 1 and lengths[by_length[end - 1]] * (end - start) > 1 << 22:
-            end = (start + end) // 2
-        yield by_length[start:end]
+    while start < len(ends):
+        fitting = int(np.searchsorted(ends, ends[start] + _CHUNK_BYTES))
+        end = min(start + _CHUNK, max(fitting, start + 1))
+        yield slice(start, end)
         start = end
 
 
@@ -300,13 +308,15 @@ def _minhash(grams: Hashes, offsets: Positions) -> NDArray[np.uint16]:
     slots = (grams >> np.uint64(48)).astype(np.int64)
     counts = np.diff(offsets)
     signatures = np.empty((len(counts), PERMUTATIONS), np.uint16)
+    by_count = np.argsort(counts)
+    starts, counts = offsets[by_count], counts[by_count]
     step = max(1, 4096 // int(counts.max(initial=1)))  # a megabyte of values at a time
     for start in range(0, len(counts), step):
         some = slice(start, start + step)
         # texts padded to one length by repeating their last shingle, which cannot change a minimum
         ranks = np.minimum(np.arange(counts[some].max())[:, None], counts[some] - 1)
-        values = _shifts()[slots[offsets[:-1][some] + ranks]].view(np.uint16)
-        signatures[some] = np.minimum.reduce(values).reshape(-1, PERMUTATIONS)
+        values = _shifts()[slots[starts[some] + ranks]].view(np.uint16)
+        signatures[by_count[some]] = np.minimum.reduce(values).reshape(-1, PERMUTATIONS)
     return signatures
 
 
@@ -502,14 +512,21 @@ def _longest_runs(flags: NDArray[np.bool_], counts: Positions) -> list[tuple[int
 def _evidence(batch: _Batch, stands: NDArray[np.bool_], first_of: Positions, falls: dict[int, _Fall]) -> Any:
     """One row of DROPPED_SCHEMA for each row that fell; a copy of a fallen row falls to that row's survivor."""
     positions = np.flatnonzero(~stands)
-    rows = []
-    for position, first in zip(positions.tolist(), first_of[positions].tolist(), strict=True):
-        fall = falls.get(first) or _Fall(
-            batch.ids[first].as_py(), 1.0, True, batch.texts[batch.order[position]].as_py()
-        )
-        rows.append((fall.survivor_id, fall.similarity, "exact" if fall.exact else "near", fall.shared_span))
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 4
-    return pa.table([batch.ids.take(positions).cast(pa.string()), *columns], schema=DROPPED_SCHEMA)
+    firsts = first_of[positions]
+    copies = zip(
+        firsts.tolist(), batch.ids.take(firsts).to_pylist(), batch.texts_at(positions).to_pylist(), strict=True
+    )
+    rows = [falls.get(first) or _Fall(survivor_id, 1.0, True, text) for first, survivor_id, text in copies]
+    return pa.table(
+        [
+            batch.ids.take(positions).cast(pa.string()),
+            [fall.survivor_id for fall in rows],
+            [fall.similarity for fall in rows],
+            ["exact" if fall.exact else "near" for fall in rows],
+            [fall.shared_span for fall in rows],
+        ],
+        schema=DROPPED_SCHEMA,
+    )
 
 
 # --- the index ---

@@ -106,13 +106,13 @@ def tokenize(texts: Sequence[str], symbols: bool = True) -> Tokens:
         joined = "\0".join(_plain(text, symbols) for text in texts)
     normal = joined.encode("utf-8", "surrogatepass").translate(_LOWER)
     classes = np.frombuffer(b"\0" + normal.translate(_CLASSES[symbols]) + b"\0", np.uint8)
-    edges = np.flatnonzero((classes[1:] != classes[:-1]) | (classes[1:] == _SIGN))
-    kinds = classes[1:][edges]
-    is_token = kinds != _SEPARATOR
-    starts, ends = edges[is_token], edges[1:][is_token[:-1]]
+    before, here = classes[:-1], classes[1:]
+    changes = (here != before) | (here == _SIGN)  # a sign is a token of its own even beside another
+    starts = np.flatnonzero(changes & (here != _SEPARATOR))
+    ends = np.flatnonzero(changes & (before != _SEPARATOR))
     text_ends = np.flatnonzero(np.frombuffer(normal, np.uint8) == 0)
     offsets = np.concatenate(([0], np.searchsorted(starts, text_ends), [len(starts)]))
-    return Tokens(normal, starts, ends, kinds[is_token] == _DIGIT, _token_hashes(normal, starts, ends), offsets)
+    return Tokens(normal, starts, ends, here[starts] == _DIGIT, _token_hashes(normal, starts, ends), offsets)
 
 
 def mix(values: Hashes) -> Hashes:
