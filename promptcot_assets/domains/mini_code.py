@@ -23,6 +23,8 @@ from promptcot_assets.domains.procedural import ProceduralWorld, level_of
 Values = Mapping[str, int]
 READ = "a, b = map(int, input().split())\n"
 TESTS_PER_PROBLEM = 5
+# a few hundred seeds must show a tiny model every product, sum and remainder that a worked example can need
+LARGEST_CONSTANT, LARGEST_EXAMPLE = 5, 6
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,8 @@ class MiniCode(ProceduralWorld):
     def write(self, concepts: Sequence[str], rng: random.Random) -> str:
         """One consistent statement on these concepts (a task, then its operations)."""
         task = TASKS[concepts[0]]
-        terms = tuple(Term(name, rng.choice(task.variables), rng.randint(2, 9)) for name in concepts[1:])
-        a, b = rng.randint(1, 9), rng.randint(1, 9)
+        terms = tuple(Term(name, rng.choice(task.variables), rng.randint(2, LARGEST_CONSTANT)) for name in concepts[1:])
+        a, b = rng.randint(1, LARGEST_EXAMPLE), rng.randint(1, LARGEST_EXAMPLE)
         answer = Parsed(concepts[0], terms, (a, b, 0)).output(a, b)
         statement = task.text.format(**dict(zip("st", (term.text() for term in terms), strict=False)))
         return f"Read integers a and b. {statement} Example: for {a} {b} print {answer}."
@@ -191,7 +193,7 @@ class MiniCode(ProceduralWorld):
             at = rng.randrange(len(parsed.terms))
             right = wrong = parsed.terms[at]
             while wrong.code() == right.code():
-                wrong = Term(rng.choice(list(OPERATIONS)), right.variable, rng.randint(2, 9))
+                wrong = Term(rng.choice(list(OPERATIONS)), right.variable, rng.randint(2, LARGEST_CONSTANT))
             parsed = replace(parsed, terms=(*parsed.terms[:at], wrong, *parsed.terms[at + 1 :]))
         program = parsed.program()
         thoughts = f"{parsed.task} of {' and '.join(term.code() for term in parsed.terms)}"
