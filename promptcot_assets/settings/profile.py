@@ -1,8 +1,9 @@
 """The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
 
 A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
-from another one, ${NAME} stands for an environment variable. What is not written in the profile has the default given here. Where the paper fixes a number the
-default is the paper's (method section in the comment); the demo profiles override it for tiny models.
+from another one, ${NAME} stands for an environment variable. What is not written in the profile has the default given
+here. Where the paper fixes a number the default is the paper's (method section in the comment); the demo profiles
+override it for tiny models.
 
     PROMPTCOT_HOME      where all state lives            (default .promptcot in the working directory)
     PROMPTCOT_PROFILE   profile name or path             (default demo)
@@ -14,12 +15,18 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 
 PROFILES = Path(__file__).parent
+
+Count = Annotated[int, pydantic.Field(ge=0)]
+AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+Positive = Annotated[float, pydantic.Field(gt=0)]
+Weight = Annotated[float, pydantic.Field(ge=0)]
 
 
 class SettingsError(ValueError):
@@ -37,12 +44,19 @@ class Section(pydantic.BaseModel):
 class ProcedureSizes(Section):
     """How much a procedural (mini) domain writes."""
 
-    seeds: int = 2000
-    held_out: int = 120
-    benchmark: int = 400
-    annotators: dict[str, float] = {"planner": 1, "partial": 1, "chatty": 1, "careless": 1}  # sampling weights
-    base_problems: int = 250  # seed problems with solutions that the student's base model is trained on
-    teacher_error: float = 0.15  # share of the procedural teacher's answers that are wrong
+    seeds: AtLeastOne = 2000
+    held_out: Count = 120
+    benchmark: Count = 400
+    annotators: dict[str, Weight] = {"planner": 1, "partial": 1, "chatty": 1, "careless": 1}  # sampling weights
+    base_problems: Count = 250  # seed problems with solutions that the student's base model is trained on
+    teacher_error: Share = 0.15  # share of the procedural teacher's answers that are wrong
+
+    @pydantic.field_validator("annotators")
+    @classmethod
+    def _someone_writes(cls, annotators: dict[str, float]) -> dict[str, float]:
+        if not sum(annotators.values()):
+            raise ValueError("give at least one annotator a positive weight")
+        return annotators
 
 
 class Corpus(Section):
@@ -50,8 +64,8 @@ class Corpus(Section):
 
     procedural: dict[str, ProcedureSizes] = {}
     files: dict[str, list[str]] = {}  # domain -> sources: JSONL, Parquet or hf:org/name@revision#split
-    held_out_share: float = 0.1  # of the problems read from files
-    base_problems: int = 10_000  # solutions of file problems, a domain, that a tiny student's base is taught
+    held_out_share: Share = 0.1  # of the problems read from files
+    base_problems: Count = 10_000  # solutions of file problems, a domain, that a tiny student's base is taught
 
     def base_examples(self) -> dict[str, int]:
         """domain -> solved seed problems that a student's base model is taught."""
@@ -63,12 +77,12 @@ class Corpus(Section):
 class TinyModel(Section):
     """A Qwen3-architecture model made from scratch, for CPU runs."""
 
-    hidden_size: int = 128
-    intermediate_size: int = 384
-    layers: int = 2
-    heads: int = 4
-    vocab_size: int = 512
-    max_position: int = 512
+    hidden_size: AtLeastOne = 128
+    intermediate_size: AtLeastOne = 384
+    layers: AtLeastOne = 2
+    heads: AtLeastOne = 4
+    vocab_size: AtLeastOne = 512
+    max_position: AtLeastOne = 512
     seed: int = 0
 
 
@@ -92,29 +106,29 @@ class Training(Section):
     """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig)."""
 
     arguments: dict[str, Any] = {}
-    threads: int = 1
-    save_steps: int = 200
+    threads: AtLeastOne = 1
+    save_steps: AtLeastOne = 200
     launcher: list[str] = []  # e.g. [accelerate, launch, --config_file, training/configs/fsdp.yaml]
 
 
 class Sampling(Section):
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 4096
+    temperature: Annotated[float, pydantic.Field(ge=0)] = 1.0  # 0 is greedy
+    top_p: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
+    max_new_tokens: AtLeastOne = 4096
 
 
 class HeldOut(Section):
     """How a round is measured on held-out seeds (method section 1: report the importance-weighted bound)."""
 
-    proposals: int = 16  # K of the importance-weighted bound; K/2 is reported beside it
-    samples: int = 3  # fresh problems written per held-out concept set, for the well-posed rate
+    proposals: AtLeastOne = 16  # K of the importance-weighted bound; K/2 is reported beside it
+    samples: Count = 3  # fresh problems written per held-out concept set, for the well-posed rate
 
 
 class ExpectationMaximisation(Section):
     """Cold start and EM rounds (method sections 2 and 3)."""
 
-    rounds: int = pydantic.Field(6, ge=1, le=24)
-    candidates: int = pydantic.Field(8, ge=1)  # K rationales a seed (fixed by the paper)
+    rounds: Annotated[int, pydantic.Field(ge=1, le=24)] = 6
+    candidates: AtLeastOne = 8  # K rationales a seed (fixed by the paper)
     sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=2048)
     problem_sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=4096)  # of fresh problems, for the report
     m_step: Literal["greedy", "selected"] = "greedy"  # paper: greedy z of the new q; "selected": the E-step's winner
@@ -128,7 +142,7 @@ class ExpectationMaximisation(Section):
         arguments={"learning_rate": 2e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1}
     )
     held_out: HeldOut = HeldOut()
-    shard_rows: int = 256  # seeds a shard
+    shard_rows: AtLeastOne = 256  # seeds a shard
 
     def e_step_uses(self) -> dict[str, Any]:
         """What the rows of an E-step and the M-step's choice depend on, besides the models."""
@@ -142,38 +156,37 @@ class ExpectationMaximisation(Section):
 class Synthesis(Section):
     """Concept sets and the problems written from them (method section 4)."""
 
-    concept_sets: dict[str, int] = {"maths": 6500}  # a batch, by domain
-    concepts_per_set: dict[str, list[int]] = {}  # sizes to draw from, by domain; empty: 5
-    concept_temperature: float = 0.2
-    problems_per_set: int = 64
+    concept_sets: dict[str, AtLeastOne] = {"maths": 6500}  # a batch, by domain
+    concepts_per_set: dict[str, list[AtLeastOne]] = {}  # sizes to draw from, by domain; empty: 5
+    concept_temperature: Positive = 0.2
+    problems_per_set: AtLeastOne = 64
     sampling: Sampling = Sampling(temperature=0.8, top_p=1.0, max_new_tokens=4096)
-    shard_rows: int = 512
+    shard_rows: AtLeastOne = 512
 
 
 class Deduplication(Section):
-    threshold: float = 0.8  # Jaccard similarity of shingles at which two problems count as near duplicates
-    decontamination_ngram: int = 13  # words (paper section on decontamination)
+    threshold: Share = 0.8  # Jaccard similarity of shingles at which two problems count as near duplicates
+    decontamination_ngram: Annotated[int, pydantic.Field(ge=2)] = 13  # words (paper section on decontamination)
 
 
 class Labels(Section):
     """Answers by majority vote; code tests by cross execution (method section 5)."""
 
     teacher: Literal["procedural", "base_model"] = "procedural"
-    votes: int = 8
-    min_votes: int = 4
+    votes: AtLeastOne = 8
+    min_votes: AtLeastOne = 4
     sampling: Sampling = Sampling(temperature=0.6, max_new_tokens=16384)
-    tests_per_problem: int = 4
-    test_programs: int = 5  # candidate programs whose outputs must agree
-    min_test_agreement: float = 0.6
-    shard_rows: int = 512
+    tests_per_problem: AtLeastOne = 4
+    test_programs: AtLeastOne = 5  # candidate programs whose outputs must agree
+    min_test_agreement: Share = 0.6
+    shard_rows: AtLeastOne = 512
 
 
 class Distillation(Section):
     """Teacher traces (method section 7)."""
 
-    traces_per_problem: int = 1
-    max_trace_tokens: int = 16384
-    shard_rows: int = 512
+    traces_per_problem: AtLeastOne = 1
+    shard_rows: AtLeastOne = 512
 
 
 class Student(Section):
@@ -190,30 +203,30 @@ class Student(Section):
 class SelfPlay(Section):
     """Rollouts, verdicts, pairs (method section 6)."""
 
-    pool_share: float = 0.25  # of labelled problems kept out of SFT and played on
-    rollouts: int = 8
+    pool_share: Share = 0.25  # of labelled problems kept out of SFT and played on
+    rollouts: AtLeastOne = 8
     sampling: Sampling = Sampling(temperature=1.2, top_p=1.0, max_new_tokens=81920)
-    max_pass_rate: float = 0.5  # problems solved at least this often are dropped, like those never solved
-    max_pairs_per_problem: int = 4
+    max_pass_rate: Share = 0.5  # problems solved at least this often are dropped, like those never solved
+    max_pairs_per_problem: AtLeastOne = 4
     training: Training = Training(
         arguments={"learning_rate": 1e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1, "beta": 0.1}
     )
-    shard_rows: int = 128
+    shard_rows: AtLeastOne = 128
 
 
 class Benchmarks(Section):
     """Published items read from files (domain -> name -> source), besides each procedural domain's own benchmark."""
 
     files: dict[str, dict[str, str]] = {}
-    limit: int | None = None  # items of a benchmark to evaluate; decontamination always uses all
+    limit: AtLeastOne | None = None  # items of a benchmark to evaluate; decontamination always uses all
 
 
 class Evaluation(Section):
     """Generations a question and their sampling (method section 8)."""
 
-    generations: int = 16
+    generations: AtLeastOne = 16
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=81920)
-    shard_rows: int = 128
+    shard_rows: AtLeastOne = 128
 
 
 class Engine(Section):
@@ -221,26 +234,26 @@ class Engine(Section):
 
     _no_effect_on_results = ("workers",)
     name: str = "transformers"
-    workers: int = 1
-    threads: int = 1
-    batch_size: int = 256
-    score_batch_size: int = 32
-    max_model_len: int | None = None
+    workers: AtLeastOne = 1
+    threads: AtLeastOne = 1
+    batch_size: AtLeastOne = 256
+    score_batch_size: AtLeastOne = 32
+    max_model_len: AtLeastOne | None = None
     dtype: str = "float32"
 
 
 class Sandbox(Section):
     _no_effect_on_results = ("workers",)
-    workers: int = 2
-    cpu_s: float = 6.0
-    wall_s: float = 12.0
-    memory_mb: int = 1024
+    workers: AtLeastOne = 2
+    cpu_s: Positive = 6.0
+    wall_s: Positive = 12.0
+    memory_mb: AtLeastOne = 1024
 
 
 class Settings(Section):
     profile: str
-    seed: int = 0
-    lanes: int = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
+    seed: Count = 0
+    lanes: AtLeastOne = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
     corpus: Corpus = Corpus()
     benchmarks: Benchmarks = Benchmarks()
     base: BaseModel  # of the rationale model q and the problem generator p
@@ -255,6 +268,19 @@ class Settings(Section):
     engine: Engine = Engine()
     sandbox: Sandbox = Sandbox()
 
+    @pydantic.model_validator(mode="after")
+    def _can_be_met(self) -> Settings:
+        if missing := sorted(self.synthesis.concept_sets.keys() - set(self.domains)):
+            raise ValueError(
+                f"synthesis.concept_sets asks for {', '.join(missing)}, of which corpus has no seeds "
+                f"(it has {', '.join(self.domains) or 'none'}); add a source to corpus or set synthesis.concept_sets"
+            )
+        if self.labels.min_votes > self.labels.votes:
+            raise ValueError(
+                f"labels.min_votes {self.labels.min_votes} is more than the {self.labels.votes} labels.votes"
+            )
+        return self
+
     @property
     def domains(self) -> list[str]:
         return sorted({*self.corpus.procedural, *self.corpus.files})
@@ -267,13 +293,17 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
     """
     name = profile or profile_name()
     content = _read(name)
-    seed_text = os.environ.get("PROMPTCOT_SEED") if seed is None else str(seed)
-    if seed_text:
-        if not seed_text.isdecimal():
-            raise SettingsError(f"PROMPTCOT_SEED={seed_text!r} is not a whole number; unset it or give one, e.g. 1")
-        content["seed"] = int(seed_text)
+    from_environment = os.environ.get("PROMPTCOT_SEED")
+    if seed is not None:
+        content["seed"] = seed
+    elif from_environment:
+        if not from_environment.isdecimal():
+            raise SettingsError(
+                f"PROMPTCOT_SEED={from_environment!r} is not a whole number; unset it or give one, e.g. 1"
+            )
+        content["seed"] = int(from_environment)
     try:
-        return Settings(**content, profile=Path(name).stem)
+        return Settings.model_validate(content | {"profile": Path(name).stem})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the profile"
@@ -283,19 +313,28 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
         ) from None
 
 
-def _read(name: str) -> dict[str, Any]:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    if not path.exists():
+def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The content of a profile laid over those that it extends. `folder`: what a relative path is relative to."""
+    path = folder / name if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if path.resolve() in extended_by:
+        raise SettingsError(f"profile {path} extends itself ({' -> '.join(one.name for one in extended_by)} -> {name})")
+    if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise SettingsError(f"no profile {name!r} ({path} does not exist); known: {known}, or the path of a YAML file")
+        raise SettingsError(f"no profile {name!r} ({path} is no file); known: {known}, or the path of a YAML file")
     try:
         content = yaml.safe_load(_with_variables(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"profile {path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"profile {path} is empty or not a mapping of settings")
+    if "profile" in content:
+        raise SettingsError(f"profile {path}: `profile` cannot be set, it is the file's name; delete the line")
     parent = content.pop("extends", None)
-    return _merge(_read(parent), content) if parent else content
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise SettingsError(f"profile {path}: extends: {parent!r} is not the name or path of a profile")
+    return _merge(_read(parent, path.parent, (*extended_by, path.resolve())), content)
 
 
 def _with_variables(path: Path) -> str:
