@@ -46,8 +46,6 @@ def teach(folder: Path, steps: int = 80) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(steps):
@@ -56,9 +54,16 @@ def teach(folder: Path, steps: int = 80) -> Path:
         model(input_ids=ids, labels=ids.masked_fill(mask == 0, -100)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    torch.set_num_threads(threads)
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads that wait by spinning make a tiny model up to ten times slower on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

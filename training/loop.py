@@ -121,7 +121,7 @@ def _draft(spec: Spec) -> Path:
 def _publish(spec: Spec, result: dict[str, Any]) -> dict[str, Any]:
     """Complete the draft, rename it to the output, forget the checkpoints. The same run writes the same bytes."""
     draft = _draft(spec)
-    (draft / "training_args.bin").unlink()  # a pickle, with paths
+    (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle, with paths
     result = {**result, "files": {path.name: _sha256(path) for path in sorted(draft.iterdir())}}
     (draft / RESULT).write_text(json.dumps(result, indent=1) + "\n")
     draft.rename(spec.output)
@@ -178,6 +178,7 @@ def begin(spec: Spec, run: Mapping[str, Any], report: Report) -> bool:
         done = _read_json(spec.output / RESULT)
         if not _same(done, run):
             raise SpecError(f"output: {spec.output} exists and is not this run's: remove it or name another")
+        shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a kill may have come between the rename and this
         report.result({**done, "seconds": 0.0})
         return False
     shutil.rmtree(_draft(spec), ignore_errors=True)  # what a kill left

@@ -68,7 +68,7 @@ class TokenScores:
 class Usage:
     """Running totals of one engine, for the lake's commit record."""
 
-    prompt_tokens: int = 0
+    prompt_tokens: int = 0  # read: prompts, scored prefixes, embedded texts
     completion_tokens: int = 0
     scored_tokens: int = 0
     seconds: float = 0.0  # wall clock inside generate, score and embed

@@ -70,6 +70,8 @@ class TransformersEngine:
             seeds = [prompt_seed(params.seed, prompt) for prompt in prompts]
         elif len(seeds) != len(prompts):
             raise EngineError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one a prompt")
+        elif any(not 0 <= seed < 1 << 64 for seed in seeds):
+            raise EngineError("seeds must be integers from 0 to 2^64 - 1")
         with self._clock():
             ids = self._prompt_ids(prompts)
             rooms = [self._max_len - len(row) for row in ids]

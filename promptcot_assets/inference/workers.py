@@ -5,7 +5,9 @@ fraction of a second. The server itself stays for the life of the parent (it hol
 ends with its pool, or with its parent, whichever ends first.
 """
 
+import gc
 import os
+import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from promptcot_assets.inference.engine import EngineError
@@ -56,7 +59,13 @@ class LocalModel:
         return results
 
     def close(self) -> None:
+        on_gpu = self._model is not None and self._model.device != "cpu"
         self._model = None
+        if on_gpu:
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()  # give the memory back to the device, not only to torch
 
 
 class WorkerPool:
@@ -65,7 +74,7 @@ class WorkerPool:
     def __init__(self, spec: ModelSpec, count: int) -> None:
         self._workers: list[tuple[ForkServerProcess, connection.Connection]] = []
         context = get_context("forkserver")
-        with _environment(WORKER_ENVIRONMENT):
+        with _environment(WORKER_ENVIRONMENT), _no_main_module():
             context.set_forkserver_preload(_preload(spec.model_type))
             try:
                 for number in range(count):
@@ -182,6 +191,20 @@ def _preload(model_type: str) -> list[str]:
         f"transformers.models.{model_type}.modeling_{model_type}",
         "promptcot_assets.inference.language_model",
     ]
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the main program while workers start: multiprocessing would run it again in each of them.
+
+    Under Dagster that is its whole command line; in a script without a main guard it is the script.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -96,6 +96,7 @@ def from_scratch(
     """
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+    from transformers.utils import logging
 
     if isinstance(tokenizer, Path):
         shared: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(tokenizer)
@@ -118,6 +119,7 @@ def from_scratch(
         bos_token_id=None,
         initializer_range=INITIALIZER_RANGE,
     )
+    logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Qwen3ForCausalLM(config)

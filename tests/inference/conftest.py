@@ -1,3 +1,3 @@
-from tests.tiny_models import taught_model, tiny_model
+from tests.tiny_models import one_thread, taught_model, tiny_model
 
-__all__ = ["taught_model", "tiny_model"]
+__all__ = ["one_thread", "taught_model", "tiny_model"]

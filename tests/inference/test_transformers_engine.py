@@ -14,8 +14,8 @@ from promptcot_assets.inference import Completion, EngineError, SamplingParams, 
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from tests.tiny_models import tiny_texts
 
-PROMPTS = tiny_texts(30, seed=3, shortest=2, longest=12)
-CONTINUATIONS = [" " + text for text in tiny_texts(30, seed=4)]
+PROMPTS = tiny_texts(20, seed=3, shortest=2, longest=12)
+CONTINUATIONS = [" " + text for text in tiny_texts(20, seed=4)]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_logprob_of_a_completion_is_what_scoring_it_gives(taught: Transforme
             if one.text and len(scores.logprobs) == one.tokens:
                 compared += 1
                 assert one.logprob == pytest.approx(sum(scores.logprobs), abs=1e-3)
-    assert compared >= 60
+    assert compared >= 40
 
 
 def test_sampled_first_tokens_follow_the_model(engine: TransformersEngine, reference: tuple[Any, Any]) -> None:
@@ -190,7 +190,7 @@ def test_stop_strings_end_a_completion_before_them(taught: TransformersEngine) -
 
 
 def test_finish_reasons_and_counts(tiny_model: Path, engine: TransformersEngine) -> None:
-    completions = [one for many in engine.generate(PROMPTS, SamplingParams(max_new_tokens=60, n=8)) for one in many]
+    completions = [one for many in engine.generate(PROMPTS, SamplingParams(max_new_tokens=60, n=4)) for one in many]
     ended = [one for one in completions if one.finish_reason == "stop"]
     assert ended and all(1 <= one.tokens <= 60 and "<eos>" not in one.text for one in ended)
     cut = [one for one in completions if one.finish_reason == "length"]
@@ -248,6 +248,8 @@ def test_bad_requests_are_named(engine: TransformersEngine) -> None:
         engine.generate(["let", ""], SamplingParams())
     with pytest.raises(EngineError, match="3 seeds for 1 prompts"):
         engine.generate(["let"], SamplingParams(), seeds=[1, 2, 3])
+    with pytest.raises(EngineError, match="seeds must be integers from 0"):
+        engine.generate(["let"], SamplingParams(), seeds=[-1])
     with pytest.raises(EngineError, match="1 prefixes for 2 continuations"):
         engine.score(["let"], ["a", "b"])
     with pytest.raises(EngineError, match="continuation 0 has no token"):

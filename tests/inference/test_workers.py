@@ -67,6 +67,27 @@ def test_a_worker_that_cannot_load_is_an_error_with_its_traceback(tiny_model: Pa
         TransformersEngine(broken, workers=2)
 
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from promptcot_assets.inference import SamplingParams
+from promptcot_assets.inference.transformers_engine import TransformersEngine
+
+print("main runs")
+with TransformersEngine(Path(sys.argv[1]), workers=2) as engine:
+    assert engine.generate(["let A"], SamplingParams(max_new_tokens=2))
+"""
+
+
+@pytest.mark.slow
+def test_workers_do_not_run_the_main_program_again(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)  # no main guard
+    command = [sys.executable, str(tmp_path / "script.py"), str(tiny_model)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    child = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (child.returncode, child.stdout) == (0, "main runs\n"), child.stderr
+
+
 PARENT = """
 import sys
 from pathlib import Path
