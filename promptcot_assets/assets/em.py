@@ -59,11 +59,11 @@ def em_round(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """One EM round (paper section 3.2): E-step, rationale model, M-step, problem generator, held-out bounds."""
     values, number = settings.values, round_number(context.partition_key)
-    this, uses = context.partition_key, [values.em.e_step_uses(), values.engine]
+    this = context.partition_key
     q_input, q = _before("rationale_model", "cold_rationale_model", number)
     p_input, p = _before("problem_generator", "cold_problem_generator", number)
 
-    step = lake.step(context, "em_rationales", "seed_triples", q_input, p_input, uses=uses)
+    step = lake.step(context, "em_rationales", "seed_triples", q_input, p_input, uses=[values.em.e_step_uses(), values.engine])
     if not (result := step.unchanged()):
         with engine.load(step, q) as rationale_model:
             proposed = step.map(
@@ -87,7 +87,10 @@ def em_round(
         result = trainer.train(step, "sft", q, em.rationale_examples(winners), values.em.e_step)
     yield result
 
-    step = lake.step(context, "em_m_step", f"em_rationales[{this}]", "seed_triples", f"rationale_model[{this}]", uses=uses)
+    step = lake.step(
+        context, "em_m_step", f"em_rationales[{this}]", "seed_triples", f"rationale_model[{this}]",
+        uses=[values.em.m_step_uses(), values.engine],
+    )  # fmt: skip
     if not (result := step.unchanged()):
         winners = [row for row in step.rows("em_rationales") if row["selected"]]
         chosen = [em.winner_row(row) for row in winners]

@@ -276,7 +276,8 @@ def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:
     if not match:
         raise ValueError(f"{wanted_by}: input {name!r} is not `asset`, `asset[partition]` or `asset[*]`")
     asset, partition = match["asset"], match["partition"] or UNPARTITIONED
-    partitions = lake.partitions(asset) if partition == "*" else [partition]
+    every = sorted({commit.ref.partition for commit in lake.history(asset)})  # those with no row too
+    partitions = every if partition == "*" else [partition]
     refs = [ref for ref in (lake.newest(asset, one) for one in partitions) if ref is not None]
     if not refs:
         at = "" if partition == UNPARTITIONED else f" --partition {partition}"

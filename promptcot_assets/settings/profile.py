@@ -145,8 +145,12 @@ class ExpectationMaximisation(Section):
     shard_rows: AtLeastOne = 256  # seeds a shard
 
     def e_step_uses(self) -> dict[str, Any]:
-        """What the rows of an E-step and the M-step's choice depend on, besides the models."""
-        return self.model_dump(include={"candidates", "sampling", "m_step", "shard_rows"})
+        """What the rows of an E-step depend on, besides the models."""
+        return self.model_dump(include={"candidates", "sampling", "shard_rows"})
+
+    def m_step_uses(self) -> dict[str, Any]:
+        """What the rationales of an M-step depend on, besides the models."""
+        return self.model_dump(include={"m_step", "sampling", "shard_rows"})
 
     def measured_by(self) -> tuple[dict[str, Any], ...]:
         """What held-out measures depend on, besides the models."""
