@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import dagster as dg
 
-from promptcot_assets.assets import analysis, cold_start, corpus, distillation, em, evaluation, labels, self_play, synthesis
+from promptcot_assets.assets import (
+    analysis,
+    cold_start,
+    corpus,
+    distillation,
+    em,
+    evaluation,
+    labels,
+    self_play,
+    synthesis,
+)
 from promptcot_assets.assets.describe import column_schema
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.automation.checks import CHECKS

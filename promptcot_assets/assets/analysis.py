@@ -21,7 +21,9 @@ def em_curves(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
     if done := step.unchanged():
         return done
     points = analysis.em_curves([row for name in tables for row in step.rows(name)])
-    return step.commit(points, plot=plot(plots.em_curves(points)), well_posed=plot(plots.em_curves(points, "well_posed")))
+    return step.commit(
+        points, plot=plot(plots.em_curves(points)), well_posed=plot(plots.em_curves(points, "well_posed"))
+    )
 
 
 @dg.asset(code_version="1", deps=["raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces"],

@@ -22,7 +22,9 @@ def base_model(
     if base.scratch and not folder.exists():
         triples = step.rows("seed_triples")
         examples = em.generator_examples(triples) + em.rationale_examples(triples)
-        examples += distillation.seed_examples(step.rows("seed_problems"), dict.fromkeys(settings.values.domains, 10**9))
+        examples += distillation.seed_examples(
+            step.rows("seed_problems"), dict.fromkeys(settings.values.domains, 10**9)
+        )
         texts = (row["prompt"] + row["completion"] for row in examples)
         base_models.from_scratch(texts, base.scratch, folder, markers=TOKENIZER_MARKERS)
     elif base.hub_id and base.revision and not folder.exists():
@@ -63,7 +65,9 @@ def cold_start_bounds(
     """Held-out bounds of (q[0], p[0]): what every round is compared with."""
     values = settings.values
     q, p = "cold_rationale_model", "cold_problem_generator"
-    step = lake.step(context, "cold_start_bounds", "seed_problems", q, p, uses=[*values.em.measured_by(), values.engine])
+    step = lake.step(
+        context, "cold_start_bounds", "seed_problems", q, p, uses=[*values.em.measured_by(), values.engine]
+    )
     if done := step.unchanged():
         return done
     return step.commit(measure(step, engine, values.em, q, p, "cold_start", 0))

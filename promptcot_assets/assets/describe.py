@@ -20,15 +20,17 @@ def sample(table: pa.Table) -> dg.TableMetadataValue:
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """A lake schema as Dagster shows it: types, comments, which columns may be null."""
-    return dg.TableSchema([
-        dg.TableColumn(
-            field.name,
-            COLUMN_TYPES.get(str(field.type), "string"),
-            description=(field.metadata or {}).get(b"comment", b"").decode(),
-            constraints=dg.TableColumnConstraints(nullable=field.nullable),
-        )
-        for field in schema
-    ])
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                field.name,
+                COLUMN_TYPES.get(str(field.type), "string"),
+                description=(field.metadata or {}).get(b"comment", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
 
 
 def plot(markdown: str) -> dg.MarkdownMetadataValue:

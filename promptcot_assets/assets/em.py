@@ -63,7 +63,9 @@ def em_round(
     q_input, q = _before("rationale_model", "cold_rationale_model", number)
     p_input, p = _before("problem_generator", "cold_problem_generator", number)
 
-    step = lake.step(context, "em_rationales", "seed_triples", q_input, p_input, uses=[values.em.e_step_uses(), values.engine])
+    step = lake.step(
+        context, "em_rationales", "seed_triples", q_input, p_input, uses=[values.em.e_step_uses(), values.engine]
+    )
     if not (result := step.unchanged()):
         with engine.load(step, q) as rationale_model:
             proposed = step.map(

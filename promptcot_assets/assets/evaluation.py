@@ -32,7 +32,7 @@ def benchmark_generations(
     """What each stage of the student writes to each item; kept, so that re-grading needs no GPU."""
     values, name = settings.values, context.partition_key
     models = [f"{asset}[{name}]" for asset in STAGE_MODELS.values()]
-    uses = [values.evaluation, values.engine, {"limit": values.benchmarks.limit}]
+    uses = (values.evaluation, values.engine, values.benchmarks)
     step = lake.step(context, "benchmark_generations", "benchmark_items", *models, uses=uses)
     if done := step.unchanged():
         return done

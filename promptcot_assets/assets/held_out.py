@@ -19,9 +19,7 @@ def measure(
             lambda rows: em.propose(rows, rationale_model, settings.sampling, sizes.proposals, step.seed), shard,
         )  # fmt: skip
     with engine.load(step, p) as generator:
-        judged = step.map(
-            "score them", proposed, lambda rows: em.judge(rows, generator), shard * sizes.proposals
-        )
+        judged = step.map("score them", proposed, lambda rows: em.judge(rows, generator), shard * sizes.proposals)
         written = step.map(
             "write fresh problems", held_out,
             lambda rows: em.fresh_samples(rows, generator, settings.problem_sampling, sizes.samples, step.seed), shard,

@@ -80,7 +80,11 @@ class LakeResource(dg.ConfigurableResource):
         return order[: order.index(batch)] if batch in order else order
 
     def step(
-        self, context: dg.AssetExecutionContext, asset: str, *inputs: str, uses: Sequence[Section | Mapping[str, Any]] = ()
+        self,
+        context: dg.AssetExecutionContext,
+        asset: str,
+        *inputs: str,
+        uses: Sequence[Section | Mapping[str, Any]] = (),
     ) -> "Step":
         """Begin to make `asset` (of the run's partition). `uses`: the settings that its rows depend on.
 
@@ -207,7 +211,9 @@ class Step:
             shown["loss_curve"] = plot(plots.loss_curve(curve, self.asset))
         self.dropped.update(report.get("dropped", {}))
         path = dg.MetadataValue.path(str(self.lake.checkpoint(ref)))
-        return self._result(ref, {key: value for key, value in shown.items() if value is not None} | {"checkpoint": path})
+        return self._result(
+            ref, {key: value for key, value in shown.items() if value is not None} | {"checkpoint": path}
+        )
 
     def commit_copy(self, name: str) -> dg.MaterializeResult:
         """This asset's new checkpoint is an input checkpoint, unchanged."""
@@ -246,22 +252,28 @@ class TrainerResource(dg.ConfigurableResource):
         that training starts from, or a folder.
         """
         if not examples:
-            raise dg.Failure(f"{step.asset}: no examples to train on; see the drop reasons of its inputs", allow_retries=False)
+            raise dg.Failure(
+                f"{step.asset}: no examples to train on; see the drop reasons of its inputs", allow_retries=False
+            )
         work = step.work_folder()
         output, data, spec = work / "model", work / "examples.parquet", work / "spec.json"
         if not output.exists():
             columns = [name for name in ("prompt", "completion", "chosen", "rejected") if name in examples[0]]
             pq.write_table(pa.table({name: [row[name] for row in examples] for name in columns}), data)
-            spec.write_text(json.dumps({
-                "base": str(base if isinstance(base, Path) else step.model(base)),
-                "data": str(data),
-                "output": str(output),
-                "checkpoints": str(work / "trainer"),
-                "seed": step.seed,
-                "threads": training.threads,
-                "save_steps": training.save_steps,
-                "arguments": training.arguments,
-            }))
+            spec.write_text(
+                json.dumps(
+                    {
+                        "base": str(base if isinstance(base, Path) else step.model(base)),
+                        "data": str(data),
+                        "output": str(output),
+                        "checkpoints": str(work / "trainer"),
+                        "seed": step.seed,
+                        "threads": training.threads,
+                        "save_steps": training.save_steps,
+                        "arguments": training.arguments,
+                    }
+                )
+            )
             self.pipes.run(
                 context=step.context,
                 command=[*(training.launcher or [sys.executable]), "-m", f"training.{method}", str(spec)],
@@ -294,5 +306,7 @@ def _table(asset: str, rows: list[Row], schema: pa.Schema) -> pa.Table:
     for at, row in enumerate(rows):
         if differing := row.keys() ^ expected:
             state = "misses" if min(differing) in expected else "has an undeclared"
-            raise LakeError(f"{asset}: row {at} {state} column {min(differing)!r}; see promptcot_assets/lake/schemas.py")
+            raise LakeError(
+                f"{asset}: row {at} {state} column {min(differing)!r}; see promptcot_assets/lake/schemas.py"
+            )
     return pa.Table.from_pylist(rows, schema)

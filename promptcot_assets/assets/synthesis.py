@@ -51,7 +51,11 @@ def raw_problems(
     values = settings.values
     generator = f"problem_generator[{LAST_ROUND}]"
     step = lake.step(
-        context, "raw_problems", f"concept_sets[{context.partition_key}]", generator, uses=[values.synthesis, values.engine]
+        context,
+        "raw_problems",
+        f"concept_sets[{context.partition_key}]",
+        generator,
+        uses=[values.synthesis, values.engine],
     )
     if done := step.unchanged():
         return done

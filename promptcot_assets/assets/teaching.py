@@ -19,11 +19,7 @@ def teacher_inputs(settings: Settings) -> list[str]:
 
 
 TEACHER_DEPS = (
-    [
-        dg.AssetDep(
-            "student_base", partition_mapping=dg.SpecificPartitionsPartitionMapping([min(PROFILE.students)])
-        )
-    ]
+    [dg.AssetDep("student_base", partition_mapping=dg.SpecificPartitionsPartitionMapping([min(PROFILE.students)]))]
     if PROFILE.labels.teacher == "base_model"
     else []
 )

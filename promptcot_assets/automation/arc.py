@@ -68,16 +68,26 @@ def legs(settings: Settings) -> list[Leg]:
         key = round_key(number)
         before = round_key(number - 1) if number > 1 else None
         plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (f"EM {before}" if before else "cold start bounds",), 20))
-        plan.append(Leg(f"control {key}", CONTROL_OUTPUTS, key, (f"control {before}" if before else "cold start bounds",), 10))
+        plan.append(
+            Leg(f"control {key}", CONTROL_OUTPUTS, key, (f"control {before}" if before else "cold start bounds",), 10)
+        )
     plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (f"EM {round_key(last)}",), 5))
     for student in sorted(settings.students):
         plan += [
             Leg(f"{student}: base", ("student_base",), student, ("base model",), 6),
-            Leg(f"{student}: SFT", ("sft_examples", "sft_model"), student, (f"{student}: base", f"batch {FIRST_BATCH}"), 14),
+            Leg(
+                f"{student}: SFT",
+                ("sft_examples", "sft_model"),
+                student,
+                (f"{student}: base", f"batch {FIRST_BATCH}"),
+                14,
+            ),
             Leg(f"{student}: self-play", SELF_PLAY, student, (f"{student}: SFT",), 6),
             Leg(f"{student}: evaluation", EVALUATION, student, (f"{student}: self-play",), 5),
         ]
-    plan.append(Leg("analysis", ("em_curves", "distribution"), None, (f"control {round_key(last)}", f"batch {FIRST_BATCH}"), 2))
+    plan.append(
+        Leg("analysis", ("em_curves", "distribution"), None, (f"control {round_key(last)}", f"batch {FIRST_BATCH}"), 2)
+    )
     return plan
 
 
@@ -89,8 +99,11 @@ def run_arc(settings: Settings, home: Path) -> None:
     plan = legs(settings)
     with _only_arc_of(home), open_home(home, settings):
         board, spawn = Board(plan), multiprocessing.get_context("spawn")
-        with board.ticking(), ProcessPoolExecutor(settings.lanes, mp_context=spawn, initializer=die_with_parent) as lanes:
-            waiting, running, finished = list(plan), dict[Future[None], Leg](), set[str]()
+        with (
+            board.ticking(),
+            ProcessPoolExecutor(settings.lanes, mp_context=spawn, initializer=die_with_parent) as lanes,
+        ):
+            waiting, running, finished = list(plan), dict[Future[str | None], Leg](), set[str]()
             while waiting or running:
                 ready = [leg for leg in waiting if finished.issuperset(leg.after)]
                 for leg in ready[: settings.lanes - len(running)]:

@@ -19,7 +19,9 @@ def no_benchmark_contamination(
     problems = lake.rows("problems", context.partition_key)
     hits = contamination(problems, lake.rows("benchmark_items"), settings.values.deduplication.decontamination_ngram)
     shown = [f"{hit['problem_id']}: {hit['benchmark']} {hit['item_id']}" for hit in list(hits.values())[:10]]
-    return dg.AssetCheckResult(passed=not hits, metadata={"contaminated": len(hits), "first": shown, "problems": len(problems)})
+    return dg.AssetCheckResult(
+        passed=not hits, metadata={"contaminated": len(hits), "first": shown, "problems": len(problems)}
+    )
 
 
 @dg.asset_check(asset="math_answers", partitions_def=BATCHES)
@@ -30,7 +32,9 @@ def labels_have_the_votes(
     labels = [row for row in lake.rows("math_answers", context.partition_key) if row["answer"] is not None]
     weak = [row["label_id"] for row in labels if row["votes"] < settings.values.labels.min_votes]
     share = sum(row["share"] for row in labels) / len(labels) if labels else 0.0
-    return dg.AssetCheckResult(passed=not weak, metadata={"too few votes": weak[:10], "mean vote share": share, "labels": len(labels)})
+    return dg.AssetCheckResult(
+        passed=not weak, metadata={"too few votes": weak[:10], "mean vote share": share, "labels": len(labels)}
+    )
 
 
 @dg.asset_check(asset="preference_pairs", blocking=True, partitions_def=STUDENTS)

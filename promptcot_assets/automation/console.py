@@ -25,7 +25,7 @@ class Line(logging.Formatter):
         return f"{self.formatTime(record, '%H:%M:%S')}  {level}{message or record.getMessage()}"
 
 
-@dg.logger(description="Progress lines and failures on standard error.")
+@dg.logger({}, description="Progress lines and failures on standard error.")
 def console(_: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("promptcot")
     handler = logging.StreamHandler(sys.stderr)

@@ -6,16 +6,35 @@ import dagster as dg
 
 from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
 
-
-def _job(name: str, selection: dg.AssetSelection, description: str, **options: object) -> object:
-    return dg.define_asset_job(f"{name}_job", selection, description=description, **options)  # type: ignore[arg-type]
-
+ROUND = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
+EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores")
+GROUPS, ASSETS = dg.AssetSelection.groups, dg.AssetSelection.assets
 
 JOBS = [
-    _job("corpus", dg.AssetSelection.groups("corpus") | dg.AssetSelection.assets("benchmark_items"), "Seeds, concepts, triples and benchmark items."),
-    _job("cold_start", dg.AssetSelection.groups("cold_start") - dg.AssetSelection.assets("student_base"), "Base model and both models trained on the triples."),
-    _job("em_round", dg.AssetSelection.assets("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds"), "One EM round.", partitions_def=ROUNDS),
-    _job("synthesis_batch", dg.AssetSelection.groups("synthesis") | dg.AssetSelection.groups("labels") | dg.AssetSelection.assets("teacher_traces", "yield_report"), "One batch from concept sets to verified traces.", partitions_def=BATCHES),
-    _job("post_training", dg.AssetSelection.assets("sft_examples", "sft_model") | dg.AssetSelection.groups("self_play"), "SFT and self-play of one student.", partitions_def=STUDENTS),
-    _job("evaluation", dg.AssetSelection.assets("benchmark_generations", "benchmark_verdicts", "benchmark_scores"), "Benchmarks of one student.", partitions_def=STUDENTS),
-]  # fmt: skip
+    dg.define_asset_job(
+        "corpus_job",
+        GROUPS("corpus") | ASSETS("benchmark_items"),
+        description="Seeds, concepts, triples and benchmark items.",
+    ),
+    dg.define_asset_job(
+        "cold_start_job",
+        GROUPS("cold_start") - ASSETS("student_base"),
+        description="The base model, both models trained on the triples, their held-out bounds.",
+    ),
+    dg.define_asset_job("em_round_job", ASSETS(*ROUND), partitions_def=ROUNDS, description="One EM round."),
+    dg.define_asset_job(
+        "synthesis_batch_job",
+        GROUPS("synthesis", "labels") | ASSETS("teacher_traces", "yield_report"),
+        partitions_def=BATCHES,
+        description="One batch, from concept sets to verified traces.",
+    ),
+    dg.define_asset_job(
+        "post_training_job",
+        ASSETS("sft_examples", "sft_model") | GROUPS("self_play"),
+        partitions_def=STUDENTS,
+        description="SFT and self-play of one student.",
+    ),
+    dg.define_asset_job(
+        "evaluation_job", ASSETS(*EVALUATION), partitions_def=STUDENTS, description="Benchmarks of one student."
+    ),
+]

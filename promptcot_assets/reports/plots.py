@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from promptcot_assets.stages import Row
@@ -39,7 +39,7 @@ def em_curves(points: Sequence[Row], metric: str = "iw_bound") -> str:
                 [row["standard_error"] for row in rows], marker="o", capsize=3, label=series.replace("_", " "),
             )  # fmt: skip
         axes.set(xlabel="EM round", ylabel=f"{metric} (nats a problem)", title=domain)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xticks(sorted({row["round"] for row in own}))
         axes.legend()
     return _markdown(figure, f"{metric} of held-out problems")
 
@@ -91,7 +91,9 @@ def score_bars(rows: Sequence[Row], title: str) -> str:
             [max(0.0, row["value"] - row["low"]) for row in own],
             [max(0.0, row["high"] - row["value"]) for row in own],
         ]
-        axes.errorbar([row["benchmark"] for row in own], [row["value"] for row in own], errors, fmt="o", capsize=4, label=stage)
+        axes.errorbar(
+            [row["benchmark"] for row in own], [row["value"] for row in own], errors, fmt="o", capsize=4, label=stage
+        )
     axes.set(ylabel="score", title=title)
     axes.legend()
     return _markdown(figure, title)
@@ -109,7 +111,7 @@ def _markdown(figure: Figure, alt: str) -> str:
     return f"![{alt}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
-def _lines(rows, column: str = "series") -> dict[str, list[Row]]:
+def _lines(rows: Iterable[Row], column: str = "series") -> dict[str, list[Row]]:
     lines: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         lines[row[column]].append(row)

@@ -10,7 +10,8 @@ from promptcot_assets.lake import Lake
 from promptcot_assets.stages import Row
 
 QUERIES = (
-    "select concept, count(*) as problems from (select unnest(concepts) as concept from problems) group by all order by all",
+    "select concept, count(*) as problems from (select unnest(concepts) as concept from problems) "
+    "group by all order by all",
     "select round, style, selected, count(*) as candidates, round(avg(reward), 2) as reward "
     "from em_rationales group by all order by all",
     "select * from benchmark_scores order by benchmark, metric, stage",
@@ -40,7 +41,9 @@ def _bounds(lake: Lake) -> Iterator[str]:
             f"{elbo['value'] if elbo else float('nan'):>9.2f}{posed:>12}"
         )
     yield "\nPaired difference of EM's bound to ... (same held-out problems)"
-    for p in sorted((p for p in points if p["metric"].startswith("gain over")), key=lambda p: (p["domain"], p["metric"], p["round"])):
+    for p in sorted(
+        (p for p in points if p["metric"].startswith("gain over")), key=lambda p: (p["domain"], p["metric"], p["round"])
+    ):
         errors = p["value"] / p["standard_error"] if p["standard_error"] else float("inf")
         verdict = "significant" if abs(errors) > 2 else "NOT significant"
         yield (
@@ -58,7 +61,8 @@ def _funnel(lake: Lake) -> Iterator[str]:
     for domain in sorted({row["domain"] for row in raw}):
         told = [row for row in raw if row["domain"] == domain]
         if any(row["well_posed"] is not None for row in told):
-            yield f"  {domain}: well-posed rate of completions {sum(bool(r['well_posed']) for r in told) / len(told):.3f}"
+            rate = sum(bool(row["well_posed"]) for row in told) / len(told)
+            yield f"  {domain}: well-posed rate of completions {rate:.3f}"
 
 
 def _scores(lake: Lake) -> Iterator[str]:

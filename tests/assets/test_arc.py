@@ -67,7 +67,9 @@ def test_catalogue_answers_what_people_ask(finished_home: Path) -> None:
             select distinct asset from up
             """
         ).fetchall()
-        assert {"seed_problems", "problem_generator", "em_rationales", "teacher_traces"} <= {row[0] for row in ancestors}
+        assert {"seed_problems", "problem_generator", "em_rationales", "teacher_traces"} <= {
+            row[0] for row in ancestors
+        }
 
 
 def test_a_killed_arc_goes_on_and_ends_with_the_same_data_versions(finished_home: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Bad input through the real command line: one clear error naming the place and the mend, and no traceback."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -53,4 +52,4 @@ def test_unwritable_home_is_named(tmp_path: Path) -> None:
     done = run([*PROMPTCOT, "run"], tmp_path / "home" / "inside")
     assert done.returncode == 1
     assert str(tmp_path / "home") in done.stderr and "PROMPTCOT_HOME" in done.stderr and "Traceback" not in done.stderr
-    assert os.path.isfile(tmp_path / "home")
+    assert (tmp_path / "home").is_file()
