@@ -49,6 +49,8 @@ PRELUDE = "".join(f"from {name} import *\n" for name in [*STARS, "builtins", "ty
 PRELUDE += "".join(f"import {name}\n" for name in STARS)
 
 libc = ctypes.CDLL(None, use_errno=True)
+# not os.fork: its hooks for other threads, of which there are none, touch two hundred pages that the child must copy
+fork = ctypes.PyDLL(None, use_errno=True).fork
 Instructions = ctypes.Array[ctypes.c_char]
 Filter = tuple[Instructions, int]  # instructions of 8 bytes, and how many
 
@@ -237,6 +239,7 @@ def compile_program(source: bytes) -> NoReturn:
 
 
 def open_stdio() -> None:
+    """Python's standard streams, made once over descriptors that every child replaces by its own."""
     for name, fd, mode, buffering, errors in (
         ("stdin", 0, "r", -1, "surrogateescape"),
         ("stdout", 1, "w", 1 << 16, "surrogateescape"),
@@ -269,7 +272,6 @@ def run_program(blob: bytes, prelude: types.ModuleType) -> NoReturn:
     job = json.loads(blob[4 : 4 + length])
     code = marshal.loads(blob[4 + length :])
     random.seed(0)  # it reseeds itself at every fork
-    open_stdio()
     sys.setrecursionlimit(50_000)
     sys.set_int_max_str_digits(50_000)
     sys.argv = ["main.py"]
@@ -354,7 +356,7 @@ def serve(control: socket.socket, base: int, bpf: Filter, prelude: types.ModuleT
             return
         limits = json.loads(request)
         started = time.monotonic()
-        pid = os.fork()
+        pid = check(fork(), "fork")
         if pid == 0:
             try:
                 become_test(fds, armed, limits, zygote, base, bpf, prelude)
@@ -419,6 +421,7 @@ def main() -> None:
     builtins.open = io.open = open_without_proc  # before the prelude copies it
     prelude = types.ModuleType("__main__")
     exec(PRELUDE, prelude.__dict__)
+    open_stdio()
     base = address_space()
     landlock = install_landlock(setup["landlock"]) if setup["landlock"] else 0
     signal.signal(signal.SIGINT, signal.SIG_DFL)
