@@ -10,7 +10,7 @@ so nothing overflows however large the corpus; every similarity stays attached t
 gives the same sets.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,10 @@ class ConceptSampler:
             raise ConceptError(f"temperature={temperature}: must be positive; the paper's sampler uses 0.2")
         self.temperature = float(temperature)
         self.concepts = _names(concept_lists)
-        self._frequency, self._conditional = _statistics(concept_lists, self.concepts)
+        counts, self._conditional = _statistics(concept_lists, self.concepts)
+        self._shares = np.cumsum(counts[:-1], dtype=float) / counts.sum(
+            dtype=float
+        )  # of all concepts up to each but the last
         self._embeddings = None if embeddings is None else _checked(embeddings, len(self.concepts))
         self._gram: Floats | None = None
         if self._embeddings is not None:
@@ -78,7 +81,7 @@ class ConceptSampler:
                 sets.append([self.concepts[concept] for concept in chosen[:length]])
         return sets
 
-    def _draw(self, uniforms: NDArray[np.float64]) -> Iterator[list[int]]:
+    def _draw(self, uniforms: NDArray[np.float64]) -> list[list[int]]:
         """One set for each row of `uniforms` [sets, size]; a smaller set is a prefix of a larger one."""
         shape = (len(uniforms), len(self.concepts))
         draft = _Draft(
@@ -86,14 +89,16 @@ class ConceptSampler:
             co_occurrence=np.zeros(shape, np.float32),
             dots=np.zeros(shape, np.float32),
         )
-        for step in range(uniforms.shape[1]):
-            weights = np.tile(self._frequency, (shape[0], 1)) if step == 0 else self._weights(draft, step)
-            self._choose(draft, step, _pick(weights, uniforms[:, step]))
-        return iter(draft.chosen.tolist())
+        draft.chosen[:, 0] = np.searchsorted(self._shares, uniforms[:, 0], "right")
+        for step in range(1, uniforms.shape[1]):
+            self._add(draft, draft.chosen[:, step - 1])
+            draft.chosen[:, step] = _pick(self._weights(draft, step), uniforms[:, step])
+        return draft.chosen.tolist()
 
-    def _choose(self, draft: _Draft, step: int, new: NDArray[np.int64]) -> None:
-        draft.chosen[:, step] = new
-        draft.co_occurrence += self._conditional[new].toarray()
+    def _add(self, draft: _Draft, new: NDArray[np.int64]) -> None:
+        """Take one more chosen concept of each set into the sums."""
+        some = self._conditional[new]
+        draft.co_occurrence[np.repeat(np.arange(len(new)), np.diff(some.indptr)), some.indices] += some.data
         if self._gram is not None:
             draft.dots += self._gram[new]
         elif self._embeddings is not None:
@@ -102,10 +107,12 @@ class ConceptSampler:
     def _weights(self, draft: _Draft, step: int) -> Floats:
         """exp(score / temperature) up to a factor a row; 0 for what is already chosen. [sets, concepts]"""
         rows, chosen = np.arange(len(draft.chosen))[:, None], draft.chosen[:, :step]
-        scores = draft.co_occurrence / np.float32(step)
+        scores = draft.co_occurrence * np.float32(1 / step)
         if self._embeddings is not None:
             # |sum of the chosen|^2 is the sum of their dots with each other; the cosine does not care for the 1 / step
-            scores += draft.dots * _inverse_root(draft.dots[rows, chosen].sum(axis=1))[:, None] * self._inverse_lengths
+            cosines = draft.dots * self._inverse_lengths
+            cosines *= _inverse_root(draft.dots[rows, chosen].sum(axis=1))[:, None]
+            scores += cosines
         scores[rows, chosen] = -np.inf
         scores -= scores.max(axis=1, keepdims=True)
         scores /= np.float32(self.temperature)

@@ -203,7 +203,6 @@ def _chunks(rows: Any, what: str) -> Iterator[tuple[list[str], list[str]]]:
 
 def _field(row: dict[str, Any], names: tuple[str, ...], number: int, what: str) -> str:
     for name in names:
-        value = row.get(name)
-        if isinstance(value, str):
+        if isinstance(value := row.get(name), str):
             return value
     raise DecontaminationError(f"{what}: row {number} (from 0) has no `{names[0]}` (nor {' or '.join(names[1:])})")

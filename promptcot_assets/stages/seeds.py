@@ -273,21 +273,30 @@ _USER_TURNS = [
 _USER_TURN = re.compile("|".join(f"(?:{opening})(.*?)(?:{closing}|\\Z)" for opening, closing in _USER_TURNS), re.DOTALL)
 
 # Standing instructions around a statement, in the wording of the released evaluation files and of LiveCodeBench.
-_BOXED = r"(?:please|let's|let us)\s+(?:reason|think)\s+step\s+by\s+step[^\n]{0,80}?\\boxed\s*\{[^\n]{0,10}\}+\s*\.?"
+_BOXED = (
+    r"[PpLl](?i:lease|et's|et us)\s+(?i:reason|think)\s+step\s+by\s+step[^\n]{0,80}?\\boxed\s*\{[^\n]{0,10}\}+\s*\.?"
+)
 _HEAD = re.compile(
-    rf"\A\s*(?:{_BOXED}"
+    rf"\s*(?:{_BOXED}"
     r"|You will be given a question \(problem specification\) and will generate a correct Python program that matches"
     r" the specification and passes all tests\.(?:\s+You will NOT return anything except for the program\.?)?"
-    r"|(?:###\s*)?(?:Question|Problem)\s*:)\s*",
-    re.IGNORECASE,
+    r"|(?:###\s*)?(?:Question|Problem)\s*:)\s*"
 )
-_TAIL = re.compile(
-    rf"\s*(?:{_BOXED}"
-    r"|(?:###\s*Format:\s*)?Read the inputs from stdin solve the problem and write the answer to stdout"
-    r" \(do not directly test on the sample inputs\).{0,300}?# YOUR CODE HERE\s*```"
-    r"|###\s*Answer:\s*\(use the provided format with backticks\))\s*\Z",
-    re.IGNORECASE | re.DOTALL,
-)
+# (a literal of the instruction, how far before it the instruction may begin, the instruction to the end of the text):
+# finding the literal first keeps bare statements cheap, millions of which pass through here
+_TAILS = [
+    ("\\boxed", 160, re.compile(rf"{_BOXED}\s*\Z")),
+    (
+        "Read the inputs from stdin",
+        20,
+        re.compile(
+            r"(?:###\s*Format:\s*)?Read the inputs from stdin solve the problem and write the answer to stdout"
+            r" \(do not directly test on the sample inputs\).{0,300}?# YOUR CODE HERE\s*```\s*\Z",
+            re.DOTALL,
+        ),
+    ),
+    ("use the provided format", 20, re.compile(r"###\s*Answer:\s*\(use the provided format with backticks\)\s*\Z")),
+]
 
 
 def strip_wrapper(text: str) -> str:
@@ -301,13 +310,17 @@ def strip_wrapper(text: str) -> str:
 
 
 def _without_instructions(text: str) -> str:
-    text = _HEAD.sub("", text)
-    # the literal every tail holds is sought first: millions of bare statements pass through here
-    return _TAIL.sub("", text) if any(mark in text for mark in ("\\boxed", "YOUR CODE", "provided format")) else text
+    if head := _HEAD.match(text):
+        text = text[head.end() :]
+    for literal, reach, instruction in _TAILS:
+        place = text.rfind(literal)
+        if place >= 0 and (tail := instruction.search(text, max(0, place - reach))):
+            text = text[: tail.start()].rstrip()
+    return text
 
 
 def _last_user_turn(text: str) -> str:
-    if not any(mark in text for mark in ("<|", "<｜", "<start", "[INST]")):
+    if not ("<|" in text or "<｜" in text or "<start" in text or "[INST]" in text):
         return text
     for match in _USER_TURN.finditer(text):
         text = next(turn for turn in match.groups() if turn is not None)

@@ -239,6 +239,19 @@ def test_index_survives_parquet_shuffling_losses_and_compaction(tmp_path):
     assert ids(deduplicate(rows[400:], without).kept) == oracle[len(without) :]
 
 
+def test_index_survives_a_delta_table(tmp_path):
+    """As the lake stores it: one commit a batch, read back in whatever order and types Delta has."""
+    from deltalake import DeltaTable, write_deltalake
+
+    rows, index = corpus(300, seed=7), None
+    for batch in (rows[:100], rows[100:200]):
+        result = deduplicate(batch, index)
+        write_deltalake(tmp_path / "index", result.added, mode="append")
+        index = pa.table(DeltaTable(tmp_path / "index").to_pyarrow_table())
+        assert sorted(index["id"].to_pylist()) == sorted(result.index["id"].to_pylist())
+    assert ids(deduplicate(rows[200:], index).kept) == ids(deduplicate(rows[200:], result.index).kept)
+
+
 def test_added_is_what_the_index_gained_and_former_rows_stay():
     rows = corpus(300, seed=5)
     first = deduplicate(rows[:150])
