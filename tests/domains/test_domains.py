@@ -1,0 +1,61 @@
+import pytest
+
+from promptcot_assets.domains import DOMAINS, ProceduralDomain, domain_named, procedural_domain
+from promptcot_assets.domains.layout import BEGIN_RATIONALE
+
+PROCEDURAL = {"mini_maths", "mini_code"}
+DEFECTS = [
+    ("maths", "Find $x$ if $x^2 = 4$.", None),
+    ("maths", "Compute \\[1 + 1\\]", None),
+    ("maths", "Apples cost \\$5. How many for $x$ dollars?", None),
+    ("maths", "What is $x", "truncated"),
+    ("maths", "Find the value of", "truncated"),
+    ("maths", "Find $x$ in the figure below.", "refers to a figure it does not have"),
+    ("maths", "[asy] draw((0,0)--(1,1)); [/asy] Find it.", "refers to a figure it does not have"),
+    ("code", "The input is n. The output is n + 1.", None),
+    ("code", "Print n + 1.", "says nothing of its input or output"),
+    ("code", "The input is n. Print it.", "says nothing of its output"),
+    ("mini_maths", "Find A + B.", None),
+    ("mini_maths", "Find A + ", "truncated"),
+    ("mini_code", "Print a. Example: for 1 2 print 1.", None),
+    ("mini_code", "Print a. Example: for 1 2 print 1", "truncated"),
+    ("mini_code", "Print a.", "no worked example"),
+]
+
+
+@pytest.mark.parametrize(("domain", "problem", "reason"), DEFECTS)
+def test_what_cannot_be_asked_says_why(domain: str, problem: str, reason: str | None) -> None:
+    assert domain_named(domain).defect(problem) == reason
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_prompts_hold_what_they_condition_on(name: str) -> None:
+    domain = DOMAINS[name]
+    p = domain.generator_prompt(["sums", "loops"], "hard")
+    q = domain.rationale_prompt(["sums", "loops"], "hard", "What is it?")
+    assert p.index("sums") < p.index("loops") < p.index("hard")
+    assert "What is it?" not in p and BEGIN_RATIONALE not in p
+    assert q.startswith(p) and "What is it?" in q and q.endswith(BEGIN_RATIONALE)
+    assert "What is it?" in domain.solve_prompt("What is it?")
+    assert domain.answers == ("program" if "code" in name else "maths")
+
+
+def test_the_published_prompt_of_the_generator_is_word_for_word() -> None:
+    assert domain_named("maths").generator_prompt(["sums", "loops"], "AIME") == (
+        "Given foundational concepts and difficulty level, identify connections and develop a question that integrates "
+        "these concepts with appropriate complexity.\n\nFoundational Concepts:\n1. sums\n2. loops\n\n"
+        "Difficulty Level: AIME\n\n"
+    )
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_only_a_procedural_domain_can_tell_whether_a_text_is_well_posed(name: str) -> None:
+    assert isinstance(DOMAINS[name], ProceduralDomain) == (name in PROCEDURAL)
+    assert DOMAINS[name].well_posed("What is 1 + 1?") is (False if name in PROCEDURAL else None)
+
+
+def test_unknown_domains_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="no domain 'math'; known: maths, code, mini_maths, mini_code"):
+        domain_named("math")
+    with pytest.raises(ValueError, match="'maths' writes no problems by program; give it files under corpus"):
+        procedural_domain("maths")
