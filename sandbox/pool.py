@@ -322,6 +322,7 @@ class Pool:
 
 def first_sealed(wanted: Sequence[str]) -> Slot:
     """A slot of the first tier whose guest really starts and passes the self-test; else SandboxUnavailable."""
+    tiers.find_python(tiers.guest_uid())  # without one, its own error says more than two tiers would
     failures = []
     for tier in wanted:
         try:

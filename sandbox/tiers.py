@@ -7,6 +7,7 @@ Nothing here trusts a version number: the pool starts a guest for real and self-
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -79,22 +80,23 @@ def candidates() -> list[str]:
     if named:
         return [named]
     ours = getattr(sys, "_base_executable", sys.executable)
-    elsewhere = [f"{d}/python3.{minor}" for minor in range(11, 15) for d in ("/usr/local/bin", "/usr/bin")]
-    return list(dict.fromkeys([ours, *elsewhere]))
+    usual = [Path(folder, f"python3.{minor}") for minor in range(11, 15) for folder in ("/usr/local/bin", "/usr/bin")]
+    return list(dict.fromkeys([ours, *(str(path) for path in usual if path.is_file()), "/usr/bin/python3"]))
 
 
 @cache
 def find_python(uid: int | None) -> GuestPython:
     """The first candidate that `uid` can start. Raises SandboxUnavailable naming every one tried and why not."""
-    tried = []
+    refused = {}
     for executable in candidates():
         found = describe(executable, uid)
         if isinstance(found, GuestPython):
             return found
-        tried.append(f"{executable}: {found}")
+        refused[executable] = found
     who = "this user" if uid is None else f"user id {uid}"
+    tried = "; ".join(f"{executable}: {why}" for executable, why in refused.items())
     raise SandboxUnavailable(
-        f"no Python for the sandbox that {who} can start ({'; '.join(tried)}). Mend: install a system Python >= 3.11 "
+        f"no Python for the sandbox that {who} can start. Tried {tried}. Mend: install a system Python >= 3.11 "
         "(Debian: apt-get install python3), or name one outside any mode-700 home in SANDBOX_PYTHON."
     )
 
@@ -106,7 +108,12 @@ def describe(executable: str, uid: int | None) -> GuestPython | str:
     try:
         argv = [executable, *FLAGS, "-c", DESCRIBE]
         said = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={}, cwd="/", **as_user(uid))
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.SubprocessError) as error:
+        if uid is not None and isinstance(error, OSError) and error.errno == errno.EPERM:
+            raise SandboxUnavailable(
+                "this is root, and it may not become another user (CAP_SETUID is dropped); kernel limits do not hold for "
+                "root. Mend: run as a non-root user, in a container with `--user 65534:65534`."
+            ) from error
         return str(error)
     if said.returncode:
         return said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"exit code {said.returncode}"
