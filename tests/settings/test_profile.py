@@ -1,0 +1,213 @@
+from pathlib import Path
+
+import pytest
+
+from promptcot_assets.settings import SettingsError, home, load_settings, profile_name
+from promptcot_assets.settings.profile import PROFILES, Engine, Sandbox, Settings, Student
+
+SMALL = "tests/profiles/small.yaml"
+BASE = {"scratch": {"layers": 1}}
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROMPTCOT_HOME", "PROMPTCOT_PROFILE", "PROMPTCOT_SEED"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+# (text of a profile, what its error must say)
+BAD_PROFILES = {
+    "unknown setting": ("extends: demo\nem: {candidate: 3}", ["em.candidate", "profile.py", "mine.yaml"]),
+    "unknown section": ("extends: demo\nsynthesys: {}", ["synthesys", "profile.py"]),
+    "wrong type": ("extends: demo\nem: {candidates: many}", ["em.candidates", "integer"]),
+    "out of range": ("extends: demo\nem: {rounds: 0}", ["em.rounds", "greater than or equal to 1"]),
+    "a share above 1": ("extends: demo\nself_play: {pool_share: 20}", ["self_play.pool_share", "less than or equal"]),
+    "no temperature": ("extends: demo\nevaluation: {sampling: {temperature: -1}}", ["evaluation.sampling.temperature"]),
+    "nothing to evaluate": ("extends: demo\nbenchmarks: {limit: 0}", ["benchmarks.limit"]),
+    "negative seed": ("extends: demo\nseed: -1", ["seed", "greater than or equal to 0"]),
+    "a seed of words": ("extends: demo\nseed: one", ["seed", "integer"]),
+    "no weights": (
+        "extends: demo\ncorpus: {procedural: {mini_maths: {annotators: {planner: 0, partial: 0, chatty: 0, careless: 0}}}}",
+        ["corpus.procedural.mini_maths.annotators"],
+    ),
+    "more votes than voters": ("extends: demo\nlabels: {votes: 2}", ["labels.min_votes 3", "2 labels.votes"]),
+    "problems without seeds": (
+        "extends: demo\nsynthesis: {concept_sets: {maths: 5}}",
+        ["synthesis.concept_sets asks for maths", "mini_code, mini_maths"],
+    ),
+    "hub id without revision": (
+        "extends: demo\nbase: {scratch: null, hub_id: Qwen/Qwen3-4B}",
+        ["base", "hub_id needs a pinned revision"],
+    ),
+    "two origins": ("extends: demo\nbase: {hub_id: a/b, revision: abc}", ["base", "exactly one of hub_id"]),
+    "no origin": ("extends: demo\nbase: {scratch: null}", ["base", "exactly one of hub_id"]),
+    "no base": ("students: {}\nsynthesis: {concept_sets: {}}", ["base", "Field required"]),
+    "empty file": ("", ["mine.yaml is empty or not a mapping"]),
+    "comment only": ("# nothing\n", ["mine.yaml is empty or not a mapping"]),
+    "a list": ("- demo", ["mine.yaml is empty or not a mapping"]),
+    "not YAML": ("em: {rounds: 2", ["mine.yaml is not valid YAML", "line 1"]),
+    "unknown parent": ("extends: demmo", ["'demmo'", "known: demo"]),
+    "parent without a name": ("extends: 3", ["mine.yaml", "extends: 3"]),
+    "its own parent": ("extends: mine.yaml", ["mine.yaml extends itself"]),
+    "a name of its own": ("extends: demo\nprofile: other", ["mine.yaml", "`profile`", "delete"]),
+    "a number as a key": ("extends: demo\n7: 1", ["7"]),
+    "a variable not set": ("extends: demo\nlanes: ${PROMPTCOT_NO_SUCH}", ["${PROMPTCOT_NO_SUCH}", "export"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PROFILES)
+def test_a_bad_profile_is_one_error_that_names_the_place_and_the_mend(tmp_path: Path, name: str) -> None:
+    text, said = BAD_PROFILES[name]
+    with pytest.raises(SettingsError) as error:
+        load_settings(written(tmp_path, text))
+    assert all(part in str(error.value) for part in said), str(error.value)
+
+
+def test_several_mistakes_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"\(2 problem\(s\) in all\)"):
+        load_settings(written(tmp_path, "extends: demo\nem: {rounds: 0, candidates: 0}"))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"extends: \xff\xfe")
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        load_settings(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("name", ["demmo", "absent.yaml", "tests"])
+def test_an_unknown_profile_is_named_with_the_known_ones(name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"no profile '{name}' .*known: demo, .*or the path of a YAML file"):
+        load_settings(name)
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "0x1", " "])
+def test_a_bad_seed_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PROMPTCOT_SEED", text)
+    with pytest.raises(SettingsError, match=r"PROMPTCOT_SEED=.* is not a whole number; unset it or give one"):
+        load_settings("demo")
+
+
+def test_the_seed_comes_from_the_call_then_the_environment_then_the_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    profile = written(tmp_path, "extends: demo\nseed: 5")
+    assert load_settings(profile).seed == 5
+    monkeypatch.setenv("PROMPTCOT_SEED", "7")
+    assert load_settings(profile).seed == 7
+    assert load_settings(profile, seed=0).seed == 0
+    monkeypatch.setenv("PROMPTCOT_SEED", "")
+    assert load_settings(profile).seed == 5
+    with pytest.raises(SettingsError, match=r"seed: .*greater than or equal to 0"):
+        load_settings(profile, seed=-1)
+
+
+def test_a_child_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> None:
+    parent = load_settings("demo")
+    child = load_settings(
+        written(tmp_path, "extends: demo\nem: {rounds: 4, cold_start: {arguments: {learning_rate: 1.0}}}\nlanes: 1")
+    )
+    assert (child.profile, child.em.rounds, child.lanes) == ("mine", 4, 1)
+    assert child.em.cold_start.arguments == parent.em.cold_start.arguments | {"learning_rate": 1.0}
+    assert child.em.candidates == parent.em.candidates
+    again = {"profile": "demo", "lanes": parent.lanes, "em": parent.em}
+    assert child.model_copy(update=again) == parent
+
+
+def test_a_child_replaces_lists_and_takes_values_back_with_null(tmp_path: Path) -> None:
+    text = "extends: demo\nbase: {scratch: null, hub_id: a/b, revision: abc}\nself_play: {training: {launcher: [x]}}"
+    child = load_settings(written(tmp_path, text))
+    assert child.base.hub_id == "a/b" and child.base.scratch is None
+    assert child.self_play.training.launcher == ["x"]
+    assert load_settings("demo").base.hub_id is None
+
+
+def test_a_profile_extends_one_beside_it_wherever_it_is_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    written(folder, "extends: demo\nseed: 3\nlanes: 1", "parent.yaml")
+    child = written(folder, "extends: parent.yaml\nlanes: 2", "child.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert (load_settings(child).seed, load_settings(child).lanes) == (3, 2)
+    written(folder, "extends: child.yaml", "parent.yaml")
+    with pytest.raises(SettingsError, match=r"child.yaml -> parent.yaml -> child.yaml"):
+        load_settings(child)
+
+
+def test_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEDS", "/data/seeds.jsonl")
+    text = "extends: demo\ncorpus: {files: {maths: ['${SEEDS}']}}"
+    assert load_settings(written(tmp_path, text)).corpus.files == {"maths": ["/data/seeds.jsonl"]}
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in PROFILES.glob("*.yaml")) + [SMALL])
+def test_every_profile_of_ours_loads(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEDS", "seeds.jsonl")
+    monkeypatch.setenv("BENCHMARKS", "benchmarks")
+    settings = load_settings(profile)
+    assert settings.students and settings.domains == sorted(settings.domains)
+    assert settings.profile == Path(profile).stem
+
+
+def test_workers_are_no_part_of_what_a_result_depends_on_and_all_else_is() -> None:
+    for section in (Engine(), Sandbox()):
+        assert section.canonical() == section.model_copy(update={"workers": 7}).canonical()
+        for name, value in section.model_dump().items():
+            changed = section.model_copy(update={name: f"{value}x" if isinstance(value, str) else (value or 0) + 1})
+            assert (changed.canonical() == section.canonical()) == (name == "workers"), name
+
+
+def test_settings_have_one_canonical_text_whoever_wrote_them_in_which_order(tmp_path: Path) -> None:
+    first = load_settings(written(tmp_path, "extends: demo\nem: {rounds: 3, candidates: 2}\nlanes: 1"))
+    second = load_settings(written(tmp_path, "lanes: 1\nem: {candidates: 2, rounds: 3}\nextends: demo"))
+    assert first.canonical() == second.canonical()
+    assert first.em.canonical() != load_settings("demo").em.canonical()
+
+
+def test_what_an_e_step_uses_changes_with_its_own_settings_only() -> None:
+    em = load_settings("demo").em
+    assert em.e_step_uses() == em.model_copy(update={"rounds": 9, "held_out": em.held_out}).e_step_uses()
+    assert em.e_step_uses() != em.model_copy(update={"candidates": 9}).e_step_uses()
+    assert em.measured_by() == em.model_copy(update={"candidates": 9}).measured_by()
+
+
+def test_paper_numbers_are_the_defaults() -> None:
+    settings = Settings(profile="x", base=BASE, students={"s": Student(base=BASE)}, synthesis={"concept_sets": {}})
+    assert (settings.em.candidates, settings.em.rounds, settings.em.m_step) == (8, 6, "greedy")
+    assert settings.em.cold_start.arguments["learning_rate"] == 2e-5
+    assert (
+        settings.em.e_step.arguments["learning_rate"] == settings.em.m_step_training.arguments["learning_rate"] == 2e-6
+    )
+    assert (settings.labels.votes, settings.labels.min_votes) == (8, 4)
+    assert (settings.self_play.rollouts, settings.self_play.max_pass_rate) == (8, 0.5)
+    assert settings.self_play.training.arguments["beta"] == 0.1
+    assert settings.evaluation.sampling.model_dump() == {"temperature": 0.6, "top_p": 0.95, "max_new_tokens": 81920}
+    assert settings.synthesis.sampling.model_dump() == {"temperature": 0.8, "top_p": 1.0, "max_new_tokens": 4096}
+    assert settings.deduplication.decontamination_ngram == 13
+
+
+def test_settings_cannot_be_changed_after_loading() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings("demo").em.rounds = 3  # type: ignore[misc]
+
+
+def test_where_state_lives_and_which_profile_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (home(), profile_name()) == (tmp_path / ".promptcot", "demo")
+    monkeypatch.setenv("PROMPTCOT_HOME", "state")
+    monkeypatch.setenv("PROMPTCOT_PROFILE", "mine.yaml")
+    assert (home(), profile_name()) == (tmp_path / "state", str(tmp_path / "mine.yaml"))
+    monkeypatch.setenv("PROMPTCOT_PROFILE", "small")
+    assert profile_name() == "small"
+
+
+def test_base_examples_are_asked_for_by_domain(tmp_path: Path) -> None:
+    text = "extends: demo\ncorpus: {base_problems: 9, files: {maths: [a.jsonl]}}"
+    corpus = load_settings(written(tmp_path, text)).corpus
+    assert corpus.base_examples() == {"maths": 9, "mini_maths": 250, "mini_code": 100}
