@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from promptcot_assets.settings import home, load_settings
+from promptcot_assets.settings import SettingsError, home, load_settings
+
+if TYPE_CHECKING:
+    from promptcot_assets.reports.export import Format
+
+PRINTED_FILES = 10
 
 
 @contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(*more: type[Exception]) -> Iterator[None]:
     """Errors that are ours to explain end the command with one message, not a traceback."""
+    from promptcot_assets.lake import LakeError
+
+    ours: tuple[type[Exception], ...] = (LakeError, SettingsError, *more)
     try:
         yield
-    except Exception as error:
-        if not type(error).__module__.startswith(("promptcot_assets.", "sandbox.")):
-            raise
+    except ours as error:
         raise click.ClickException(str(error)) from error
+
+
+def _json_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
+
+
+def _print_json(document: Any) -> None:
+    from promptcot_assets.reports.text import to_json
+
+    click.echo(to_json(document))
 
 
 @click.group()
@@ -40,12 +58,172 @@ def init() -> None:
 def run() -> None:
     """Run the whole arc of the profile; the same command goes on where a killed one stopped."""
     with _plain_errors():
-        from promptcot_assets.automation.arc import run_arc
+        from promptcot_assets.automation.arc import ArcError, run_arc
         from promptcot_assets.lake import Lake
         from promptcot_assets.reports.summary import summary
 
-        run_arc(load_settings(), home())
+        with _plain_errors(ArcError):
+            run_arc(load_settings(), home())
         click.echo(summary(Lake(home()), home()))
+
+
+@main.command()
+@click.argument("query")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header.")
+@_json_option
+def sql(query: str, as_csv: bool, as_json: bool) -> None:
+    """Ask the catalogue, read-only. Every table is a view; see also `lineage`, `models` and `runs`.
+
+    promptcot sql "select domain, count(*) from problems group by all"
+    """
+    from promptcot_assets.reports.query import query as ask
+
+    with _plain_errors():
+        answer = ask(home(), query)
+        if as_json:
+            _print_json(answer.records())
+        else:
+            click.echo(answer.csv() if as_csv else answer.text())
+
+
+@main.command()
+@click.argument("asset", required=False)
+@click.argument("partition", required=False)
+@click.option("--stale", is_flag=True, help="Which newest commits were made of data that is newer now.")
+@_json_option
+def lineage(asset: str | None, partition: str | None, stale: bool, as_json: bool) -> None:
+    """What a table or model was made from, commit by commit, with data versions, settings, seeds and costs.
+
+    ASSET is a name or an exact ref as printed here, `asset[partition]@version`. With --stale it may be left out.
+    """
+    from promptcot_assets.reports import lineage as reports
+    from promptcot_assets.reports.history import History
+
+    with _plain_errors():
+        if asset is None and not stale:
+            raise click.UsageError("name an ASSET, or ask for all that is out of date with --stale")
+        history = History(home())
+        named = reports.commits_named(history, asset, partition) if asset else []
+        if stale:
+            wanted = {entry.ref for entry in named}
+            found = {ref: why for ref, why in reports.stale(history).items() if not asset or ref in wanted}
+            if as_json:
+                _print_json([{"ref": ref, "because": why} for ref, why in found.items()])
+            else:
+                lines = [f"{ref}: {'; '.join(why)}" for ref, why in found.items()]
+                click.echo("\n".join(lines) or "nothing is stale")
+        elif as_json:
+            commits = [reports.as_json(entry) for entry in reports.with_ancestors(history, named)]
+            _print_json({"of": [entry.ref for entry in named], "commits": commits})
+        else:
+            click.echo("\n".join(reports.as_text(history, entry) for entry in named))
+
+
+@main.command()
+@click.argument("row_id")
+@click.option("--down", is_flag=True, help="What comes from the row, instead of what it comes from.")
+@_json_option
+def trace(row_id: str, down: bool, as_json: bool) -> None:
+    """One row of any table (or a model), up to the seeds and concepts it comes from."""
+    from promptcot_assets.reports import trace as reports
+
+    with _plain_errors():
+        history, graph = reports.trace(home(), row_id, down)
+        if as_json:
+            _print_json({"row": row_id, "down": down} | reports.as_json(history, graph))
+        else:
+            click.echo(reports.as_text(history, graph))
+
+
+@main.command()
+@click.argument("row_id")
+@_json_option
+def recall(row_id: str, as_json: bool) -> None:
+    """A bad row is found: all rows, models and scores that come of it, and the runs that heal it."""
+    from promptcot_assets.reports import recall as reports
+
+    with _plain_errors():
+        found = reports.recall(home(), row_id)
+        if as_json:
+            _print_json(found)
+        else:
+            click.echo(reports.as_text(home(), found))
+
+
+@main.command()
+@click.argument("table")
+@click.argument("partition", required=False)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make (figure: PNG file).")
+@click.option("--format", "format_", type=click.Choice(["parquet", "jsonl"]), default="parquet", show_default=True)
+@_json_option
+def export(table: str, partition: str | None, out: Path, format_: Format, as_json: bool) -> None:
+    """Write a table as a folder that `datasets.load_dataset` reads, with a card; or a figure as PNG.
+
+    sft_examples and preference_pairs get the columns TRL's trainers want.
+
+    \b
+    promptcot export problems first --out problems/
+    promptcot export figure em --out em.png      (figures: em, funnel, distribution)
+    """
+    from promptcot_assets.reports import export as reports
+
+    with _plain_errors():
+        if table == "figure":
+            refs = reports.export_figure(home(), partition or "em", out)
+        else:
+            refs = reports.export_table(home(), table, partition, out, format_)
+        if as_json:
+            _print_json({"out": out, "refs": refs})
+        else:
+            click.echo(f"{out}: {', '.join(f'{ref} ({ref.rows:,} rows)' for ref in refs)}")
+
+
+@main.command()
+@click.option("--apply", is_flag=True, help="Delete; without it nothing is touched.")
+@click.option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Newest commits of a partition.")
+@_json_option
+def gc(apply: bool, keep: int, as_json: bool) -> None:
+    """Superseded data that no model or score rests on, and work that nobody will finish. Spares the last 24 hours."""
+    from promptcot_assets.lake import Lake
+    from promptcot_assets.reports.history import History
+
+    with _plain_errors():
+        History(home())  # says so when there is no lake, rather than making one
+        garbage = Lake(home()).gc(keep_last=keep, dry_run=not apply)
+        if as_json:
+            _print_json({"applied": apply, "bytes": sum(one.bytes for one in garbage), "garbage": garbage})
+            return
+        for one in garbage:
+            click.echo(f"{one.asset}: {len(one.files):,} files, {one.bytes / (1 << 20):,.1f} MiB")
+            for file in one.files[:PRINTED_FILES]:
+                click.echo(f"  {file.relative_to(home())}")
+            if len(one.files) > PRINTED_FILES:
+                click.echo(f"  … {len(one.files) - PRINTED_FILES:,} more")
+        total = f"{sum(one.bytes for one in garbage) / (1 << 20):,.1f} MiB"
+        if not garbage:
+            click.echo("nothing to delete")
+        else:
+            click.echo(f"{total} deleted" if apply else f"{total} can go; --apply deletes them")
+
+
+@main.command()
+@click.option("--profile", help="Whose needs to check (default: PROMPTCOT_PROFILE, else demo).")
+@_json_option
+@click.pass_context
+def doctor(context: click.Context, profile: str | None, as_json: bool) -> None:
+    """What this machine has and lacks, sandbox and graders really tried. Exit code 1 when something fails."""
+    from promptcot_assets.reports.doctor import examine
+
+    findings = []
+    for finding in examine(home(), profile):
+        findings.append(finding)
+        if not as_json:
+            mend = f"\n{'':16}mend: {finding.mend}" if finding.mend else ""
+            click.echo(f"{finding.level:<5} {finding.name:<10}{finding.found}{mend}")
+    healthy = all(finding.level != "fail" for finding in findings)
+    if as_json:
+        _print_json({"healthy": healthy, "findings": findings})
+    context.exit(0 if healthy else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""Whether this machine can do what a profile asks for: every line says ok, warn or fail, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from promptcot_assets.settings import Settings, SettingsError, load_settings
+
+Level = Literal["ok", "warn", "fail"]
+GIB = 1 << 30
+OLDEST_PYTHON = (3, 11)
+DISK_GIB = {"fail": 1, "warn": 5}  # free
+MEMORY_GIB = {"fail": 2, "warn": 4}
+ENGINE_PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "server": (), "ray": ("ray",)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `mend` is empty when nothing is to be done."""
+
+    name: str
+    level: Level
+    found: str
+    mend: str = ""
+
+
+def examine(home: Path, profile: str | None = None) -> Iterator[Finding]:
+    """Every finding, the quick ones first."""
+    yield _python()
+    yield _cores()
+    yield _memory()
+    yield _disk(home)
+    yield _home(home)
+    yield _catalogue(home)
+    yield from _guarded("sandbox", _sandbox)
+    try:
+        settings = load_settings(profile)
+    except SettingsError as error:
+        yield Finding("profile", "fail", str(error), "name a profile with --profile or PROMPTCOT_PROFILE")
+        return
+    yield Finding("profile", "ok", f"{settings.profile}, domains {', '.join(settings.domains)}")
+    yield from _guarded("engine", lambda: _engine(settings))
+    yield from _guarded("torch", lambda: _torch(settings))
+
+
+def _guarded(name: str, examination: Callable[[], Finding | list[Finding]]) -> Iterator[Finding]:
+    """An examination that runs other people's libraries; that it breaks is a finding too."""
+    try:
+        found = examination()
+    except Exception as error:  # noqa: BLE001
+        found = Finding(name, "fail", f"{type(error).__name__}: {error}", "install the project anew: `make setup`")
+    yield from found if isinstance(found, list) else [found]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("python", "fail", version, "use Python 3.11 or newer")
+    return Finding("python", "ok", f"{version}, {sys.executable}")
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        return Finding("cores", "warn", f"{cores}", "the arc runs, one step after the other; two cores halve its time")
+    return Finding("cores", "ok", f"{cores}")
+
+
+def _memory() -> Finding:
+    free, limit = _free_memory()
+    where = "free in this container" if limit else "free"
+    return _amount("memory", free, MEMORY_GIB, where, "close other programs or lower `lanes` and `sandbox.workers`")
+
+
+def _free_memory() -> tuple[int, bool]:
+    """Bytes that may still be allocated, and whether a container's limit decides."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) << 10
+    group = Path("/sys/fs/cgroup")
+    try:
+        left = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no such control group, or no limit ("max")
+        return free, False
+    return min(free, left), left < free
+
+
+def _disk(home: Path) -> Finding:
+    place = _existing(home)
+    mend = "free some, `promptcot gc --apply`, or move PROMPTCOT_HOME"
+    return _amount("disk", shutil.disk_usage(place).free, DISK_GIB, f"free at {place}", mend)
+
+
+def _amount(name: str, size: int, least: dict[str, int], where: str, mend: str) -> Finding:
+    level: Level = "fail" if size < least["fail"] * GIB else "warn" if size < least["warn"] * GIB else "ok"
+    return Finding(name, level, f"{size / GIB:.1f} GiB {where}", "" if level == "ok" else mend)
+
+
+def _home(home: Path) -> Finding:
+    place = _existing(home)
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".promptcot-doctor-"):
+            pass
+    except OSError as error:
+        mend = "set PROMPTCOT_HOME to a folder one can write in"
+        return Finding("home", "fail", f"cannot write in {place}: {error}", mend)
+    if place != home:
+        return Finding("home", "ok", f"{home} does not exist yet and can be made")
+    size = sum(path.lstat().st_size for path in home.rglob("*") if path.is_file())
+    return Finding("home", "ok", f"{home}, {size / (1 << 20):,.1f} MiB, writable")
+
+
+def _existing(path: Path) -> Path:
+    return next(one for one in (path, *path.parents) if one.is_dir())
+
+
+def _catalogue(home: Path) -> Finding:
+    from promptcot_assets.lake import LakeError
+    from promptcot_assets.reports.query import query
+
+    if not any(home.glob("lake/*/_delta_log")):
+        return Finding("catalogue", "ok", "nothing in the lake yet", "`promptcot run` fills it")
+    try:
+        ((commits,),) = query(home, "select count(*) from lineage").rows
+    except LakeError as error:
+        return Finding("catalogue", "fail", str(error), "`promptcot init` with a writable home writes it anew")
+    return Finding("catalogue", "ok", f"{commits:,} commits")
+
+
+def _sandbox() -> list[Finding]:
+    from sandbox import Pool, SandboxUnavailable
+    from sandbox.probes import run_probes
+
+    try:
+        with Pool(workers=1) as pool:
+            probes = run_probes(pool)
+            tier = pool.tier
+    except SandboxUnavailable as error:
+        return [Finding("sandbox", "fail", str(error), "without isolation no program is judged")]
+    bad = [f"{probe.probe}: {probe.got}" for probe in probes if not probe.holds]
+    return [
+        Finding("sandbox", "ok", f"tier {tier}, self-test passed"),
+        Finding("probes", "fail", "; ".join(bad), "do not train on verdicts of this machine; report it")
+        if bad
+        else Finding("probes", "ok", f"{len(probes)} planted cheats and honest answers judged right"),
+    ]
+
+
+def _engine(settings: Settings) -> Finding:
+    name = settings.engine.name
+    if name not in ENGINE_PACKAGES:
+        mend = f"set engine.name to one of {', '.join(ENGINE_PACKAGES)}"
+        return Finding("engine", "fail", f"{name!r} is no engine", mend)
+    for package in ENGINE_PACKAGES[name]:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            extra = {"vllm": "gpu", "ray": "ray"}.get(package)
+            mend = f"pip install 'promptcot-assets[{extra}]'" if extra else "install the project anew: `make setup`"
+            return Finding("engine", "fail", f"{name}: {error}", mend)
+    return Finding("engine", "ok", name)
+
+
+def _torch(settings: Settings) -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())}
+        return Finding("torch", "ok", f"{torch.__version__}, {torch.cuda.device_count()} × {', '.join(sorted(names))}")
+    found = f"{torch.__version__}, CPU, {torch.get_num_threads()} threads"
+    if settings.base.scratch is None or settings.engine.name == "vllm":
+        return Finding("torch", "warn", found, f"profile {settings.profile} is meant for a GPU")
+    return Finding("torch", "ok", found)
