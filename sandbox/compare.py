@@ -17,20 +17,17 @@ def same_stdout(got: str, want: str, *, ignore_case: bool = False, float_toleran
     """
     if ignore_case:
         got, want = got.casefold(), want.casefold()
-    got_lines, want_lines = _lines(got), _lines(want)
-    if len(got_lines) != len(want_lines):
+    got, want = got.strip(), want.strip()
+    if got.count("\n") != want.count("\n"):  # before a flood is split into millions of lines
         return False
+    pairs = zip((line.strip() for line in got.split("\n")), (line.strip() for line in want.split("\n")), strict=True)
     equal: Callable[[str, str], bool] = _same_decimal
     if float_tolerance:
 
         def equal(x: str, y: str) -> bool:
             return x == y or _close(x, y, float_tolerance)
 
-    return all(x == y or _same_tokens(x.split(), y.split(), equal) for x, y in zip(got_lines, want_lines, strict=True))
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
+    return all(x == y or _same_tokens(x.split(), y.split(), equal) for x, y in pairs)
 
 
 def _same_tokens(xs: list[str], ys: list[str], equal: Callable[[str, str], bool]) -> bool:
@@ -45,10 +42,10 @@ def _same_decimal(x: str, y: str) -> bool:
         return False
 
 
-def _close(x: str, y: str, tolerance: float) -> bool:
+def _close(x: str | float, y: str | float, tolerance: float) -> bool:
     try:
         got, want = float(x), float(y)
-    except ValueError:
+    except (ValueError, OverflowError):  # not a number, or an integer beyond all floats
         return False
     return abs(got - want) <= tolerance * max(1.0, abs(want))  # False for NaN, and for an infinity against a number
 
@@ -84,8 +81,8 @@ def same_value(picture: Any, want: Any, *, float_tolerance: float = 0.0, _top: b
         )
     if isinstance(want, list | dict):
         return False
-    if float_tolerance and _is_number(picture) and _is_number(want):
-        return abs(picture - want) <= float_tolerance * max(1.0, abs(want))
+    if float_tolerance and _is_number(picture) and _is_number(want) and _close(picture, want, float_tolerance):
+        return True
     return bool(picture == want)
 
 

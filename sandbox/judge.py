@@ -44,7 +44,10 @@ def compared(program: Program, test: Test, ending: Ending, how: Comparison) -> V
         return Verdict.RUNTIME_ERROR
     else:
         want = compare.loads(test.expected)
-        same = compare.same_value(ending.report.get("value"), want, float_tolerance=how.float_tolerance)
+        try:
+            same = compare.same_value(ending.report.get("value"), want, float_tolerance=how.float_tolerance)
+        except RecursionError:  # nested deeper than we follow
+            same = False
     return Verdict.OK if same else Verdict.WRONG_ANSWER
 
 
@@ -57,7 +60,7 @@ def output(program: Program, ending: Ending, limits: Limits) -> Output:
         return Output(Verdict.OK, ending.stdout.decode("utf-8", errors="surrogateescape"))
     try:
         return Output(Verdict.OK, json.dumps(compare.plain(ending.report["value"])))
-    except (KeyError, TypeError, ValueError):  # no value, or one that JSON cannot hold
+    except (KeyError, TypeError, ValueError, RecursionError):  # no value, or one that JSON cannot hold
         return Output(Verdict.RUNTIME_ERROR, "")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,8 +112,8 @@ def describe(executable: str, uid: int | None) -> GuestPython | str:
     except (OSError, subprocess.SubprocessError) as error:
         if uid is not None and isinstance(error, OSError) and error.errno == errno.EPERM:
             raise SandboxUnavailable(
-                "this is root, and it may not become another user (CAP_SETUID is dropped); kernel limits do not hold for "
-                "root. Mend: run as a non-root user, in a container with `--user 65534:65534`."
+                "this is root, and it may not become another user (CAP_SETUID is dropped); kernel limits do not hold "
+                "for root. Mend: run as a non-root user, in a container with `--user 65534:65534`."
             ) from error
         return str(error)
     if said.returncode:
@@ -181,7 +182,13 @@ def _bwrap(python: GuestPython, uid: int | None, packages: list[str]) -> Start:
     argv += ["--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom"]
     argv += ["--remount-ro", "/", "--chdir", "/", "--", *_guest(python)]
     setup = {"sys_path": ["/packages"] if packages else [], "preload": preload(packages), "landlock": []}
-    return Start("bwrap", python, argv, {}, uid, setup)
+    return Start("bwrap", python, argv, {}, uid, setup, limits_threads=uid is not None or _counts_by_namespace())
+
+
+def _counts_by_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts in each user namespace of its own (Linux 5.14), not all processes of our user."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(re.match(r"\d+", minor)[0])) >= (5, 14)  # type: ignore[index]
 
 
 def _landlock(python: GuestPython, uid: int | None, packages: list[str]) -> Start:

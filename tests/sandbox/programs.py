@@ -258,6 +258,7 @@ FUNCTIONS = [
     call("NaN is not NaN", WRONG, "def f(n): return float('nan')", "0", "NaN"),
     call("infinity", OK, "def f(n): return float('inf')", "0", "Infinity"),
     call("recursion in the value", CRASH, "def f(n):\n    x = []\n    x.append(x)\n    return x", "0", "[]"),
+    call("deeply nested value", WRONG, "def f(n):\n    x = 1\n    for _ in range(700): x = [x]\n    return x", "0", "[" * 700 + "2" + "]" * 700),
     call("generator is no list", WRONG, "def f(n): return (i for i in range(2))", "0", "[0, 1]"),
     call("int that equals everything", WRONG, "class E(int):\n    __eq__ = lambda s, o: True\n    __hash__ = int.__hash__\ndef f(n): return E(0)", "0", "7", "forged value"),
     call("list that equals everything", WRONG, "class E(list):\n    __eq__ = lambda s, o: True\n    __len__ = lambda s: 3\ndef f(n): return E([1])", "0", "[1, 2, 3]", "forged value"),

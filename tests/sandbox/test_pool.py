@@ -16,6 +16,7 @@ import pytest
 
 import sandbox
 from sandbox import Comparison, Limits, Output, Pool, Program, SandboxUnavailable, Test, Verdict, VerdictCache, tiers
+from sandbox.actor import SandboxActor
 from sandbox.pool import Cancelled
 
 ADD = Program("a, b = map(int, input().split())\nprint(a + b)")
@@ -139,6 +140,15 @@ def test_asyncio_and_cancellation(pool: Pool) -> None:
     assert asyncio.run(asyncio.wait_for(cancel_one(), 60)) is Verdict.OK
 
 
+def test_an_actor_holds_a_pool() -> None:
+    """What `remote_sandbox` gives to Ray; the class itself needs no Ray."""
+    actor = SandboxActor(1)
+    try:
+        assert asyncio.run(actor.run(ADD, [Test("1 2", "3")], limits=SMALL)).verdict is Verdict.OK
+    finally:
+        actor.pool.close()
+
+
 def test_a_killed_guest_is_replaced(pool: Pool) -> None:
     with Pool(1, tier=pool.tier) as one:
         worker = one.slots[0].worker(False)
@@ -224,6 +234,7 @@ CHECKER = Program(
     "import json\nq = json.loads(input())\n"
     "a, b = map(int, q['output'].split())\nprint('ok' if a + b == int(q['input']) else 'wrong')"
 )
+BEYOND = Program("def f(): return 10**400", fn="f")
 THIRD = Program("def f(x): return [x / 3]", fn="f")
 COMPARISONS = [
     ("any of several right answers", Program("print(3, 4)"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.OK),
@@ -233,6 +244,7 @@ COMPARISONS = [
     ("broken checker", Program("print(1)"), Test("", ""), Comparison(checker=Program("def")), Verdict.SYSTEM_ERROR),
     ("float tolerance", Program("print(0.30000001)"), Test("", "0.3"), Comparison(float_tolerance=1e-6), Verdict.OK),
     ("beyond it", Program("print(0.31)"), Test("", "0.3"), Comparison(float_tolerance=1e-6), Verdict.WRONG_ANSWER),
+    ("an integer beyond floats", BEYOND, Test("", "1.5"), Comparison(float_tolerance=1e-6), Verdict.WRONG_ANSWER),
     ("ignore case", Program("print('YES')"), Test("", "Yes"), Comparison(ignore_case=True), Verdict.OK),
     ("tolerance in values", THIRD, Test("1", "[0.333333]"), Comparison(float_tolerance=1e-5), Verdict.OK),
 ]  # fmt: skip

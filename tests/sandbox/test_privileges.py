@@ -25,7 +25,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 
 def ask(pool: Pool, *wrapper: str) -> str:
-    """What a fresh host process says, started through `wrapper` by the guest's own Python, which every user can read."""
+    """What a fresh host process says, started through `wrapper` by the guest's Python, which every user can read."""
     if shutil.which(wrapper[0]) is None:
         pytest.skip(f"{wrapper[0]} is not installed")
     argv = [*wrapper, pool.python.executable, "-B", "-c", ASK]
@@ -49,7 +49,7 @@ def test_root_without_capabilities_is_refused(any_pool: Pool) -> None:
 
 
 def test_a_hardened_container(pools: dict[str, Pool | str], any_pool: Pool) -> None:
-    """Read-only root, no capabilities, non-root, no new namespaces: what `docker run` below gives. Landlock holds there."""
+    """Read-only root, no capabilities, no root, no new namespaces, as under the documented `docker run`."""
     if isinstance(pools["landlock"], str):
         pytest.skip(pools["landlock"])
     container = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--unshare-user", "--disable-userns", "--unshare-net"]
