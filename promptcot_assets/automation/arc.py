@@ -32,6 +32,7 @@ from promptcot_assets.settings import Settings
 from training.child import die_with_parent
 
 TICK_S = 15.0
+PRIOR_S, PRIOR_SPEED = 60.0, 1.5  # before there is anything to measure: weight per second of two lanes
 CORPUS = ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items")
 BATCH = ("concept_sets", "raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces",
          "yield_report")  # fmt: skip
@@ -45,7 +46,7 @@ class ArcError(RuntimeError):
 
 @dataclass(frozen=True)
 class Leg:
-    """One Dagster run. `weight`: its share of the time, for the overall ETA; `after`: legs it needs."""
+    """One Dagster run. `weight`: its seconds on the demo profile, for the ETA; `after`: legs it needs."""
 
     name: str
     assets: tuple[str, ...]
@@ -55,7 +56,7 @@ class Leg:
 
 
 def legs(settings: Settings) -> list[Leg]:
-    """The arc of a profile. Weights are shares measured on the demo profile."""
+    """The arc of a profile."""
     last = settings.em.rounds
     plan = [
         Leg("corpus", CORPUS, None, (), 2),
@@ -193,21 +194,22 @@ class Board:
 
     def _say(self, what: str) -> None:
         with self._lock:
-            share = self._share()
+            done = self._weight_done()
         elapsed = time.monotonic() - self._began
-        left = f"ETA {clock(elapsed / share * (1 - share))}" if share > 0.02 else "ETA ..."
+        speed = (done + PRIOR_S * PRIOR_SPEED) / (elapsed + PRIOR_S)  # the first legs are too short to tell
+        left = clock((self._total - done) / speed)
         at = f"{len(self._done)}/{len(self._plan)}"
-        print(f"[{at:>5} {share:4.0%} {clock(elapsed)} elapsed, {left}] {what}", file=sys.stderr, flush=True)
+        line = f"[{at:>5} {done / self._total:4.0%} {clock(elapsed)} elapsed, ETA {left}] {what}"
+        print(line, file=sys.stderr, flush=True)
 
-    def _share(self) -> float:
-        """Weight of what is done; of a running leg the share its weight and age suggest, at most nine tenths."""
+    def _weight_done(self) -> float:
+        """Weight of what is done, and of each running leg what its age suggests: at most nine tenths."""
         done = sum(leg.weight for leg in self._plan if leg.name in self._done)
-        spent = sum(self._done.values())
-        pace = spent / done if done and spent else 0.0
-        for leg, began in self._running.values():
-            if pace:
-                done += leg.weight * min(0.9, (time.monotonic() - began) / (leg.weight * pace))
-        return done / self._total
+        now = time.monotonic()
+        pace = (sum(self._done.values()) + PRIOR_S) / (done + PRIOR_S)  # seconds a unit of weight
+        return done + sum(
+            leg.weight * min(0.9, (now - began) / (leg.weight * pace)) for leg, began in self._running.values()
+        )
 
 
 @contextmanager

@@ -44,7 +44,8 @@ class Dev:
         # not through a shell's `&`: a background job ignores SIGINT, and Dagster stops on nothing else
         self.process = subprocess.Popen(
             [*DAGSTER, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(self.port)],
-            cwd=ROOT, env=environment(home), stdout=self.log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=ROOT, env=environment(home), stdout=self.log.open("w"), stderr=subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
 
     def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
