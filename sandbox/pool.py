@@ -299,7 +299,8 @@ class Pool:
             if ending.armed:
                 break
             if ending.report.get("kind") == "arguments":
-                raise ValueError(f"line {ending.report['line']} of a function-mode test: {ending.report['error']}")
+                where = f"the function-mode test {stdin[:80].decode(errors='replace')!r}, line {ending.report['line']}"
+                raise ValueError(f"{where}: an argument must be JSON: {ending.report['error']}")
         if call.cancelled:
             raise Cancelled
         return ending

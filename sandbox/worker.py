@@ -162,6 +162,8 @@ def memory_file(data: bytes = b"") -> int:
 
 def ending(answer: bytes, stdout: int, report: int, limits: Limits) -> Ending:
     status, timed_out, armed, wall_s, user_s, system_s, max_rss_kib = ANSWER.unpack(answer)
+    sizes = os.fstat(stdout).st_size, os.fstat(report).st_size
+    most = limits.output + 1
     return Ending(
         armed=bool(armed),
         timed_out=bool(timed_out),
@@ -170,9 +172,9 @@ def ending(answer: bytes, stdout: int, report: int, limits: Limits) -> Ending:
         cpu_s=user_s + system_s,
         wall_s=wall_s,
         max_rss=max_rss_kib * 1024,
-        output_size=max(os.fstat(stdout).st_size, os.fstat(report).st_size),
-        stdout=os.pread(stdout, limits.output + 1, 0),
-        report=read_report(os.pread(report, limits.output + 1, 0)),
+        output_size=max(sizes),
+        stdout=os.pread(stdout, min(sizes[0], most), 0),
+        report=read_report(os.pread(report, min(sizes[1], most), 0)),
     )
 
 
