@@ -1,3 +1,4 @@
+import operator
 import random
 import re
 from fractions import Fraction
@@ -8,6 +9,7 @@ from promptcot_assets.domains.mini_maths import BY_CONCEPT, COMBINERS, MiniMaths
 from sandbox.maths import extract_answer
 
 WORLD = MiniMaths()
+CALCULATE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 DRAWS = 20  # problems a concept set; 84 sets
 
 
@@ -79,10 +81,7 @@ def test_every_step_of_every_solution_and_plan_is_a_true_equation() -> None:
         assert parsed and solved
         for left, right in equation.findall(solved[1] + parsed.plan()):
             a, sign, b = re.fullmatch(r"(\d+)([+*/-])(\d+)", left).groups()  # type: ignore[union-attr]
-            value = {"+": Fraction.__add__, "-": Fraction.__sub__, "*": Fraction.__mul__, "/": Fraction.__truediv__}[
-                sign
-            ]
-            assert value(Fraction(a), Fraction(b)) == int(right), left
+            assert CALCULATE[sign](Fraction(a), Fraction(b)) == int(right), left
             checked += 1
     assert checked > 1000
 
