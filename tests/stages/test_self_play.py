@@ -1,0 +1,170 @@
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptcot_assets.domains import domain_named, procedural_domain
+from promptcot_assets.lake.ids import content_id
+from promptcot_assets.settings.profile import Sampling, Sandbox, SelfPlay
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.self_play import pass_rates, preference_pairs, rollouts, unusable, verdicts
+from promptcot_assets.stages.verification import Verifier
+from tests.exact_models import solver
+
+PROGRAM = "```python\nprint(1)\n```"
+USABLE = [
+    ("maths", "<think>so</think>\\boxed{4}"),
+    ("maths", "<think>汉字 is fine here</think>\\boxed{4}"),
+    ("maths", "  <think>\nso\n</think>\n\nThus \\boxed{4}. Ünïcode is fine."),
+    ("mini_code", f"<think>so</think>{PROGRAM}"),
+]
+UNUSABLE = [
+    ("maths", "\\boxed{4}", "not exactly one think block"),
+    ("maths", "<think>so", "not exactly one think block"),
+    ("maths", "so</think>\\boxed{4}", "not exactly one think block"),
+    ("maths", "<think>a</think><think>b</think>\\boxed{4}", "not exactly one think block"),
+    ("maths", "<think><think>a</think>\\boxed{4}", "not exactly one think block"),
+    ("maths", "</think>\\boxed{4}<think>", "empty think block"),
+    ("maths", "<think> \n</think>\\boxed{4}", "empty think block"),
+    ("maths", "<think>a</think> \n", "nothing after the think block"),
+    ("maths", "<think>a</think>答 \\boxed{4}", "CJK text after the think block"),
+    ("maths", "<think>a</think>\\boxed{4} です", "CJK text after the think block"),
+    ("maths", "<think>a</think>\\boxed{4} 예", "CJK text after the think block"),
+    ("maths", "<think>a \\boxed{4}</think>So it is.", "no answer"),
+    ("maths", f"<think>a</think>{PROGRAM}", "no answer"),
+    ("code", "<think>a</think>\\boxed{4}", "no answer"),
+    ("code", f"<think>{PROGRAM}</think>See above.", "no answer"),
+]
+
+
+@pytest.mark.parametrize(("domain", "completion"), USABLE)
+def test_usable_completions(domain: str, completion: str) -> None:
+    assert unusable(domain, completion) is None
+
+
+@pytest.mark.parametrize(("domain", "completion", "reason"), UNUSABLE)
+def test_unusable_completions_name_the_first_rule_they_break(domain: str, completion: str, reason: str) -> None:
+    assert unusable(domain, completion) == reason
+
+
+# ---- pairs
+OUTCOMES = st.tuples(
+    st.sampled_from("pqr"),  # problem
+    st.sampled_from("abcdefgh"),  # completion: few, so that texts repeat and contradict each other
+    st.sampled_from([True, False, None]),  # passed; None: the infrastructure failed
+    st.booleans(),  # usable
+)
+PLAYS = st.lists(OUTCOMES, max_size=40)
+SETTINGS = st.builds(SelfPlay, max_pass_rate=st.sampled_from([0.5, 0.8, 1.0]), max_pairs_per_problem=st.integers(1, 4))
+
+
+def played(outcomes: list[tuple]) -> tuple[list[Row], list[Row]]:
+    drawn, judged = [], []
+    for number, (problem, text, passed, usable) in enumerate(outcomes):
+        rollout = content_id(problem, number)
+        drawn.append({"rollout_id": rollout, "problem_id": problem, "domain": "maths", "prompt": f"{problem}?",
+                      "completion": text})  # fmt: skip
+        judged.append({"rollout_id": rollout, "problem_id": problem, "passed": passed, "usable": usable})
+    return drawn, judged
+
+
+@given(PLAYS, SETTINGS, st.integers(0, 5))
+def test_a_pair_is_a_usable_pass_and_a_usable_fail_and_no_completion_is_used_twice(
+    outcomes: list, settings: SelfPlay, seed: int
+) -> None:
+    drawn, judged = played(outcomes)
+    pairs = preference_pairs(drawn, judged, settings, seed)
+    rollout = {row["rollout_id"]: row | verdict for row, verdict in zip(drawn, judged, strict=True)}
+    rates = pass_rates(judged)
+    for pair in pairs:
+        chosen, rejected = rollout[pair["chosen_rollout_id"]], rollout[pair["rejected_rollout_id"]]
+        assert (chosen["passed"], rejected["passed"]) == (True, False)
+        assert chosen["usable"] and rejected["usable"]
+        assert chosen["problem_id"] == rejected["problem_id"] == pair["problem_id"]
+        assert (pair["chosen"], pair["rejected"]) == (chosen["completion"], rejected["completion"])
+        assert pair["chosen"] != pair["rejected"]
+        assert pair["pass_rate"] == rates[pair["problem_id"]]
+        assert 0 < pair["pass_rate"] < settings.max_pass_rate
+    used = [(pair["problem_id"], pair[side]) for pair in pairs for side in ("chosen", "rejected")]
+    assert len(used) == len(set(used))
+    assert len({pair["pair_id"] for pair in pairs}) == len(pairs)
+
+
+@given(PLAYS, SETTINGS)
+def test_as_many_pairs_are_made_as_texts_and_caps_allow(outcomes: list, settings: SelfPlay) -> None:
+    drawn, judged = played(outcomes)
+    texts: dict[tuple[str, bool], set[str]] = defaultdict(set)
+    for problem, text, passed, usable in outcomes:
+        if usable and passed is not None:
+            texts[problem, passed].add(text)
+    made = Counter(pair["problem_id"] for pair in preference_pairs(drawn, judged, settings, 0))
+    for problem, rate in pass_rates(judged).items():
+        passes, fails = texts[problem, True] - texts[problem, False], texts[problem, False] - texts[problem, True]
+        possible = min(len(passes), len(fails), settings.max_pairs_per_problem)
+        assert made[problem] == (possible if 0 < rate < settings.max_pass_rate else 0)
+
+
+@given(PLAYS, st.randoms(use_true_random=False))
+def test_pairs_depend_on_texts_and_seed_and_not_on_the_order_of_rows(outcomes: list, rng: random.Random) -> None:
+    settings = SelfPlay(max_pass_rate=1.0)
+    shuffled = rng.sample(outcomes, len(outcomes))
+    first, second = (
+        {(pair["chosen"], pair["rejected"], pair["problem_id"]) for pair in preference_pairs(*played(o), settings, 3)}
+        for o in (outcomes, shuffled)
+    )
+    assert first == second
+
+
+def test_another_seed_draws_other_texts() -> None:
+    outcomes = [("p", text, text in "abcd", True) for text in "abcdefgh"]
+    settings = SelfPlay(max_pass_rate=1.0, max_pairs_per_problem=1)
+    chosen = {preference_pairs(*played(outcomes), settings, seed)[0]["chosen"] for seed in range(40)}
+    assert chosen == set("abcd")
+
+
+def test_infrastructure_failures_are_in_no_pair_and_in_no_rate() -> None:
+    drawn, judged = played(
+        [("p", "a", True, True), ("p", "b", None, True), ("p", "c", False, True), ("q", "d", None, True)]
+    )
+    assert pass_rates(judged) == {"p": 0.5}
+    (pair,) = preference_pairs(drawn, judged, SelfPlay(max_pass_rate=1.0), 0)
+    assert (pair["chosen"], pair["rejected"]) == ("a", "c")
+    assert preference_pairs(drawn, judged, SelfPlay(max_pass_rate=0.5), 0) == []
+
+
+# ---- rollouts and verdicts of a student whose law is known
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    with Verifier.open(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
+        yield verifier
+
+
+@pytest.mark.parametrize("name", ["mini_maths", "mini_code"])
+def test_a_students_rollouts_become_sound_pairs(name: str, verifier: Verifier) -> None:
+    seeds = procedural_domain(name).write_seeds(6, 0, {"planner": 1}, seed=4).train
+    problems = [{"problem_id": content_id(one.problem), "domain": name, "problem": one.problem} for one in seeds]
+    labels = {
+        row["problem_id"]: {"answer": one.answer, "tests": json.dumps(one.tests) if one.tests else None}
+        for row, one in zip(problems, seeds, strict=True)
+    }
+    settings = SelfPlay(rollouts=12, max_pass_rate=1.0, sampling=Sampling(max_new_tokens=4))
+    drawn = rollouts(problems, solver(name, error=0.5), settings, "student", seed=2)
+    assert drawn == rollouts(problems, solver(name, error=0.5), settings, "student", seed=2)
+    assert len(drawn) == 72 == len({row["rollout_id"] for row in drawn})
+    assert all(row["prompt"] == domain_named(name).solve_prompt(problems[0]["problem"]) for row in drawn[:12])
+    judged = verdicts(drawn, labels, verifier)
+    cut = [row for row, one in zip(judged, drawn, strict=True) if one["completion"] == "<think>so far</think> "]
+    assert cut and {(row["usable"], row["unusable_because"], row["passed"]) for row in cut} == {
+        (False, "nothing after the think block", False)
+    }
+    pairs = preference_pairs(drawn, judged, settings, seed=0)
+    assert pairs
+    answers = {row["rollout_id"]: row["answer"] for row in judged}
+    for pair in pairs:
+        reference = labels[pair["problem_id"]]["answer"]
+        if reference is not None:
+            assert answers[pair["chosen_rollout_id"]] == reference != answers[pair["rejected_rollout_id"]]

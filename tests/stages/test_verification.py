@@ -1,0 +1,174 @@
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.stages.verification import (
+    MATHS_GRADER,
+    PROGRAM_GRADER,
+    Question,
+    Verifier,
+    extract,
+    labelled,
+)
+from sandbox import Pool, SandboxUnavailable
+
+SETTINGS = Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)
+ECHO = "print(input())"
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    with Verifier.open(SETTINGS) as verifier:
+        yield verifier
+
+
+def fenced(code: str, fence: str = "python") -> str:
+    return f"```{fence}\n{code}\n```"
+
+
+def cases(*pairs: tuple[str, str], **named: str) -> str:
+    return json.dumps([{"stdin": stdin, "expected": expected} | named for stdin, expected in pairs])
+
+
+EXTRACTION = [  # (domain, completion, what it answers, why)
+    ("maths", "<think>a</think>So \\boxed{4}.", "4", "after the think block"),
+    ("mini_maths", "<think>\\boxed{3}</think>\\boxed{4}", "4", "not the one in the thoughts"),
+    ("maths", "\\boxed{4}", "4", "no think block at all"),
+    ("maths", "\\boxed{3} or rather \\boxed{4}", "4", "the last one"),
+    ("maths", "\\boxed{\\frac{1}{2}}", "\\frac{1}{2}", "nested braces"),
+    ("maths", "<think>\\boxed{4}", None, "unfinished thoughts"),
+    ("maths", "<think>a</think>4", None, "no box"),
+    ("maths", "\\boxed{}", None, "empty box"),
+    ("maths", "\\boxed{4", None, "never closed"),
+    ("maths", fenced("4"), None, "a program is no maths answer"),
+    ("code", fenced(ECHO), ECHO, "the block"),
+    ("mini_code", f"<think>{fenced('1')}</think>{fenced(ECHO)}", ECHO, "not the one in the thoughts"),
+    ("code", fenced("1") + "\nor\n" + fenced(ECHO), ECHO, "the last one"),
+    ("code", fenced(ECHO, "py"), ECHO, "py"),
+    ("code", fenced(ECHO, "python3"), ECHO, "python3"),
+    ("code", fenced(ECHO, "Python "), ECHO, "capital, space"),
+    ("code", f"```python\r\n{ECHO}\r\n```", ECHO, "lines of Windows"),
+    ("code", f"<think>{fenced(ECHO)}", None, "unfinished thoughts"),
+    ("code", f"<think>{fenced(ECHO)}</think>Done.", None, "only in the thoughts"),
+    ("code", ECHO, None, "no block"),
+    ("code", fenced(ECHO, "cpp"), None, "another language"),
+    ("code", fenced(ECHO, ""), None, "no language"),
+    ("code", f"```python\n{ECHO}", None, "never closed"),
+    ("code", fenced(" \n"), None, "empty block"),
+    ("code", "\\boxed{4}", None, "an answer is no program"),
+]
+
+
+@pytest.mark.parametrize(("domain", "completion", "answer", "why"), EXTRACTION)
+def test_extraction(domain: str, completion: str, answer: str | None, why: str) -> None:
+    assert extract(domain, completion) == answer
+
+
+JUDGED: list[tuple[Question, str, bool]] = [
+    (Question("mini_maths", "<think>a</think>\\boxed{4}", answer="4"), "ok", True),
+    (Question("maths", "\\boxed{\\frac{2}{4}}", answer="1/2"), "ok", True),
+    (Question("maths", "\\boxed{5}", answer="4"), "wrong_answer", False),
+    (Question("maths", "It is 4.", answer="4"), "wrong_answer", False),
+    (Question("maths", "\\boxed{3}, \\boxed{4}", answer="4"), "wrong_answer", False),
+    (Question("mini_code", fenced(ECHO), tests=cases(("1", "1"), ("2", "2"))), "ok", True),
+    (Question("code", fenced(ECHO), tests=cases(("1", "1"), ("2", "3"))), "wrong_answer", False),
+    (Question("code", fenced("print(1"), tests=cases(("1", "1"))), "compile_error", False),
+    (Question("code", fenced("1 / 0"), tests=cases(("1", "1"))), "runtime_error", False),
+    (Question("code", fenced("while True: pass"), tests=cases(("1", "1"))), "time_limit", False),
+    (Question("code", "no program", tests=cases(("1", "1"))), "no_program", False),
+    (
+        Question("code", fenced("def add(a, b): return a + b"), tests=cases(("1\n2", "3"), fn_name="add")),
+        "ok",
+        True,
+    ),
+    (
+        Question("code", fenced("def add(a, b): return a - b"), tests=cases(("1\n2", "3"), fn_name="add")),
+        "wrong_answer",
+        False,
+    ),
+]
+
+
+def test_completions_are_judged_in_order_by_what_their_domain_answers(verifier: Verifier) -> None:
+    judgements = verifier.judge([question for question, _, _ in JUDGED])
+    assert [(one.verdict, one.passed) for one in judgements] == [(verdict, passed) for _, verdict, passed in JUDGED]
+    graders = [one.grader for one in judgements]
+    assert graders == [MATHS_GRADER if "maths" in question.domain else PROGRAM_GRADER for question, _, _ in JUDGED]
+    assert judgements[0].answer == "4" and judgements[5].answer == ECHO and judgements[3].answer is None
+    assert judgements[5].rule == "2 of 2 tests"
+    assert set(judgements[0].columns()) == {"answer", "verdict", "passed", "rule", "grader"}
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        (Question("maths", "\\boxed{4}"), "without a reference answer"),
+        (Question("code", fenced(ECHO)), "without tests"),
+        (Question("code", "no program"), "without tests"),
+    ],
+)
+def test_a_completion_without_a_reference_is_an_error_and_no_verdict(
+    verifier: Verifier, question: Question, missing: str
+) -> None:
+    with pytest.raises(ValueError, match=missing):
+        verifier.judge([question])
+
+
+@contextmanager
+def guests_keep_dying(pool: Pool) -> Iterator[None]:
+    """The pool's only worker is killed again and again for as long as the block runs."""
+    worker, stop = pool.slots[0].worker(False), threading.Event()
+
+    def keep_killing() -> None:
+        while not stop.wait(0.005):
+            worker.hang_up()
+
+    killer = threading.Thread(target=keep_killing)
+    killer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        killer.join()
+
+
+def test_a_failure_of_the_sandbox_is_never_a_fail() -> None:
+    slow = fenced("import time\ntime.sleep(2)\nprint(1)")
+    with Pool(workers=1) as pool:
+        verifier = Verifier(pool, Sandbox(workers=1))
+        with guests_keep_dying(pool):
+            try:
+                (lost,) = verifier.judge([Question("code", slow, tests=cases(("", "1")))])
+            except SandboxUnavailable:  # killed while it started: no verdict either
+                lost = None
+        assert lost is None or (lost.verdict, lost.passed, lost.rule) == ("system_error", None, "sandbox failure")
+        with guests_keep_dying(pool), pytest.raises(RuntimeError):
+            verifier.outputs(["import time\ntime.sleep(2)\nprint(1)"], [""])
+        assert verifier.judge([Question("code", fenced(ECHO), tests=cases(("1", "1")))])[0].passed is True
+
+
+def test_outputs_are_a_matrix_of_programs_and_inputs(verifier: Verifier) -> None:
+    programs = [ECHO, "print(int(input()) + 1)", "print(1 / int(input()))", "print("]
+    assert verifier.outputs(programs, ["1", "0"]) == [["1", "0"], ["2", "1"], ["1.0", None], [None, None]]
+    assert verifier.outputs([], ["1"]) == []
+
+
+def test_the_limits_of_the_settings_are_those_of_the_sandbox(verifier: Verifier) -> None:
+    assert (verifier.limits.cpu_s, verifier.limits.wall_s, verifier.limits.memory) == (1.0, 4.0, 256 << 20)
+
+
+def test_labels_are_joined_and_problems_without_one_left_out() -> None:
+    problems = [{"problem_id": name} for name in ("answered", "tested", "tied", "untrusted", "unasked")]
+    answers = [{"problem_id": "answered", "answer": "4"}, {"problem_id": "tied", "answer": None}]
+    trusted = [("tested", "1", "2"), ("tested", "3", None), ("tested", "5", "6"), ("untrusted", "1", None)]
+    rows = labelled(
+        problems, answers, [dict(zip(("problem_id", "stdin", "expected"), c, strict=True)) for c in trusted]
+    )
+    assert rows == [
+        {"problem_id": "answered", "answer": "4", "tests": None},
+        {"problem_id": "tested", "answer": None, "tests": cases(("1", "2"), ("5", "6"))},
+    ]
