@@ -8,25 +8,31 @@ Covered: CPU, wall clock, memory, output, threads; no file to write, no process 
 Not covered: bugs of the kernel in the calls that `policy.py` allows; timing side channels.
 """
 
+import atexit
+import builtins
 import ctypes
-import fcntl
 import gc
+import io
 import json
+import marshal
 import os
+import random
 import resource
 import select
 import signal
 import socket
 import struct
 import sys
+import threading
 import time
+import traceback
 import types
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-CONTROL = 3  # SOCK_SEQPACKET to the host
-REPORT, PROGRAM, ARMED = 3, 4, 5  # the child's own numbers, beside stdin and stdout
+CONTROL, NOWHERE, ARMED = 3, 4, 5  # the zygote's files: socket to the host, /dev/null, and a pipe back from the child
+REPORT, PROGRAM = 3, 4  # the child's, in the place of the first two
 STACK = 256 << 20  # of the main thread, for recursion through C
 THREAD_STACK = 8 << 20
 ANSWER = struct.Struct("<iiidddq")  # wait status, timed out, armed, wall, user, system seconds, max rss in KiB
@@ -169,8 +175,6 @@ def report(kind: str, **more: Any) -> None:
 
 
 def last_frames(error: BaseException) -> str:
-    import traceback
-
     try:
         beyond_us = error.__traceback__ and error.__traceback__.tb_next
         return "".join(traceback.format_exception(type(error), error, beyond_us, limit=-4))[-1500:]
@@ -189,9 +193,6 @@ def quietly(action: Callable[[], Any]) -> bool:
 
 def leave(code: int) -> NoReturn:
     """End as Py_FinalizeEx does and in its order: wait for threads, atexit, flush."""
-    import atexit
-    import threading
-
     quietly(threading._shutdown)  # type: ignore[attr-defined]
     quietly(atexit._run_exitfuncs)
     if not getattr(sys.stdout, "closed", True) and not quietly(sys.stdout.flush):
@@ -225,8 +226,6 @@ def arm() -> None:
 
 def compile_program(source: bytes) -> NoReturn:
     """Answer with the code object, marshalled; nothing of it runs."""
-    import marshal
-
     arm()
     try:
         code = marshal.dumps(compile(source, "main.py", "exec", dont_inherit=True))
@@ -262,33 +261,27 @@ def read_arguments() -> list[Any]:
     return arguments
 
 
-def run_program(blob: bytes, prelude: types.ModuleType) -> NoReturn:
+def run_program(compiled: bytes, fn: str | None, prelude: types.ModuleType | None) -> NoReturn:
     """Run as a real `__main__` would, then report the function's value or how the program failed."""
-    import builtins
-    import marshal
-    import random
-
-    length = int.from_bytes(blob[:4], "little")
-    job = json.loads(blob[4 : 4 + length])
-    code = marshal.loads(blob[4 + length :])
+    code = marshal.loads(compiled)
     random.seed(0)  # it reseeds itself at every fork
     sys.setrecursionlimit(50_000)
     sys.set_int_max_str_digits(50_000)
     sys.argv = ["main.py"]
-    main = prelude if job["prelude"] else types.ModuleType("__main__")
+    main = prelude or types.ModuleType("__main__")
     sys.modules["__main__"] = main
     namespace = main.__dict__  # used, not copied: touching a thousand reference counts costs 0.6 ms of page faults
     namespace["__builtins__"] = builtins
-    arguments = read_arguments() if job["fn"] is not None else []
+    arguments = read_arguments() if fn is not None else []
     gc.enable()
     arm()
     status = 0
     try:
         exec(code, namespace)
-        if job["fn"] is not None:
+        if fn is not None:
             solution = namespace.get("Solution")
             owner = solution() if isinstance(solution, type) else None
-            function = namespace[job["fn"]] if owner is None else getattr(owner, job["fn"])
+            function = namespace[fn] if owner is None else getattr(owner, fn)
             report("value", value=picture(function(*arguments)))
     except SystemExit as stop:
         status = 0 if stop.code is None else stop.code if isinstance(stop.code, int) else 1
@@ -304,24 +297,21 @@ def run_program(blob: bytes, prelude: types.ModuleType) -> NoReturn:
 
 
 def become_test(
-    fds: list[int], armed: int, limits: dict[str, Any], zygote: int, base: int, bpf: Filter, prelude: types.ModuleType
+    fds: list[int], request: dict[str, Any], zygote: int, base: int, bpf: Filter, prelude: types.ModuleType
 ) -> NoReturn:
     """The forked child: fixed file numbers, limits, filter; only then is the first untrusted byte read."""
     program, stdin, stdout, told = fds
-    os.close(CONTROL)
-    mine = (stdin, stdout, os.open("/dev/null", os.O_WRONLY), told, program, armed)
-    clear_of_each_other = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in mine]
-    for number, fd in enumerate(clear_of_each_other):
+    for fd, number in ((stdin, 0), (stdout, 1), (NOWHERE, 2), (told, REPORT), (program, PROGRAM)):
         os.dup2(fd, number)
-    os.closerange(len(mine), 1024)
-    set_limits(limits, zygote, base)
+    os.closerange(ARMED + 1, 1024)
+    set_limits(request, zygote, base)
     install_seccomp(*bpf)
     # from here on, nothing that the program does can undo what was done
-    blob = os.pread(PROGRAM, os.fstat(PROGRAM).st_size, 0)
+    text = os.pread(PROGRAM, os.fstat(PROGRAM).st_size, 0)
     os.close(PROGRAM)
-    if limits["step"] == "compile":
-        compile_program(blob)
-    run_program(blob, prelude)
+    if request["step"] == "compile":
+        compile_program(text)
+    run_program(text, request["fn"], prelude if request["prelude"] else None)
 
 
 # ------------------------------------------------------------------------------------------------ the zygote
@@ -348,8 +338,12 @@ def serve(control: socket.socket, base: int, bpf: Filter, prelude: types.ModuleT
     zygote = os.getpid()
     poll = select.poll()
     poll.register(CONTROL, 0)  # hang-up only: the host is gone
+    nowhere = os.open("/dev/null", os.O_WRONLY)
+    for number in (NOWHERE, ARMED):
+        os.dup2(nowhere, number)  # taken: every file that is opened or arrives from now on has a number beyond
     was_armed, armed = os.pipe()
     os.set_blocking(was_armed, False)
+    os.dup2(armed, ARMED)
     while True:
         request, fds, _, _ = socket.recv_fds(control, 4096, 4)
         if not request:
@@ -359,7 +353,7 @@ def serve(control: socket.socket, base: int, bpf: Filter, prelude: types.ModuleT
         pid = check(fork(), "fork")
         if pid == 0:
             try:
-                become_test(fds, armed, limits, zygote, base, bpf, prelude)
+                become_test(fds, limits, zygote, base, bpf, prelude)
             except BaseException as error:  # noqa: BLE001  not armed yet: a failure of ours, for the host to tell
                 quietly(partial(report, "guest", exception=repr(error)))
             finally:
@@ -402,10 +396,6 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
         os.set_inheritable(fd, True)
         os.execv(sys.executable, sys.orig_argv)
-    import builtins
-    import io
-    import threading
-
     threading.stack_size(THREAD_STACK)  # else glibc gives every thread RLIMIT_STACK, out of RLIMIT_AS
     if fd != CONTROL:
         os.dup2(fd, CONTROL, inheritable=False)

@@ -38,7 +38,7 @@ LCB_LIMITS = Limits(cpu_s=10.5, wall_s=21.0)  # LiveCodeBench: 6 s of wall clock
 WANTS_NUMPY = re.compile(r"\b(?:numpy|sortedcontainers)\b")
 
 # what a program behind walls must not be able to do; prints one word a success
-SELF_TEST = """
+SELF_TEST = Program("""
 import os, socket
 def can(word, action):
     try:
@@ -54,7 +54,7 @@ can("fork", lambda: os.fork())
 can("execute", lambda: os.execv("/bin/true", ["true"]))
 can("signal", lambda: os.kill(os.getppid(), 0))
 print("sealed", input())
-"""
+""")
 
 
 class Cancelled(Exception):
@@ -248,9 +248,7 @@ class Pool:
         return ending.stdout, None if verdict is None else judge.result(verdict, ending)
 
     def _execute(self, call: Call, slot: Slot, program: Program, code: bytes, stdin: str, limits: Limits) -> Ending:
-        head = json.dumps({"fn": program.fn, "prelude": program.prelude}).encode()
-        blob = len(head).to_bytes(4, "little") + head + code
-        return self._step(call, slot, program, "run", blob, _encoded(stdin), limits)
+        return self._step(call, slot, program, "run", code, _encoded(stdin), limits)
 
     def _test(
         self,
@@ -285,7 +283,7 @@ class Pool:
         return judge.checked(self._execute(call, slot, checker, code, question, limits), limits)
 
     def _step(
-        self, call: Call, slot: Slot, program: Program, kind: str, blob: bytes, stdin: bytes, limits: Limits
+        self, call: Call, slot: Slot, program: Program, kind: str, text: bytes, stdin: bytes, limits: Limits
     ) -> Ending:
         """One child. Tried twice when the sandbox itself fails, then the ending says so."""
         worker = slot.worker(self.has_packages and WANTS_NUMPY.search(program.code) is not None)
@@ -293,7 +291,7 @@ class Pool:
             if call.cancelled or self.closed:
                 raise Cancelled
             try:
-                ending = worker.step(kind, blob, stdin, limits)
+                ending = worker.step(kind, program, text, stdin, limits)
             except GuestLost as lost:
                 ending = judge.lost(lost)
             if ending.armed:
@@ -343,10 +341,8 @@ def sealed(tier: str) -> Slot:
     slot = Slot(tier, 0)
     worker = slot.worker(False)
     try:
-        code = worker.step("compile", SELF_TEST.encode(), b"", STRICT_LIMITS)
-        head = json.dumps({"fn": None, "prelude": False}).encode()
-        blob = len(head).to_bytes(4, "little") + head + code.stdout
-        ending = worker.step("run", blob, b"42", STRICT_LIMITS)
+        code = worker.step("compile", SELF_TEST, SELF_TEST.code.encode(), b"", STRICT_LIMITS).stdout
+        ending = worker.step("run", SELF_TEST, code, b"42", STRICT_LIMITS)
     except GuestLost as lost:
         raise SandboxUnavailable(f"{tier}: the guest ended in its self-test ({lost})") from lost
     if ending.stdout != b"sealed 42\n" or judge.failure(ending, STRICT_LIMITS) is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sandbox import compare, policy
 from sandbox.guest import ANSWER
-from sandbox.model import Limits, SandboxUnavailable
+from sandbox.model import Limits, Program, SandboxUnavailable
 from sandbox.tiers import Start, as_user
 
 START_S = 60.0  # a guest starts in 0.1 s; a machine on its knees may need longer
@@ -111,8 +111,11 @@ class Worker:
                 self.guest.wait()
             self.guest = None
 
-    def step(self, kind: str, blob: bytes, stdin: bytes, limits: Limits) -> Ending:
-        """Run one child: `compile` or `run`. Raises GuestLost; the next step then has a fresh guest."""
+    def step(self, kind: str, program: Program, text: bytes, stdin: bytes, limits: Limits) -> Ending:
+        """Run one child: `compile` with the source as text, or `run` with the compiled code.
+
+        Raises GuestLost; the next step then has a fresh guest.
+        """
         if self.guest is not None and self.steps >= STEPS_A_GUEST:
             self.stop()
         if self.guest is None:
@@ -120,13 +123,15 @@ class Worker:
         self.steps += 1
         request = {
             "step": kind,
+            "fn": program.fn,
+            "prelude": program.prelude,
             "cpu_s": limits.cpu_s,
             "wall_s": limits.wall_s,
             "memory": limits.memory,
             "output": limits.output,
             "threads": limits.threads if self.description.limits_threads else 0,
         }
-        files = [memory_file(blob), memory_file(stdin), memory_file(), memory_file()]
+        files = [memory_file(text), memory_file(stdin), memory_file(), memory_file()]
         try:
             try:
                 answer = self._ask(json.dumps(request).encode(), files, limits.wall_s + GRACE_S)
