@@ -33,23 +33,29 @@ CODE = "a, b = map(int, input().split())\nprint(a + b)"
 def reference(tests: list[Test]) -> int:
     """The usual harness's approach, restated: a Manager and a Process for every test, the prelude run in each.
 
-    Nothing is isolated. Its parent usually holds an engine and costs more to fork than this small one.
+    Nothing is isolated. The harness imports numpy, so its parent holds it at both forks; usually it holds far more.
     """
+    import numpy  # noqa: F401
+
     passed = 0
     for test in tests:
         manager = multiprocessing.Manager()
-        results = manager.list()
-        process = multiprocessing.Process(target=_judge_in_process, args=(CODE, test.stdin, test.expected, results))
+        results, metadata = manager.list(), manager.list()
+        process = multiprocessing.Process(
+            target=_judge_in_process, args=(CODE, test.stdin, test.expected, results, metadata)
+        )
         process.start()
         process.join(timeout=10)
         if process.is_alive():
             process.kill()
-        passed += bool(results and results[0])
+        passed += bool(results and results[0] and not metadata[0])
         manager.shutdown()
     return passed
 
 
-def _judge_in_process(code: str, stdin: str, expected: str, results: list[bool]) -> None:
+def _judge_in_process(
+    code: str, stdin: str, expected: str, results: list[bool], metadata: list[dict[str, str]]
+) -> None:
     """Wrap the program in a function behind the prelude, as source text again, and run it on a replaced stdin."""
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(1))
     signal.alarm(6)
@@ -61,6 +67,7 @@ def _judge_in_process(code: str, stdin: str, expected: str, results: list[bool])
     module["wrapped"]()
     said = sys.stdout.getvalue()
     results.append([line.strip() for line in said.split()] == [line.strip() for line in expected.split()])
+    metadata.append({})
 
 
 def ours(pool: Pool, tests: list[Test]) -> int:
@@ -90,9 +97,8 @@ def compare(pool: Pool, tests: list[Test], rounds: int) -> None:
         theirs.append(cost(reference, tests[: max(10, len(tests) // 10)], own_and_ended_children))
         our.append(cost(partial(ours, pool), tests, partial(cpu_seconds, guest.pid)))
     ratio = median(their / mine for their, mine in zip(theirs, our, strict=True))
-    print(
-        f"{pool.tier:8} {median(our) * 1e3:6.2f} ms CPU a test (goal: at most 4), reference {median(theirs) * 1e3:.1f} ms"
-    )
+    print(f"{pool.tier:8} {median(our) * 1e3:.2f} ms CPU a test (goal: at most 4)")
+    print(f"  the reference harness {median(theirs) * 1e3:.1f} ms")
     print(f"  tests per CPU-second, sandbox / reference: {ratio:.1f}x (goal: at least 10x)")
 
 

@@ -42,11 +42,6 @@ SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}.get(os.uname().machine, -1)
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 
-PRELOAD = """
-abc array atexit bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools hashlib
-heapq io itertools json keyword linecache marshal math numbers operator queue random re statistics string struct
-textwrap threading time traceback types typing zlib
-""".split()  # noqa: SIM905
 # what LiveCodeBench puts before every solution
 STARS = """
 string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json
@@ -237,8 +232,15 @@ def compile_program(source: bytes) -> NoReturn:
     os._exit(0)
 
 
-def open_stdio() -> None:
-    """Python's standard streams, made once over descriptors that every child replaces by its own."""
+def settle() -> None:
+    """What is the same for every program and is inherited: done once, it touches no page of a child.
+
+    The standard streams are made over descriptors that every child replaces by its own.
+    """
+    random.seed(0)
+    sys.setrecursionlimit(50_000)
+    sys.set_int_max_str_digits(50_000)
+    sys.argv = ["main.py"]
     for name, fd, mode, buffering, errors in (
         ("stdin", 0, "r", -1, "surrogateescape"),
         ("stdout", 1, "w", 1 << 16, "surrogateescape"),
@@ -264,10 +266,6 @@ def read_arguments() -> list[Any]:
 def run_program(compiled: bytes, fn: str | None, prelude: types.ModuleType | None) -> NoReturn:
     """Run as a real `__main__` would, then report the function's value or how the program failed."""
     code = marshal.loads(compiled)
-    random.seed(0)  # it reseeds itself at every fork
-    sys.setrecursionlimit(50_000)
-    sys.set_int_max_str_digits(50_000)
-    sys.argv = ["main.py"]
     main = prelude or types.ModuleType("__main__")
     sys.modules["__main__"] = main
     namespace = main.__dict__  # used, not copied: touching a thousand reference counts costs 0.6 ms of page faults
@@ -406,12 +404,12 @@ def main() -> None:
     check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     sys.path += setup["sys_path"]
-    for name in PRELOAD + setup["preload"]:
+    for name in setup["preload"]:
         __import__(name)
     builtins.open = io.open = open_without_proc  # before the prelude copies it
     prelude = types.ModuleType("__main__")
     exec(PRELUDE, prelude.__dict__)
-    open_stdio()
+    settle()
     base = address_space()
     landlock = install_landlock(setup["landlock"]) if setup["landlock"] else 0
     signal.signal(signal.SIGINT, signal.SIG_DFL)
