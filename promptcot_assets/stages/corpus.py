@@ -64,7 +64,7 @@ def _row_of_file(domain: str, row: Row, held_out_share: float) -> Row:
         level=row["level"] or "standard",
         answer=row["answer"],
         solution=solution,
-        tests=tests_of(row),
+        tests=cases_of(row),
         rationale=row["rationale"],
         annotator="source" if row["rationale"] else None,
     )
@@ -72,7 +72,7 @@ def _row_of_file(domain: str, row: Row, held_out_share: float) -> Row:
     return _row(domain, seed, "held_out" if held_out else "train", row["source"], row["row"])
 
 
-def tests_of(row: Row) -> list[dict[str, str]] | None:
+def cases_of(row: Row) -> list[dict[str, str]] | None:
     """The tests of a row of `read_seeds`; each names the function it calls, where the row names one."""
     if row["tests"] and row["fn_name"]:
         return [test | {"fn_name": row["fn_name"]} for test in row["tests"]]

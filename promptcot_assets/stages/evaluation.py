@@ -11,7 +11,7 @@ from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.corpus import tests_of
+from promptcot_assets.stages.corpus import cases_of
 from promptcot_assets.stages.seeds import read_seeds
 from promptcot_assets.stages.statistics import Interval, clustered_interval, paired_difference
 from promptcot_assets.stages.synthesis import sampling_params
@@ -35,7 +35,7 @@ def benchmark_items(corpus: Corpus, benchmarks: Benchmarks, seeds: Sequence[Row]
         for benchmark, source in files.items():
             read, _ = read_seeds(source)
             rows += [
-                _item(benchmark, domain, row["problem"], row["answer"], tests_of(row), row["source"]) for row in read
+                _item(benchmark, domain, row["problem"], row["answer"], cases_of(row), row["source"]) for row in read
             ]
     return list({row["item_id"]: row for row in rows}.values())
 
