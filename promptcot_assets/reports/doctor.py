@@ -39,7 +39,7 @@ def examine(home: Path, profile: str | None = None) -> Iterator[Finding]:
     yield _memory()
     yield _disk(home)
     yield _home(home)
-    yield _catalogue(home)
+    yield from _guarded("catalogue", lambda: _catalogue(home), "restore the home from a copy")
     yield from _guarded("sandbox", _sandbox)
     try:
         settings = load_settings(profile)
@@ -51,12 +51,14 @@ def examine(home: Path, profile: str | None = None) -> Iterator[Finding]:
     yield from _guarded("torch", lambda: _torch(settings))
 
 
-def _guarded(name: str, examination: Callable[[], Finding | list[Finding]]) -> Iterator[Finding]:
-    """An examination that runs other people's libraries; that it breaks is a finding too."""
+def _guarded(
+    name: str, examination: Callable[[], Finding | list[Finding]], mend: str = "install the project anew: `make setup`"
+) -> Iterator[Finding]:
+    """An examination that may break on what it examines, which is a finding too."""
     try:
         found = examination()
     except Exception as error:  # noqa: BLE001
-        found = Finding(name, "fail", f"{type(error).__name__}: {error}", "install the project anew: `make setup`")
+        found = Finding(name, "fail", f"{type(error).__name__}: {error}", mend)
     yield from found if isinstance(found, list) else [found]
 
 

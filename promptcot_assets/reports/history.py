@@ -177,8 +177,8 @@ class Rows:
             if self._holds(entry, row_id):
                 return [entry]
         raise LakeError(
-            f"no table in {self.history.home} has a row {row_id!r}; a row id is the 16 hex digits in a table's id column, "
-            ' a model id is role/version (see `promptcot sql "select model_id from models"`)'
+            f"no table in {self.history.home} has a row {row_id!r}; a row id is the 16 hex digits in a table's id "
+            'column, a model id is role/version (see `promptcot sql "select model_id from models"`)'
         )
 
     def _holds(self, entry: Entry, row_id: str) -> bool:

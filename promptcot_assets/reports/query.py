@@ -49,7 +49,7 @@ class Answer:
 def query(home: Path, sql: str) -> Answer:
     """The answer of the last statement of `sql`.
 
-    Raises: LakeError when there is no catalogue, or with DuckDB's own message when the query is wrong.
+    Raises: LakeError when there is no lake, or with DuckDB's own message when the query is wrong.
     """
     path = current_catalogue(home)
     try:
@@ -61,23 +61,24 @@ def query(home: Path, sql: str) -> Answer:
 
 
 def current_catalogue(home: Path) -> Path:
-    """The catalogue, written anew when the home was moved or copied here since: it holds absolute paths.
+    """The catalogue, written anew when it is lost, damaged, or of the place that the home was moved or copied from.
 
-    Raises: LakeError when there is none.
+    Raises: LakeError when there is no lake.
     """
     path = home / CATALOGUE
-    if not path.is_file():
-        if not any(home.glob("lake/*/_delta_log")):
-            raise LakeError(f"there is no catalogue {path} yet; run `promptcot run`, or set PROMPTCOT_HOME")
-        Lake(home).publish()
-    elif not _is_of(home, path):
+    if not any(home.glob("lake/*/_delta_log")):
+        raise LakeError(f"there is no lake in {home} yet; run `promptcot run`, or set PROMPTCOT_HOME")
+    if not _is_of(home, path):
         Lake(home).publish()
     return path
 
 
 def _is_of(home: Path, path: Path) -> bool:
-    """Whether the views read the files of this home."""
-    with duckdb.connect(str(path), read_only=True) as database:
-        here = quoted(str(home / "lake"))[:-1] + "/"
-        read = "select sql from duckdb_views() where not internal and sql like '%read_parquet(%'"
-        return all(here in sql for (sql,) in database.execute(read).fetchall())
+    """Whether there is a catalogue and its views read the files of this home."""
+    here = quoted(str(home / "lake"))[:-1] + "/"
+    try:
+        with duckdb.connect(str(path), read_only=True) as database:
+            views = database.execute("select sql from duckdb_views() where not internal and sql like '%read_parquet(%'")
+            return all(here in sql for (sql,) in views.fetchall())
+    except duckdb.Error:  # missing, damaged, or opened by somebody for writing
+        return False

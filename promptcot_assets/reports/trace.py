@@ -42,6 +42,7 @@ class Graph:
     edges: dict[Node, dict[Node, str]] = field(default_factory=dict)
     notes: dict[Node, str] = field(default_factory=dict)  # what the node is, for people
     missing: list[dict[str, Any]] = field(default_factory=list)  # ids that resolve to no row of this lake
+    unreadable: set[Ref] = field(default_factory=set)  # versions whose rows garbage collection took
 
     def __post_init__(self) -> None:
         self.edges |= {node: {} for node in self.starts}
@@ -109,6 +110,7 @@ def _rows_above(rows: Rows, graph: Graph, entry: Entry, ids: list[str]) -> Itera
         for other in (one for one in nearest if one.ref.asset == reference.to):
             pairs = rows.pairs(entry, reference, other)
             if pairs is None:
+                graph.unreadable |= {one.ref for one in (entry, other) if not rows.are_there(one)}
                 continue
             wanted = f"select * from ({pairs}) where own in (select unnest($ids))"
             grouped = f"select own, list(other order by other) from ({wanted}) group by own"
@@ -205,6 +207,7 @@ def _rows_below(rows: Rows, graph: Graph, entry: Entry) -> None:
         for other in (one for one in nearest if one.ref.asset == reference.to and one.ref in known):
             pairs = rows.pairs(entry, reference, other)
             if pairs is None:
+                graph.unreadable |= {one.ref for one in (entry, other) if not rows.are_there(one)}
                 continue
             sql = f"select other, own from ({pairs}) where other in (select unnest($ids)) order by all"
             for above, own in rows.database.execute(sql, {"ids": known[other.ref]}).fetchall():
@@ -237,6 +240,7 @@ def as_json(history: History, graph: Graph) -> dict[str, Any]:
             for end, via in ends.items()
         ],
         "missing": graph.missing,
+        "unreadable": sorted(map(str, graph.unreadable)),
     }
 
 
@@ -248,6 +252,7 @@ def as_text(history: History, graph: Graph) -> str:
         f"! {one['table']} {one['row']}: {one['column']} {one['value']!r} is in no version this row was made from"
         for one in graph.missing
     ]
+    lines += [f"! {ref}: not followed, its rows were garbage-collected" for ref in sorted(map(str, graph.unreadable))]
     return "\n".join(lines)
 
 

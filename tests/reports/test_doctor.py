@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from promptcot_assets.reports import doctor
+from promptcot_assets.reports.doctor import Finding, examine
+from tests.reports.small_home import Home
+
+
+def findings(home: Path, profile: str) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(home, profile)}
+
+
+def profile_with(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "profile.yaml"
+    path.write_text(f"extends: demo\n{text}\n")
+    return str(path)
+
+
+def test_a_good_machine_is_found_good_with_the_sandbox_really_tried(arc: Home) -> None:
+    found = findings(arc.path, "demo")
+    assert {name: one.level for name, one in found.items() if one.level == "fail"} == {}
+    assert found["sandbox"].found.startswith(("tier bwrap", "tier landlock"))
+    assert "judged right" in found["probes"].found
+    assert found["catalogue"].found.endswith("commits") and "writable" in found["home"].found
+    assert found["engine"].found == "transformers"
+    assert "CPU" in found["torch"].found or "×" in found["torch"].found
+
+
+@pytest.mark.parametrize(("engine", "mend"), [
+    ("vllm", "pip install 'promptcot-assets[gpu]'"),
+    ("ray", "pip install 'promptcot-assets[ray]'"),
+    ("abacus", "set engine.name to one of transformers, vllm, server, ray"),
+])  # fmt: skip
+def test_an_engine_that_is_not_there_fails_with_its_mend(tmp_path: Path, engine: str, mend: str) -> None:
+    from promptcot_assets.settings import load_settings
+
+    if engine in ("vllm", "ray") and importlib.util.find_spec(engine):
+        pytest.skip(f"{engine} is installed here")
+    found = doctor._engine(load_settings(profile_with(tmp_path, f"engine: {{name: {engine}}}")))
+    assert (found.level, found.mend) == ("fail", mend)
+
+
+def test_a_profile_for_a_gpu_warns_without_one(tmp_path: Path) -> None:
+    import torch
+
+    from promptcot_assets.settings import load_settings
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    big = "base: {scratch: null, hub_id: org/model, revision: abc}"
+    assert doctor._torch(load_settings(profile_with(tmp_path, big))).level == "warn"
+    assert doctor._torch(load_settings("demo")).level == "ok"
+
+
+def test_a_home_that_cannot_be_written_fails() -> None:
+    found = doctor._home(Path("/proc/home"))
+    assert (found.level, found.mend) == ("fail", "set PROMPTCOT_HOME to a folder one can write in")
+
+
+def test_a_home_to_come_is_no_fault_and_is_not_made(tmp_path: Path) -> None:
+    assert doctor._home(tmp_path / "new" / "home").level == "ok"
+    assert doctor._catalogue(tmp_path / "new").level == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_catalogue_that_cannot_be_made_fails(own_arc: Home) -> None:
+    (own_arc.path / "catalog.duckdb").unlink()
+    (own_arc.path / "lake" / "problems" / "_delta_log" / f"{1:020d}.json").write_text(
+        '{"commitInfo": {"promptcot": {}}}'
+    )
+    (found,) = (one for one in examine(own_arc.path, "nowhere") if one.name == "catalogue")
+    assert (found.level, found.mend) == ("fail", "restore the home from a copy")
+
+
+@pytest.mark.parametrize(("gib", "level"), [(0.5, "fail"), (3, "warn"), (50, "ok")])
+def test_amounts_are_judged(gib: float, level: str) -> None:
+    found = doctor._amount("disk", int(gib * doctor.GIB), doctor.DISK_GIB, "free", "free some")
+    assert (found.level, bool(found.mend)) == (level, level != "ok")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from promptcot_assets.lake import LakeError
+from promptcot_assets.reports.query import PRINTED_ROWS, query
+from promptcot_assets.reports.text import to_json
+from tests.reports.small_home import Home
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "queries.md"
+EXAMPLES = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("sql", EXAMPLES, ids=[sql.split("\n")[0][:40] for sql in EXAMPLES])
+def test_every_documented_query_gives_rows(arc: Home, sql: str) -> None:
+    answer = query(arc.path, sql)
+    assert answer.names and answer.rows
+
+
+def test_there_are_documented_queries() -> None:
+    assert len(EXAMPLES) >= 10
+
+
+def test_rows_come_as_table_csv_and_json(arc: Home) -> None:
+    answer = query(arc.path, "select problem_id, concepts, well_posed, 1.5 as x from problems order by 1")
+    assert answer.text().splitlines()[0].split() == ["problem_id", "concepts", "well_posed", "x"]
+    assert answer.csv().splitlines() == [
+        "problem_id,concepts,well_posed,x",
+        "problem_1,['ratios'],,1.5",
+        "problem_2,['sums'],,1.5",
+    ]
+    document = json.loads(to_json(answer.records()))
+    assert document[0] == {"problem_id": "problem_1", "concepts": ["ratios"], "well_posed": None, "x": 1.5}
+
+
+def test_a_moved_home_reads_its_own_files(arc: Home, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(arc.path, tmp_path / "it's moved"))
+    (lost,) = (moved / "lake" / "code_tests").glob("_part=*/*.parquet")
+    assert query(moved, "select count(*) from problems").rows == [(2,)]
+    lost.unlink()  # the files of the old home are no longer what is read
+    with pytest.raises(LakeError, match=r"IO Error|No files found"):
+        query(moved, "select * from code_tests")
+
+
+@pytest.mark.parametrize("left", [None, b"", b"no database" * 1000])
+def test_a_lost_or_damaged_catalogue_is_written_anew(own_arc: Home, left: bytes | None) -> None:
+    (own_arc.path / "catalog.duckdb").unlink()
+    if left is not None:
+        (own_arc.path / "catalog.duckdb").write_bytes(left)
+    assert query(own_arc.path, "select count(*) from problems").rows == [(2,)]
+
+
+def test_no_lake_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="run `promptcot run`"):
+        query(tmp_path, "select 1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_catalogue_is_not_writable(arc: Home) -> None:
+    with pytest.raises(LakeError, match="read-only"):
+        query(arc.path, "drop table lineage")
+    assert query(arc.path, "select count(*) > 0 from lineage").rows == [(True,)]
+
+
+def test_a_wrong_query_gives_duckdbs_message(arc: Home) -> None:
+    with pytest.raises(LakeError, match='Did you mean "lineage"'):
+        query(arc.path, "select * from lineagee")
+
+
+def test_a_long_answer_is_cut_in_print_only(arc: Home) -> None:
+    answer = query(arc.path, f"select * from range({PRINTED_ROWS + 5})")
+    assert answer.text().endswith("… 5 more rows (--csv and --json give all)")
+    assert len(answer.csv().splitlines()) == PRINTED_ROWS + 6

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+from promptcot_assets.reports.history import History
+from promptcot_assets.reports.recall import Recall, as_text, recall
+from promptcot_assets.reports.references import SHARED, id_column, owns_its_id
+from tests.reports.small_home import BATCH, Home
+
+STARTS = ("seed_1", "seed_2", "seed_3", "candidate_1a", "candidate_2a", "set_1", "set_2", "raw_1", "raw_4", "problem_1",
+          "problem_2", "trace_1", "rollout_1", "item_1")  # fmt: skip
+AGGREGATES = ("benchmark_scores", "difficulty", "em_curves", "distribution", "scaling", "yield_report")  # of many rows
+
+
+def named(found: Recall) -> dict[str, int]:
+    return {one.ref.asset: one.named for one in found.tables if one.named}
+
+
+def by_brute_force(home: Home, row_id: str) -> dict[str, int]:
+    """Rows of the newest versions that hold, in any column, the id of a row that does, and so on."""
+    rows = [
+        (asset, one)
+        for asset in set(SCHEMAS) - set(MODEL_ROLES) - set(AGGREGATES)
+        for partition in home.lake.partitions(asset)
+        for one in home.lake.table(home.lake.newest(asset, partition)).to_pylist()
+    ]
+    bad, ids = set[int](), {row_id}
+    while True:
+        new = {
+            at
+            for at, (_, one) in enumerate(rows)
+            if at not in bad and any(f'"{bad_id}' in _text(one) for bad_id in ids)
+        }
+        if not new:
+            break
+        bad |= new
+        ids |= {rows[at][1][id_column(rows[at][0])] for at in new if owns_its_id(rows[at][0])}
+    counts: dict[str, int] = {}
+    for at in bad:
+        counts[rows[at][0]] = counts.get(rows[at][0], 0) + 1
+    return counts
+
+
+def _text(row: dict[str, object]) -> str:
+    return json.dumps(row).replace('\\"', '"')
+
+
+@pytest.mark.parametrize("row_id", STARTS)
+def test_recall_finds_exactly_the_rows_that_a_search_of_all_columns_finds(arc: Home, row_id: str) -> None:
+    found = named(recall(arc.path, row_id))
+    assert {asset: count for asset, count in found.items() if asset not in AGGREGATES} == by_brute_force(arc, row_id)
+
+
+def test_a_bad_test_reaches_what_was_judged_by_it_the_model_and_its_scores(arc: Home) -> None:
+    found = recall(arc.path, "test_2")
+    assert named(found) == {"code_tests": 1, "teacher_traces": 1, "yield_report": 1, "verdicts": 2,
+                            "preference_pairs": 1, "difficulty": 1}  # fmt: skip
+    assert [one["model_id"] for one in found.models] == [arc.models["self_play_model"]]
+    assert [(one["stage"], one["value"], one["through_a_model"]) for one in found.scores] == [("self_play", 1.0, True)]
+    learned = {one.ref.asset: one.learned for one in found.tables if one.learned}
+    assert learned == {"benchmark_generations": 2, "benchmark_verdicts": 2, "benchmark_scores": 1, "scaling": 1}
+
+
+def test_a_bad_benchmark_item_reaches_scores_but_no_model(arc: Home) -> None:
+    found = recall(arc.path, "item_1")
+    assert found.models == []
+    assert {one["score_id"] for one in found.scores} == {"score_base", "score_sft", "score_self_play"}
+    assert not any(one["through_a_model"] for one in found.scores)
+
+
+def test_a_held_out_seed_reaches_measures_but_no_model(arc: Home) -> None:
+    found = recall(arc.path, "seed_3")
+    assert found.models == []
+    assert {"cold_start_bounds", "em_bounds", "em_curves"} < named(found).keys()
+
+
+def test_a_candidate_that_lost_reaches_nothing(arc: Home) -> None:
+    assert named(recall(arc.path, "candidate_1b")) == {"em_rationales": 1}
+
+
+def test_a_concept_is_as_bad_as_its_seeds(arc: Home) -> None:
+    found = recall(arc.path, "sums")
+    assert named(found)["seed_problems"] == 2
+    assert named(found)["concept_sets"] == 2  # one has the concept, one comes from seeds that have it
+
+
+def test_a_model_can_be_recalled(arc: Home) -> None:
+    found = recall(arc.path, arc.models["sft_model"])
+    assert {one["model_id"] for one in found.models} == {arc.models["sft_model"], arc.models["self_play_model"]}
+    assert all(one.named == 0 for one in found.tables)
+    assert {one.ref.asset: one.learned for one in found.tables}["benchmark_generations"] == 4  # not those of the base
+
+
+def test_what_still_rests_on_a_superseded_version_is_found(own_arc: Home) -> None:
+    """The example is gone from the newest table, but the model was trained on the version that had it."""
+    own_arc.commit(
+        "sft_examples", [{"example_id": "example_2", "problem_id": "seed_1"}], "seed_problems", partition="tiny"
+    )
+    found = recall(own_arc.path, "example_1")
+    assert named(found) == {}
+    assert {one["model_id"] for one in found.models} == {own_arc.models["sft_model"], own_arc.models["self_play_model"]}
+    assert not any("sft_examples" in command for command in found.backfill)  # that one is healed already
+    assert found.backfill[0].startswith("dagster asset materialize -m promptcot_assets.definitions --select sft_model")
+
+
+def test_a_healed_lake_has_nothing_to_recall(own_arc: Home) -> None:
+    about = {"voter": "procedural", "answer": "7"}
+    own_arc.commit(
+        "math_answers", [{"label_id": "label_1", "problem_id": "problem_1", **about}], "problems", partition=BATCH
+    )
+    own_arc.commit("teacher_traces", [{"trace_id": "trace_1", "problem_id": "problem_1", "teacher": "procedural"}],
+                   "problems", "math_answers", partition=BATCH)  # fmt: skip
+    before = named(recall(own_arc.path, "label_2"))
+    assert "teacher_traces" not in before and before["verdicts"] == 2
+    own_arc.commit("verdicts", [], "rollouts", "math_answers", partition="tiny")
+    own_arc.commit("preference_pairs", [], "rollouts", "verdicts", partition="tiny")
+    own_arc.train("self_play_model", "sft_model", "preference_pairs", partition="tiny", weights="new")
+    own_arc.commit("difficulty", [], "rollouts", "verdicts", partition="tiny")
+    own_arc.commit("yield_report", [], "math_answers", "teacher_traces", partition=BATCH)
+    found = recall(own_arc.path, "label_2")
+    assert named(found) == {}
+    assert [(one["model_id"], one["newest"]) for one in found.models if one["newest"]] == []
+
+
+def test_print_has_counts_models_scores_and_commands(arc: Home) -> None:
+    text = as_text(arc.path, recall(arc.path, "seed_1"))
+    assert text.startswith("seed_problems[all]@1 seed_1  one?")
+    assert "remove or correct row 1 of s.jsonl" in text
+    assert f"export PROMPTCOT_HOME={arc.path} DAGSTER_HOME={arc.path}/dagster" in text
+    assert arc.models["self_play_model"] in text and "aime" in text
+
+
+def test_rows_that_were_garbage_collected_are_told(own_arc: Home) -> None:
+    own_arc.commit("raw_problems", [], "concept_sets", partition=BATCH)
+    (old,) = (entry for entry in History(own_arc.path).of_asset("raw_problems") if entry.ref.version == 1)
+    (own_arc.path / "lake" / "raw_problems" / old.file).unlink()
+    found = recall(own_arc.path, "set_1")
+    assert [str(ref) for ref in found.unreadable] == ["raw_problems[first]@1"]
+    assert "raw_problems[first]@1" in as_text(own_arc.path, found)
+
+
+def test_shared_references_are_part_of_the_walk(arc: Home) -> None:
+    assert set(AGGREGATES) <= set(SHARED)

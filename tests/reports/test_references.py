@@ -1,0 +1,91 @@
+"""The declared joins against the schemas: nothing forgotten, nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+from promptcot_assets.reports.references import (
+    COUNTED_FROM,
+    GIST,
+    MODELS,
+    ROWS,
+    SHARED,
+    TRAINED_ON,
+    gist_column,
+    id_column,
+    model_columns,
+    owns_its_id,
+    references,
+)
+
+TABLES = sorted(set(SCHEMAS) - set(MODEL_ROLES))
+ROOTS = {"seed_problems", "benchmark_items", "concept_corpus"}  # concept_corpus: COUNTED_FROM
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_that_looks_like_an_id_is_the_rows_own_or_declared(table: str) -> None:
+    ids = [name for name in SCHEMAS[table].names if re.search(r"_ids?$", name)]
+    forgotten = [name for name in ids if name not in ROWS and not (name == id_column(table) and owns_its_id(table))]
+    assert forgotten == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_that_tells_of_a_model_is_declared(table: str) -> None:
+    telling = re.compile(r"^[qp] that |model that|student that|^the new q|model or procedure|model_id")
+    told = [
+        field.name for field in SCHEMAS[table] if telling.search((field.metadata or {}).get(b"comment", b"").decode())
+    ]
+    assert [name for name in told if name not in MODELS] == []
+    assert set(told) <= set(model_columns(table))
+
+
+@pytest.mark.parametrize("column", sorted(ROWS))
+def test_declared_columns_exist_and_lead_to_ids(column: str) -> None:
+    assert any(column in SCHEMAS[table].names for table in TABLES)
+    for table in ROWS[column]:
+        assert pa.types.is_string(SCHEMAS[table].field(id_column(table)).type)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_references_join_columns_of_one_type(table: str) -> None:
+    def kind(of: str, column: str) -> pa.DataType:
+        found = SCHEMAS[of].field(column).type
+        return found.value_type if pa.types.is_list(found) else found
+
+    for one in references(table):
+        assert one.table == table != one.to
+        for own, there in one.columns:
+            assert kind(table, own) == kind(one.to, there), one
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_but_the_roots_refers_to_another(table: str) -> None:
+    assert bool(references(table)) == (table not in ROOTS)
+
+
+def test_a_verdict_has_its_rollouts_id_and_refers_to_it() -> None:
+    assert not owns_its_id("verdicts")
+    assert ("rollouts", (("rollout_id", "rollout_id"),)) in [(one.to, one.columns) for one in references("verdicts")]
+    assert owns_its_id("problems") and owns_its_id("seed_problems")
+    assert all(one.columns[0][0] != "problem_id" for one in references("problems"))
+
+
+def test_following_references_ends() -> None:
+    for table in TABLES:
+        level = {table}
+        for _ in TABLES:
+            level = {one.to for name in level for one in references(name)}
+        assert not level, f"{table} refers to itself in a circle"
+
+
+def test_the_other_declarations_name_what_exists() -> None:
+    assert set(SHARED) <= set(TABLES) and set(TRAINED_ON) <= set(TABLES)
+    assert {to for shared in SHARED.values() for to, _ in shared} <= set(TABLES)
+    own, to, columns = COUNTED_FROM
+    assert set(columns) <= set(SCHEMAS[own].names) and set(columns.values()) <= set(SCHEMAS[to].names)
+    assert set(GIST) == {id_column(table) for table in TABLES}
+    assert all(gist_column(table) in SCHEMAS[table].names for table in TABLES)

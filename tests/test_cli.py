@@ -1,0 +1,154 @@
+"""The commands as a user types them: one JSON document with --json, one message without traceback on a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from promptcot_assets.cli import main
+from tests.reports.small_home import Home, whole_arc
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "dagster",
+    "deltalake",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "matplotlib",
+    "sympy",
+    "datasets",
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return whole_arc(tmp_path_factory.mktemp("cli") / "home")
+
+
+def promptcot(at: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), env={"PROMPTCOT_HOME": str(at)})
+
+
+@pytest.mark.parametrize(("arguments", "key"), [
+    (["sql", "select 1 as one"], None),
+    (["lineage", "sft_model"], "commits"),
+    (["lineage", "sft_model", "tiny"], "of"),
+    (["lineage", "--stale"], None),
+    (["trace", "pair_1"], "nodes"),
+    (["trace", "seed_1", "--down"], "edges"),
+    (["recall", "seed_1"], "backfill"),
+    (["gc"], "garbage"),
+])  # fmt: skip
+def test_json_is_one_document_and_nothing_else(home: Home, arguments: list[str], key: str | None) -> None:
+    result = promptcot(home.path, *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert isinstance(document, list) if key is None else key in document
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(("arguments", "shown"), [
+    (["sql", "select problem_id from problems order by all"], "problem_1"),
+    (["sql", "--csv", "select problem_id from problems order by all"], "problem_id\nproblem_1\nproblem_2\n"),
+    (["lineage", "sft_model"], "├─ student_base[tiny]@1"),
+    (["lineage", "--stale"], "nothing is stale"),
+    (["trace", "pair_1"], "concept_sets[first]@1 set_2"),
+    (["recall", "seed_1"], "--select group:em --partition round_01"),
+    (["gc"], "nothing to delete"),
+])  # fmt: skip
+def test_text_is_for_people(home: Home, arguments: list[str], shown: str) -> None:
+    result = promptcot(home.path, *arguments)
+    assert result.exit_code == 0, result.output
+    assert shown in result.stdout
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["sql", "select * from lineagee"], 'Did you mean "lineage"'),
+    (["lineage", "nothing"], "no table or model 'nothing'"),
+    (["lineage"], "name an ASSET"),
+    (["trace", "nothing"], "has a row 'nothing'"),
+    (["recall", "nothing"], "has a row 'nothing'"),
+    (["export", "nothing", "--out", "out"], "no table 'nothing'"),
+    (["gc", "--keep", "0"], "--keep"),
+])  # fmt: skip
+def test_a_mistake_gets_one_message(home: Home, arguments: list[str], message: str) -> None:
+    result = promptcot(home.path, *arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+    assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("arguments", [["sql", "select 1"], ["lineage", "--stale"], ["trace", "x"], ["recall", "x"],
+                                       ["export", "problems", "--out", "out"], ["gc"]])  # fmt: skip
+def test_without_a_lake_every_command_says_what_to_run_and_makes_nothing(tmp_path: Path, arguments: list[str]) -> None:
+    result = promptcot(tmp_path / "none", *arguments)
+    assert result.exit_code == 1 and "promptcot run" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_says_what_it_wrote(home: Home, tmp_path: Path) -> None:
+    result = promptcot(
+        home.path, "export", "problems", "first", "--out", str(tmp_path / "out"), "--format", "jsonl", "--json"
+    )
+    assert json.loads(result.stdout)["refs"][0]["asset"] == "problems"
+    assert (tmp_path / "out" / "data" / "first.jsonl").exists() and (tmp_path / "out" / "README.md").exists()
+    result = promptcot(home.path, "export", "figure", "em", "--out", str(tmp_path / "em.png"))
+    assert result.exit_code == 0 and "em_curves[all]@1" in result.stdout
+
+
+def test_gc_deletes_only_when_told(home: Home, tmp_path: Path) -> None:
+    own = Home(Path(shutil.copytree(home.path, tmp_path / "home")))
+    own.refs |= home.refs
+    (old,) = (own.path / "lake" / "difficulty").glob("_part=*/*.parquet")
+    own.commit("difficulty", [], "rollouts", "verdicts", partition="tiny")
+    for path in [*(own.path / "lake" / "difficulty").rglob("*")]:
+        os.utime(path, (0, 0))
+    _backdate(own.path / "lake" / "difficulty" / "_delta_log")
+    for arguments, is_left in (([], True), (["--apply"], False)):
+        result = promptcot(own.path, "gc", "--keep", "1", "--json", *arguments)
+        garbage = json.loads(result.stdout)
+        assert [one["asset"] for one in garbage["garbage"]] == ["difficulty"]
+        assert garbage["applied"] is not is_left and old.exists() is is_left
+
+
+def _backdate(log: Path) -> None:
+    """Commits as if made in 1970: garbage collection spares what is young."""
+    for path in log.glob("*.json"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            if "commitInfo" in line:
+                line["commitInfo"]["timestamp"] = 0
+        path.write_text("\n".join(map(json.dumps, lines)))
+
+
+def test_doctor_fails_with_exit_code_1(home: Home) -> None:
+    result = promptcot(home.path, "doctor", "--profile", "nowhere", "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1 and document["healthy"] is False
+    assert [one["name"] for one in document["findings"] if one["level"] == "fail"] == ["profile"]
+    assert all(one["mend"] for one in document["findings"] if one["level"] == "fail")
+
+
+def imported(code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of the modules a fresh Python has after running `code`."""
+    script = f"import sys; {code}; print('imported:', *[name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert imported("import promptcot_assets.cli as cli; cli.main(['--help'], standalone_mode=False)", HEAVY) == []
+
+
+@pytest.mark.parametrize("module", ["doctor", "export", "query", "recall"])
+def test_reports_import_no_dagster_and_no_torch(module: str) -> None:
+    assert imported(f"import promptcot_assets.reports.{module}", ("dagster", "torch", "matplotlib")) == []
