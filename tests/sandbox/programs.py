@@ -154,7 +154,7 @@ GREEDY = [
     Case("output flood through os.write", OUTPUT, "import os\nwhile True: os.write(1, b'x' * 100000)", threat="output"),
     Case("output flood that swallows", "output_limit|time_limit", "import os\nwhile True:\n    try: os.write(1, b'x' * 100000)\n    except OSError: pass", threat="output", cpu_s=0.25),
     Case("report flood", "output_limit|runtime_error", "import os\nwhile True: os.write(3, b'x' * 100000)", threat="output"),
-    Case("thread bomb", "runtime_error|time_limit|memory_limit", "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()", threat="threads", wall_s=1.0),
+    Case("thread bomb", "runtime_error|time_limit|memory_limit", "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()", threat="threads", wall_s=0.5),
     Case("a file grown by ftruncate", CRASH, "import os\nos.ftruncate(1, 1 << 21)", threat="output"),
 ]  # fmt: skip
 
