@@ -100,7 +100,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     share, z2 = successes / n, NORMAL_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = NORMAL_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def problem_sets(seeds: Sequence[Row], problems: Sequence[Row], benchmarks: Sequence[Row]) -> dict[str, list[str]]:
