@@ -1,0 +1,126 @@
+import json
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from promptcot_assets.domains import domain_named, procedural_domain
+from promptcot_assets.domains.layout import solution_text
+from promptcot_assets.lake.ids import content_id
+from promptcot_assets.settings.profile import Corpus, Distillation, ProcedureSizes, Sampling, Sandbox
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.distillation import played_on, seed_examples, sft_examples, teacher_traces
+from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher
+from promptcot_assets.stages.verification import Verifier
+from tests.exact_models import one_of
+
+WORLDS = ("mini_maths", "mini_code")
+CORPUS = Corpus(procedural={name: ProcedureSizes(teacher_error=0.4) for name in WORLDS})
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    with Verifier.open(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
+        yield verifier
+
+
+def labelled_problems(name: str, count: int) -> list[Row]:
+    return [
+        {"problem_id": content_id(name, one.problem), "domain": name, "problem": one.problem, "answer": one.answer,
+         "tests": json.dumps(one.tests) if one.tests else None}
+        for one in procedural_domain(name).write_seeds(count, 0, {"planner": 1}, seed=6).train
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "count"), [("mini_maths", 60), ("mini_code", 20)])
+def test_a_trace_is_valid_exactly_when_it_agrees_with_the_label(verifier: Verifier, name: str, count: int) -> None:
+    problems = labelled_problems(name, count)
+    settings = Distillation(traces_per_problem=2)
+    rows = teacher_traces(problems, ProceduralTeacher(CORPUS), verifier, settings, seed=1)
+    assert len(rows) == 2 * count == len({row["trace_id"] for row in rows})
+    by_id = {row["problem_id"]: row for row in problems}
+    for row in rows:
+        assert row["valid"] == (row["drop_reason"] is None)
+        if name == "mini_maths":
+            assert row["valid"] == (row["answer"] == by_id[row["problem_id"]]["answer"])
+    valid = sum(row["valid"] for row in rows)
+    assert 0.35 * len(rows) < valid < 0.95 * len(rows)
+    assert {row["drop_reason"] for row in rows} == {None, "wrong_answer"}
+    assert [row["problem_id"] for row in rows] == [row["problem_id"] for row in problems for _ in range(2)]
+
+
+def test_a_traces_seed_is_the_one_it_was_drawn_with(verifier: Verifier) -> None:
+    problems = labelled_problems("mini_maths", 10)
+    for row in teacher_traces(problems, ProceduralTeacher(CORPUS), verifier, Distillation(), seed=1):
+        again = procedural_domain("mini_maths").teach(row["problem"], 0.4, random.Random(row["seed"]))
+        assert again.completion == row["trace"]
+
+
+def test_traces_do_not_depend_on_the_shard(verifier: Verifier) -> None:
+    problems, teacher = labelled_problems("mini_maths", 12), ProceduralTeacher(CORPUS)
+    together = teacher_traces(problems, teacher, verifier, Distillation(), seed=1)
+    halves = [problems[:5], problems[5:]]
+    assert together == [
+        row for half in halves for row in teacher_traces(half, teacher, verifier, Distillation(), seed=1)
+    ]
+
+
+def test_an_unfinished_trace_is_not_valid(verifier: Verifier) -> None:
+    model = one_of(lambda _: ["<think>still \\boxed{4}"], "\nSolution:")
+    (row,) = teacher_traces(
+        labelled_problems("mini_maths", 1), ModelTeacher(model, Sampling(), "m"), verifier, Distillation(), 0
+    )
+    assert (row["valid"], row["answer"], row["drop_reason"]) == (False, None, "wrong_answer")
+
+
+# ---- examples
+def trace(number: int, **changed: object) -> Row:
+    return {"problem_id": f"p{number}", "trace_id": f"t{number}", "domain": "mini_maths", "problem": f"{number}?",
+            "trace": f"<think>a</think>\\boxed{{{number}}}", "valid": True, **changed}  # fmt: skip
+
+
+def seed_row(number: int, **changed: object) -> Row:
+    return {"problem_id": f"s{number}", "domain": "mini_maths", "problem": f"seed {number}?", "split": "train",
+            "solution": solution_text("a", f"{number}"), **changed}  # fmt: skip
+
+
+def test_only_valid_traces_of_problems_not_played_on_are_taught() -> None:
+    traces = [trace(number, valid=number % 3 > 0) for number in range(200)]
+    share = 0.3
+    examples = sft_examples(traces, [], share)
+    expected = {row["problem_id"] for row in traces if row["valid"] and not played_on(row["problem_id"], share)}
+    assert {row["problem_id"] for row in examples} == expected
+    assert 0 < len(expected) < sum(row["valid"] for row in traces)
+    first = examples[0]
+    number = first["problem_id"][1:]
+    assert first["prompt"] == domain_named("mini_maths").solve_prompt(f"{number}?")
+    assert (first["completion"], first["source"], first["trace_id"]) == (
+        f"<think>a</think>\\boxed{{{number}}}", "synthetic", f"t{number}",
+    )  # fmt: skip
+
+
+def test_a_problem_is_played_on_by_its_own_hash() -> None:
+    ids = [f"p{number}" for number in range(2000)]
+    small, large = ({name for name in ids if played_on(name, share)} for share in (0.2, 0.5))
+    assert small < large  # a larger share takes more and gives none back
+    assert abs(len(small) - 400) < 4 * (2000 * 0.2 * 0.8) ** 0.5
+    assert not any(played_on(name, 0.0) for name in ids) and all(played_on(name, 1.0) for name in ids)
+
+
+def test_no_example_is_taught_twice() -> None:
+    traces = [trace(1), trace(1, trace_id="t1b"), trace(1, trace_id="t1c", trace="<think>b</think>\\boxed{1}")]
+    own = seed_examples([seed_row(0), seed_row(0)], {"mini_maths": 5})
+    examples = sft_examples(traces, own, 0.0)
+    assert len(examples) == 3 == len({row["example_id"] for row in examples})
+    assert [row["source"] for row in examples] == ["synthetic", "synthetic", "seed"]
+
+
+def test_seed_solutions_are_taken_from_training_seeds_up_to_their_limit() -> None:
+    rows = [
+        seed_row(0, split="held_out"), seed_row(1, solution=None), *(seed_row(n) for n in range(2, 6)),
+        seed_row(6, domain="mini_code"), seed_row(7, domain="maths"),
+    ]  # fmt: skip
+    taken = seed_examples(rows, {"mini_maths": 3, "mini_code": 3})
+    assert [row["problem_id"] for row in taken] == ["s2", "s3", "s4", "s6"]
+    assert {(row["source"], row["trace_id"]) for row in taken} == {("seed", None)}
+    assert seed_examples(rows, {}) == []
