@@ -21,7 +21,7 @@ def math_answers(
         return done
     with teacher(step, engine, values) as voter:
         rows = step.map(
-            "vote", step.rows("problems"),
+            "vote", labels.of_kind(step.rows("problems"), "maths"),
             lambda problems: labels.math_answers(problems, voter, values.labels, step.seed), values.labels.shard_rows,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows)
@@ -40,7 +40,7 @@ def code_tests(
         return done
     with teacher(step, engine, values) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
-            "run candidate programs", step.rows("problems"),
+            "run candidate programs", labels.of_kind(step.rows("problems"), "program"),
             lambda problems: labels.code_tests(problems, writer, verifier, values.labels, step.seed),
             values.labels.shard_rows,
         )  # fmt: skip

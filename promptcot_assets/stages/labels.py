@@ -14,11 +14,16 @@ from promptcot_assets.stages.teacher import Teacher
 from promptcot_assets.stages.verification import Verifier
 
 
+def of_kind(problems: Sequence[Row], answers: str) -> list[Row]:
+    """The problems whose answers are `maths`, or `program`s."""
+    return [row for row in problems if domain_named(row["domain"]).answers == answers]
+
+
 def math_answers(problems: Sequence[Row], teacher: Teacher, settings: Labels, seed: int) -> list[Row]:
     """One row a maths problem: the answer most generations agree on, if enough do and it is strictly ahead."""
     from sandbox.maths import majority_vote
 
-    own = [row for row in problems if domain_named(row["domain"]).answers == "maths"]
+    own = of_kind(problems, "maths")
     rows = []
     for row, attempts in zip(own, teacher.attempts(own, settings.votes, seed_from(seed, "votes")), strict=True):
         answers = [attempt.answer or "" for attempt in attempts]
@@ -44,7 +49,7 @@ def code_tests(problems: Sequence[Row], teacher: Teacher, verifier: Verifier, se
     Where the statement carries a worked example, only programs that reproduce it vote, and it is a test itself; when
     none does, the statement contradicts its example and every test is dropped.
     """
-    own = [row for row in problems if domain_named(row["domain"]).answers == "program"]
+    own = of_kind(problems, "program")
     rows = []
     drawn = teacher.attempts(own, settings.test_programs, seed_from(seed, "test programs"))
     for row, attempts in zip(own, drawn, strict=True):
