@@ -152,3 +152,12 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("module", ["doctor", "export", "query", "recall"])
 def test_reports_import_no_dagster_and_no_torch(module: str) -> None:
     assert imported(f"import promptcot_assets.reports.{module}", ("dagster", "torch", "matplotlib")) == []
+
+
+def test_the_manual_has_every_command_and_option() -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    for name, command in main.commands.items():
+        assert f"`promptcot {name}" in manual
+        for parameter in command.params:
+            for spelled in (one for one in parameter.opts if one.startswith("--")):
+                assert spelled in manual, (name, spelled)
