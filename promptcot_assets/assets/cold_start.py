@@ -1,12 +1,14 @@
 """Where EM starts: base models, both models by maximum likelihood on the triples, and how good they are held out."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from promptcot_assets.assets.held_out import measure
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.domains.layout import TOKENIZER_MARKERS
-from promptcot_assets.stages import base_models, distillation, em
+from promptcot_assets.stages import Row, base_models, distillation, em
 
 
 @dg.asset(code_version="1", deps=["seed_problems", "seed_triples"])
@@ -32,30 +34,36 @@ def base_model(
     return step.commit_checkpoint(folder, base.hub_id, {})
 
 
+def _supervised(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    trainer: TrainerResource,
+    settings: SettingsResource,
+    asset: str,
+    examples_of: Callable[[list[Row]], list[Row]],
+) -> dg.MaterializeResult:
+    """One model by maximum likelihood on the annotated triples (method section 2)."""
+    training = settings.values.em.cold_start
+    step = lake.step(context, asset, "base_model", "seed_triples", uses=[training])
+    if done := step.unchanged():
+        return done
+    return trainer.train(step, "sft", "base_model", examples_of(step.rows("seed_triples")), training)
+
+
 @dg.asset(code_version="1", deps=["base_model", "seed_triples"], pool="gpu")
 def cold_rationale_model(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """q[0] (z | c, x): supervised on the annotated triples (method section 2)."""
-    training = settings.values.em.cold_start
-    step = lake.step(context, "cold_rationale_model", "base_model", "seed_triples", uses=[training])
-    if done := step.unchanged():
-        return done
-    examples = em.rationale_examples(step.rows("seed_triples"))
-    return trainer.train(step, "sft", "base_model", examples, training)
+    """q[0] (z | c, x): supervised on the annotated triples."""
+    return _supervised(context, lake, trainer, settings, "cold_rationale_model", em.rationale_examples)
 
 
 @dg.asset(code_version="1", deps=["base_model", "seed_triples"], pool="gpu")
 def cold_problem_generator(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """p[0] (z, x | c): supervised on the annotated triples (method section 2)."""
-    training = settings.values.em.cold_start
-    step = lake.step(context, "cold_problem_generator", "base_model", "seed_triples", uses=[training])
-    if done := step.unchanged():
-        return done
-    examples = em.generator_examples(step.rows("seed_triples"))
-    return trainer.train(step, "sft", "base_model", examples, training)
+    """p[0] (z, x | c): supervised on the annotated triples."""
+    return _supervised(context, lake, trainer, settings, "cold_problem_generator", em.generator_examples)
 
 
 @dg.asset(code_version="1", deps=["seed_problems", "cold_rationale_model", "cold_problem_generator"], pool="gpu")

@@ -122,12 +122,14 @@ class Verifier:
 
 
 def _judge_answer(question: Question) -> Judgement:
+    from sandbox import Verdict
     from sandbox.maths import grade
 
     if question.answer is None:
         raise ValueError(f"a {question.domain} completion came to be judged without a reference answer")
     result = grade(question.answer, question.completion)
-    passed = None if result.verdict == "system_error" else result.verdict == "ok"
+    # `time_limit` is our symbolic worker giving up on the comparison: that says nothing about the answer
+    passed = {Verdict.OK: True, Verdict.WRONG_ANSWER: False}.get(result.verdict)
     return Judgement(result.answer, str(result.verdict), passed, result.rule, MATHS_GRADER)
 
 
