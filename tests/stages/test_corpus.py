@@ -45,7 +45,8 @@ def test_procedural_seeds_keep_what_their_writer_knows() -> None:
 def test_a_files_problem_is_held_out_by_its_text_so_that_rows_may_be_added(tmp_path: Path) -> None:
     sources = [problems_file(tmp_path, 400)]
     before = {row["problem_id"]: row["split"] for row in seed_problems(Corpus(files={"maths": sources}), 0)[0]}
-    sources = [problems_file(tmp_path, 100, "new.jsonl", start=1000), *sources]
+    new, old = Path(problems_file(tmp_path, 100, "new.jsonl", start=1000)), Path(sources[0])
+    old.write_text(new.read_text() + old.read_text())
     after = {row["problem_id"]: row["split"] for row in seed_problems(Corpus(files={"maths": sources}), 5)[0]}
     assert before.items() <= after.items()
     held_out = Counter(before.values())["held_out"]

@@ -118,7 +118,7 @@ def judged(stage: str, marks: dict[str, list[bool | None]], benchmark: str = "ai
     ]
 
 
-BASE = {"a": [True, False], "b": [False, False], "c": [False, True], "d": [False, False]}
+BASE = {"d": [False, False], "c": [False, True], "a": [True, False], "b": [False, False]}
 SFT = {"c": [True, True], "a": [True, True], "b": [True, False], "d": [False, False]}
 
 

@@ -67,7 +67,7 @@ def test_embeddings_decide_which_concepts_meet() -> None:
     """Five equally frequent lists of one concept: only the embeddings tell which belong together."""
     lone = [{**FILE_SEEDS[0], "problem_id": f"p{name}", "concepts": [name]} for name in "abcd"]
     near = {"a": [1.0, 0.0], "b": [1.0, 0.1], "c": [0.0, 1.0], "d": [0.1, 1.0]}
-    vectors = {"maths": {name: np.array(near[name]) for name in reversed("abcd")}}  # in no particular order
+    vectors = {"maths": {name: np.array(near[name]) for name in "acbd"}}  # in no particular order
     settings = Synthesis(concept_sets={"maths": 200}, concepts_per_set={"maths": [2]}, concept_temperature=0.05)
     sets = {frozenset(row["concepts"]) for row in concept_sets(lone, vectors, settings, "b", seed=0)}
     assert sets == {frozenset("ab"), frozenset("cd")}

@@ -1,7 +1,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -9,6 +9,7 @@ from promptcot_assets.settings.profile import Sandbox
 from promptcot_assets.stages.verification import (
     MATHS_GRADER,
     PROGRAM_GRADER,
+    Judgement,
     Question,
     Verifier,
     extract,
@@ -119,12 +120,12 @@ def test_a_completion_without_a_reference_is_an_error_and_no_verdict(
 
 
 @contextmanager
-def guests_keep_dying(pool: Pool) -> Iterator[None]:
+def guests_keep_dying(pool: Pool, every_s: float) -> Iterator[None]:
     """The pool's only worker is killed again and again for as long as the block runs."""
     worker, stop = pool.slots[0].worker(False), threading.Event()
 
     def keep_killing() -> None:
-        while not stop.wait(0.005):
+        while not stop.wait(every_s):
             worker.hang_up()
 
     killer = threading.Thread(target=keep_killing)
@@ -136,18 +137,22 @@ def guests_keep_dying(pool: Pool) -> Iterator[None]:
         killer.join()
 
 
+def lost_verdict(pool: Pool) -> Judgement:
+    """What the verifier says of a program whose worker was killed twice while it ran."""
+    endless = Question("code", fenced("import time\ntime.sleep(60)"), tests=cases(("", "1")))
+    for every_s in (0.3, 0.6, 1.2, 2.4):  # killed while it still starts, a worker is SandboxUnavailable: slower, then
+        with guests_keep_dying(pool, every_s), suppress(SandboxUnavailable):
+            return Verifier(pool, Sandbox(workers=1)).judge([endless])[0]
+    pytest.fail("no worker of the sandbox starts within 2.4 s")
+
+
 def test_a_failure_of_the_sandbox_is_never_a_fail() -> None:
-    slow = fenced("import time\ntime.sleep(2)\nprint(1)")
     with Pool(workers=1) as pool:
+        lost = lost_verdict(pool)
+        assert (lost.verdict, lost.passed, lost.rule) == ("system_error", None, "sandbox failure")
         verifier = Verifier(pool, Sandbox(workers=1))
-        with guests_keep_dying(pool):
-            try:
-                (lost,) = verifier.judge([Question("code", slow, tests=cases(("", "1")))])
-            except SandboxUnavailable:  # killed while it started: no verdict either
-                lost = None
-        assert lost is None or (lost.verdict, lost.passed, lost.rule) == ("system_error", None, "sandbox failure")
-        with guests_keep_dying(pool), pytest.raises(RuntimeError):
-            verifier.outputs(["import time\ntime.sleep(2)\nprint(1)"], [""])
+        with guests_keep_dying(pool, 0.3), pytest.raises(RuntimeError):
+            verifier.outputs(["import time\ntime.sleep(60)"], [""])
         assert verifier.judge([Question("code", fenced(ECHO), tests=cases(("1", "1")))])[0].passed is True
 
 
