@@ -1,4 +1,4 @@
-"""What exists: one file a stage, in the order the data flows. An asset reads refs, calls a stage, commits, describes."""
+"""What exists: one file a stage, in the order the data flows. An asset reads, calls a stage, commits, describes."""
 
 import warnings
 

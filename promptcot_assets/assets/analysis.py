@@ -9,11 +9,18 @@ from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, LAST_RO
 from promptcot_assets.reports import plots
 from promptcot_assets.stages import analysis
 
+ALL_ROUNDS = dg.AllPartitionMapping()
+FUNNEL = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
+
 
 @dg.asset(
     code_version="1",
-    deps=["cold_start_bounds", *(dg.AssetDep(n, partition_mapping=dg.AllPartitionMapping()) for n in ("em_bounds", "control_bounds"))],
-)  # fmt: skip
+    deps=[
+        "cold_start_bounds",
+        dg.AssetDep("em_bounds", partition_mapping=ALL_ROUNDS),
+        dg.AssetDep("control_bounds", partition_mapping=ALL_ROUNDS),
+    ],
+)
 def em_curves(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Held-out measures by round: EM, the control without an E-step, the cold start; paired gains with their errors."""
     tables = ("cold_start_bounds", "em_bounds", "control_bounds")
@@ -26,15 +33,13 @@ def em_curves(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
     )
 
 
-@dg.asset(code_version="1", deps=["raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces"],
-          partitions_def=BATCHES)  # fmt: skip
+@dg.asset(code_version="1", deps=list(FUNNEL), partitions_def=BATCHES)
 def yield_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """The funnel of a batch: rows left after every step, and why the others fell."""
-    tables = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
-    step = lake.step(context, "yield_report", *(f"{name}[{context.partition_key}]" for name in tables))
+    step = lake.step(context, "yield_report", *(f"{name}[{context.partition_key}]" for name in FUNNEL))
     if done := step.unchanged():
         return done
-    rows = analysis.funnel(step.partition, *(step.rows(name) for name in tables))
+    rows = analysis.funnel(step.partition, *(step.rows(name) for name in FUNNEL))
     return step.commit(rows, plot=plot(plots.funnel(rows)))
 
 

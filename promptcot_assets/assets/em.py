@@ -12,6 +12,7 @@ import dagster as dg
 from promptcot_assets.assets.held_out import measure
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.automation.partitions import PREVIOUS_ROUND, ROUNDS, round_key, round_number
+from promptcot_assets.lake.ids import seed_from
 from promptcot_assets.stages import em
 
 ROUND_OUTPUTS = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
@@ -69,10 +70,17 @@ def em_round(
     if not (result := step.unchanged()):
         with engine.load(step, q) as rationale_model:
             proposed = step.map(
-                f"E-step: {values.em.candidates} rationales a seed", step.rows("seed_triples"),
-                lambda seeds: em.propose(seeds, rationale_model, values.em.sampling, values.em.candidates, number + step.seed),
+                f"E-step: {values.em.candidates} rationales a seed",
+                step.rows("seed_triples"),
+                lambda seeds: em.propose(
+                    seeds,
+                    rationale_model,
+                    values.em.sampling,
+                    values.em.candidates,
+                    seed_from(step.seed, "E-step", number),
+                ),
                 values.em.shard_rows,
-            )  # fmt: skip
+            )
         with engine.load(step, p) as generator:
             judged = step.map(
                 "E-step: rewards", proposed, lambda rows: em.judge(rows, generator),

@@ -1,4 +1,4 @@
-"""What an asset is handed: the lake, an engine, a trainer, the settings. Thin; the work is in lake, inference, training.
+"""What an asset is handed: lake, engine, trainer, settings. Thin; the work is done in lake, inference and training.
 
 `Step` is one materialization in the making. It knows its exact inputs before anything runs, so it has a fingerprint:
 what a killed run left in the spool or in a work folder under that fingerprint is continued, and a finished one is
@@ -170,7 +170,7 @@ class Step:
     def map(
         self, phase: str, rows: Sequence[Row], function: Callable[[list[Row]], list[Row]], shard_rows: int
     ) -> list[Row]:
-        """`function` over shards of `rows`, each finished shard a file; a killed run goes on at the first missing one."""
+        """`function` over shards of `rows`; each finished shard is a file, a killed run goes on at the first missing."""
         shards = [list(rows[at : at + shard_rows]) for at in range(0, len(rows), shard_rows)]
         progress = Progress(f"{self.asset} · {phase}", len(rows), "rows", self.context.log.info)
         done: list[Row] = []

@@ -70,16 +70,19 @@ def raw_problems(
     return step.commit(rows, **synthesis.well_posed_rates(rows))
 
 
+PROBLEM_DEPS = ["raw_problems", "seed_problems", "benchmark_items"]
+KEPT = "Unique, uncontaminated, askable problems of the batch."
+DROPPED = "Every parsed problem that fell, with its reason and evidence."
+
+
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec("problems", code_version="1", description="Unique, uncontaminated, askable problems of the batch.",
-                     deps=["raw_problems", "seed_problems", "benchmark_items"]),
-        dg.AssetSpec("dropped_problems", code_version="1", description="Every parsed problem that fell, with its reason and evidence.",
-                     deps=["raw_problems", "seed_problems", "benchmark_items"]),
+        dg.AssetSpec("problems", code_version="1", description=KEPT, deps=PROBLEM_DEPS),
+        dg.AssetSpec("dropped_problems", code_version="1", description=DROPPED, deps=PROBLEM_DEPS),
     ],
     partitions_def=BATCHES,
     pool="deduplication",
-)  # fmt: skip
+)
 def problem_sets(
     context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> Iterator[dg.MaterializeResult]:

@@ -11,10 +11,10 @@ from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.asking import ask, completion_columns
 from promptcot_assets.stages.corpus import cases_of
 from promptcot_assets.stages.seeds import read_seeds
 from promptcot_assets.stages.statistics import Interval, clustered_interval, paired_difference
-from promptcot_assets.stages.synthesis import sampling_params
 from promptcot_assets.stages.verification import Question, Verifier
 
 STAGES = ("base", "sft", "self_play")
@@ -76,26 +76,25 @@ def generations(
     items: Sequence[Row], student: InferenceEngine, settings: Evaluation, stage: str, model: str, seed: int
 ) -> list[Row]:
     """Rows of `benchmark_generations`. Attempt k of an item has the same seed whatever the model."""
-    prompts = [domain_named(row["domain"]).solve_prompt(row["problem"]) for row in items]
-    seeds = [seed_from(seed, "benchmark", row["item_id"]) for row in items]
-    params = sampling_params(settings.sampling, settings.generations)
-    rows = []
-    for row, completions in zip(items, student.generate(prompts, params, seeds), strict=True):
-        for attempt, completion in enumerate(completions):
-            rows.append({
-                "generation_id": content_id(row["item_id"], model, stage, attempt, completion.seed),
-                "item_id": row["item_id"],
-                "benchmark": row["benchmark"],
-                "domain": row["domain"],
-                "stage": stage,
-                "attempt": attempt,
-                "completion": completion.text,
-                "finish_reason": completion.finish_reason,
-                "tokens": completion.tokens,
-                "seed": completion.seed,
-                "model": model,
-            })  # fmt: skip
-    return rows
+    asked = ask(
+        items,
+        student,
+        settings.sampling,
+        settings.generations,
+        lambda row: seed_from(seed, "benchmark", row["item_id"]),
+    )
+    return [
+        {
+            "generation_id": content_id(row["item_id"], model, stage, attempt, completion.seed),
+            "item_id": row["item_id"],
+            "benchmark": row["benchmark"],
+            "domain": row["domain"],
+            "stage": stage,
+        }
+        | completion_columns(completion, attempt, model)
+        for row, completions in asked
+        for attempt, completion in enumerate(completions)
+    ]
 
 
 def verdicts(drawn: Sequence[Row], items: dict[str, Row], verifier: Verifier) -> list[Row]:

@@ -6,13 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.synthesis import sampling_params
+from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
 from promptcot_assets.stages.verification import Question, Verifier, extract
 
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
@@ -20,25 +19,24 @@ CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
 def rollouts(problems: Sequence[Row], student: InferenceEngine, settings: SelfPlay, model: str, seed: int) -> list[Row]:
     """`settings.rollouts` attempts a problem. Rows of `rollouts`."""
-    prompts = [domain_named(row["domain"]).solve_prompt(row["problem"]) for row in problems]
-    seeds = [seed_from(seed, "rollout", row["problem_id"]) for row in problems]
-    params = sampling_params(settings.sampling, settings.rollouts)
-    rows = []
-    for row, prompt, completions in zip(problems, prompts, student.generate(prompts, params, seeds), strict=True):
-        for attempt, completion in enumerate(completions):
-            rows.append({
-                "rollout_id": content_id(row["problem_id"], model, attempt, completion.seed),
-                "problem_id": row["problem_id"],
-                "domain": row["domain"],
-                "attempt": attempt,
-                "prompt": prompt,
-                "completion": completion.text,
-                "finish_reason": completion.finish_reason,
-                "tokens": completion.tokens,
-                "seed": completion.seed,
-                "model": model,
-            })  # fmt: skip
-    return rows
+    asked = ask(
+        problems,
+        student,
+        settings.sampling,
+        settings.rollouts,
+        lambda row: seed_from(seed, "rollout", row["problem_id"]),
+    )
+    return [
+        {
+            "rollout_id": content_id(row["problem_id"], model, attempt, completion.seed),
+            "problem_id": row["problem_id"],
+            "domain": row["domain"],
+            "prompt": solve_prompt(row),
+        }
+        | completion_columns(completion, attempt, model)
+        for row, completions in asked
+        for attempt, completion in enumerate(completions)
+    ]
 
 
 def unusable(domain: str, completion: str) -> str | None:

@@ -12,10 +12,11 @@ import numpy as np
 from promptcot_assets.domains import ProceduralDomain, domain_named
 from promptcot_assets.domains.layout import parse_completion
 from promptcot_assets.domains.procedural import level_of
-from promptcot_assets.inference import InferenceEngine, SamplingParams
+from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
-from promptcot_assets.settings.profile import Sampling, Synthesis
+from promptcot_assets.settings.profile import Synthesis
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.asking import sampling_params
 from promptcot_assets.stages.concepts import ConceptSampler, sample_levels
 
 DEFAULT_SIZE = 5  # concepts a set, in every published example
@@ -122,10 +123,6 @@ def synthesize(
                 "batch": source["batch"],
             })  # fmt: skip
     return rows
-
-
-def sampling_params(sampling: Sampling, n: int) -> SamplingParams:
-    return SamplingParams(sampling.temperature, sampling.top_p, sampling.max_new_tokens, n=n)
 
 
 def well_posed_rates(raw: Sequence[Row]) -> dict[str, float]:

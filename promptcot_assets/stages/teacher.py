@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from promptcot_assets.domains import Attempt, domain_named, procedural_domain
+from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import seed_from
 from promptcot_assets.settings.profile import Corpus, Sampling
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.synthesis import sampling_params
+from promptcot_assets.stages.asking import ask
 from promptcot_assets.stages.verification import extract
 
 
@@ -48,10 +48,8 @@ class ModelTeacher:
         self._engine, self._sampling = engine, sampling
 
     def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
-        prompts = [domain_named(row["domain"]).solve_prompt(row["problem"]) for row in problems]
-        seeds = [seed_from(seed, row["problem_id"]) for row in problems]
-        drawn = self._engine.generate(prompts, sampling_params(self._sampling, n), seeds)
+        asked = ask(problems, self._engine, self._sampling, n, lambda row: seed_from(seed, row["problem_id"]))
         return [
             [Attempt(one.text, extract(row["domain"], one.text), one.seed) for one in completions]
-            for row, completions in zip(problems, drawn, strict=True)
+            for row, completions in asked
         ]

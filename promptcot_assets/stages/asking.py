@@ -1,0 +1,38 @@
+"""Putting problems to a model: the prompt, a seed a problem, and the columns that all tables of completions share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from promptcot_assets.domains import domain_named
+from promptcot_assets.inference import Completion, InferenceEngine, SamplingParams
+from promptcot_assets.settings.profile import Sampling
+from promptcot_assets.stages import Row
+
+
+def sampling_params(sampling: Sampling, n: int) -> SamplingParams:
+    return SamplingParams(sampling.temperature, sampling.top_p, sampling.max_new_tokens, n=n)
+
+
+def solve_prompt(row: Row) -> str:
+    return domain_named(row["domain"]).solve_prompt(row["problem"])
+
+
+def ask(
+    problems: Sequence[Row], model: InferenceEngine, sampling: Sampling, n: int, seed_of: Callable[[Row], int]
+) -> Iterator[tuple[Row, list[Completion]]]:
+    """`n` completions of each problem (rows with domain and problem), in order."""
+    prompts, seeds = [solve_prompt(row) for row in problems], [seed_of(row) for row in problems]
+    yield from zip(problems, model.generate(prompts, sampling_params(sampling, n), seeds), strict=True)
+
+
+def completion_columns(completion: Completion, attempt: int, model: str) -> Row:
+    """What every table of completions says of one."""
+    return {
+        "attempt": attempt,
+        "completion": completion.text,
+        "finish_reason": completion.finish_reason,
+        "tokens": completion.tokens,
+        "seed": completion.seed,
+        "model": model,
+    }
