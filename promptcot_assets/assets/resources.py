@@ -170,7 +170,7 @@ class Step:
     def map(
         self, phase: str, rows: Sequence[Row], function: Callable[[list[Row]], list[Row]], shard_rows: int
     ) -> list[Row]:
-        """`function` over shards of `rows`; each finished shard is a file, a killed run goes on at the first missing."""
+        """`function` over shards of `rows`; finished shards are files, a killed run goes on at the first missing."""
         shards = [list(rows[at : at + shard_rows]) for at in range(0, len(rows), shard_rows)]
         progress = Progress(f"{self.asset} · {phase}", len(rows), "rows", self.context.log.info)
         done: list[Row] = []
