@@ -28,7 +28,7 @@ def math_answers(
     return step.commit(rows)
 
 
-@dg.asset(code_version="1", deps=["problems", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu")
+@dg.asset(code_version="2", deps=["problems", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu")
 def code_tests(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:

@@ -77,8 +77,8 @@ DROPPED = "Every parsed problem that fell, with its reason and evidence."
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec("problems", code_version="1", description=KEPT, deps=PROBLEM_DEPS),
-        dg.AssetSpec("dropped_problems", code_version="1", description=DROPPED, deps=PROBLEM_DEPS),
+        dg.AssetSpec("problems", code_version="2", description=KEPT, deps=PROBLEM_DEPS),
+        dg.AssetSpec("dropped_problems", code_version="2", description=DROPPED, deps=PROBLEM_DEPS),
     ],
     partitions_def=BATCHES,
     pool="deduplication",

@@ -11,6 +11,7 @@ import numpy as np
 
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.statistics import mean_and_error
 
 CURVES = ("iw_bound", "iw_bound_half", "elbo", "log_p_rationale", "log_p_problem", "rationale_tokens")
 NORMAL_95 = 1.959964
@@ -63,14 +64,6 @@ def _point(series: str, round_: int, domain: str, metric: str, values: Sequence[
         "standard_error": error,
         "problems": len(values),
     }
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error (0 for a single value)."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
-    return mean, math.sqrt(variance / n)
 
 
 def difficulty(drawn: Sequence[Row], judged: Sequence[Row]) -> list[Row]:

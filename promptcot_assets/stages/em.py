@@ -27,8 +27,8 @@ from promptcot_assets.inference import InferenceEngine, SamplingParams
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Sampling
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.analysis import mean_and_error
 from promptcot_assets.stages.corpus import concept_set_id
+from promptcot_assets.stages.statistics import mean_and_error
 
 CUT_OFF, EMPTY, MARKED = "cut off at the token limit", "empty", "contains a marker"
 

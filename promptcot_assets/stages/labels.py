@@ -47,7 +47,8 @@ def code_tests(problems: Sequence[Row], teacher: Teacher, verifier: Verifier, se
     """Tests a program problem: inputs, and the output that enough candidate programs agree on when really run.
 
     Where the statement carries a worked example, only programs that reproduce it vote, and it is a test itself; when
-    none does, the statement contradicts its example and every test is dropped.
+    none does, the statement contradicts its example and every test is dropped. Trust is the share of all candidate
+    programs: one that reproduces a contradictory example by its own mistake is no agreement.
     """
     own = of_kind(problems, "program")
     rows = []
@@ -61,7 +62,8 @@ def code_tests(problems: Sequence[Row], teacher: Teacher, verifier: Verifier, se
         if example:
             outputs = [said for said in outputs if said[0] == example["expected"]]
         for at, stdin in enumerate(asked):
-            rows.append(_test(row, stdin, [said[at] for said in outputs], settings, teacher.name, bool(example)))
+            said = [one[at] for one in outputs]
+            rows.append(_test(row, stdin, said, len(programs), settings, teacher.name, bool(example)))
     return rows
 
 
@@ -89,16 +91,18 @@ def _stdins(
     return inputs
 
 
-def _test(problem: Row, stdin: str, outputs: list[str | None], settings: Labels, writer: str, example: bool) -> Row:
+def _test(
+    problem: Row, stdin: str, outputs: list[str | None], programs: int, settings: Labels, writer: str, example: bool
+) -> Row:
     counted = Counter(output for output in outputs if output is not None).most_common(2)
     expected, agree = counted[0] if counted else (None, 0)
-    trust = agree / len(outputs) if outputs else 0.0
+    trust = agree / programs if programs else 0.0
     if not outputs and example:
         reason = "no candidate program reproduces the worked example"
     elif expected is None:
         reason = "no candidate program ends well on it"
     elif trust < settings.min_test_agreement:
-        reason = "candidate programs disagree"
+        reason = "too few candidate programs agree"
     else:
         reason = None
     return {
@@ -108,7 +112,7 @@ def _test(problem: Row, stdin: str, outputs: list[str | None], settings: Labels,
         "stdin": stdin,
         "expected": None if reason else expected,
         "agree": agree,
-        "programs": len(outputs),
+        "programs": programs,
         "trust": trust,
         "drop_reason": reason,
         "writer": writer,

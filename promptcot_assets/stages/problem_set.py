@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from promptcot_assets.domains import domain_named
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Deduplication
@@ -25,8 +27,7 @@ def assemble(
     `former`: seed problems and what earlier batches kept; they take precedence and none is withdrawn. A raw row
     without a problem is not here: it has its reason in `raw_problems`.
     """
-    known = {row["problem_id"]: row["problem"] for row in former}
-    index = deduplicate([{"id": key, "text": text} for key, text in known.items()], threshold=settings.threshold).index
+    index = _index_of(former, settings.threshold)
     parsed = {row["raw_problem_id"]: row for row in raw if row["problem"] is not None}
     texts = [{"id": key, "text": row["problem"]} for key, row in parsed.items()]
     unique = deduplicate(texts, index, threshold=settings.threshold)
@@ -47,6 +48,20 @@ def assemble(
         else:
             kept.append(_kept(row))
     return kept, dropped
+
+
+def _index_of(former: Sequence[Row], threshold: float) -> pa.Table | None:
+    """All former problems, also those that are near duplicates of one another: what is published is not withdrawn.
+
+    One pass indexes what stays of it; the near duplicates that fell are indexed by the next.
+    """
+    texts = {row["problem_id"]: row["problem"] for row in former}
+    passes = []
+    while texts:
+        result = deduplicate([{"id": key, "text": text} for key, text in texts.items()], threshold=threshold)
+        passes.append(result.added)
+        texts = {row["id"]: texts[row["id"]] for row in result.dropped if row["reason"] == "near"}
+    return pa.concat_tables(passes) if passes else None
 
 
 def contamination(rows: Sequence[Row], benchmarks: Sequence[Row], ngram: int) -> dict[str, Row]:

@@ -12,7 +12,7 @@ pass `level=1 - 0.05 / m` (Bonferroni), or read every interval as the only one.
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from math import ceil, comb, inf, sqrt
+from math import ceil, comb, fsum, inf, sqrt
 
 Results = Sequence[Sequence[float]]
 
@@ -118,6 +118,14 @@ def paired_difference(first: Results, second: Results, k: int | None = None, lev
     error = _standard_error(differences)
     half = _student(level, n - 1) * error if error > 0 else 1 - (1 - level) ** (1 / n)
     return Interval(mean, max(-1.0, mean - half), min(1.0, mean + half), error, n)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error (0 for a single value)."""
+    n = len(values)
+    mean = fsum(values) / n
+    variance = fsum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
+    return mean, sqrt(variance / n)
 
 
 def plan_questions(effect: float, spread: float = 0.5, power: float = 0.8, level: float = 0.95) -> int:

@@ -55,7 +55,7 @@ def test_last_screen_names_the_ui_the_catalogue_and_three_queries_that_work(fini
 def test_catalogue_answers_what_people_ask(finished_home: Path) -> None:
     with duckdb.connect(str(finished_home / "catalog.duckdb"), read_only=True) as catalogue:
         rewards = catalogue.execute("select count(*), count(reward) from em_rationales where round = 1").fetchone()
-        assert rewards and rewards[0] == 3 * 88 and rewards[1] > 0
+        assert rewards and rewards[0] == 3 * 256 and rewards[1] > 0
         ancestors = catalogue.execute(
             """
             with recursive up as (

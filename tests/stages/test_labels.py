@@ -106,13 +106,19 @@ def test_the_outputs_are_what_the_agreeing_programs_really_print(verifier: Verif
     assert (rows[0]["stdin"], rows[0]["expected"]) == ("5 9", "26")
     for row in rows:
         assert row["expected"] == str(parsed.output(*map(int, row["stdin"].split())))
-        assert (row["agree"], row["programs"], row["trust"], row["drop_reason"]) == (3, 3, 1.0, None)
+        assert (row["agree"], row["programs"], row["trust"], row["drop_reason"]) == (3, 4, 0.75, None)  # one attempt held no program
 
 
 def test_a_program_that_only_repeats_the_example_lowers_the_trust(verifier: Verifier) -> None:
     rows = written(verifier, [RIGHT, LUCKY], min_test_agreement=0.6)
-    assert [row["drop_reason"] for row in rows] == [None] + ["candidate programs disagree"] * 4
+    assert [row["drop_reason"] for row in rows] == [None] + ["too few candidate programs agree"] * 4
     assert all(row["expected"] is None and row["trust"] == 0.5 for row in rows[1:])
+
+
+def test_one_program_that_reproduces_the_example_among_many_is_no_agreement(verifier: Verifier) -> None:
+    """On a contradictory statement a program can only be right by its own mistake."""
+    rows = written(verifier, [LUCKY, WRONG, WRONG, WRONG], min_test_agreement=0.6)
+    assert {(row["expected"], row["trust"]) for row in rows} == {(None, 0.25)}
 
 
 @pytest.mark.parametrize("programs", [[WRONG] * 3, [BROKEN, SILENT], [None, None]])

@@ -117,3 +117,16 @@ def test_the_sets_add_up_and_do_not_depend_on_the_order_of_rows(texts: list, rng
     assert len({row["problem_id"] for row in kept}) == len(kept)
     again = assemble(rng.sample(rows, len(rows)), former, BENCHMARK, SETTINGS)
     assert [sorted(map(str, part)) for part in again] == [sorted(map(str, part)) for part in (kept, dropped)]
+
+
+def test_a_near_duplicate_of_a_former_problem_falls_even_if_that_one_is_near_another_former_one() -> None:
+    """Former problems are never withdrawn from the comparison, also not for one another."""
+    words = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(60)]
+
+    def text(changed: list[int]) -> str:
+        return " ".join("other" + word if i in changed else word for i, word in enumerate(words)) + "."
+
+    former = [{"problem_id": "s0", "problem": text([])}, {"problem_id": "s1", "problem": text([10, 20])}]
+    kept, dropped = assemble([raw(0, text([10, 20, 30, 40]))], former, BENCHMARK, SETTINGS)
+    assert not kept
+    assert (dropped[0]["reason"], dropped[0]["survivor_id"]) == ("near", "s1")
