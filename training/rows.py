@@ -91,9 +91,7 @@ def _longer(ids: Sequence[int], max_length: int | None) -> bool:
     return max_length is not None and len(ids) > max_length
 
 
-def _kept(
-    data: Path, columns: dict[str, list[list[int]]], reasons: list[str | None], max_length: int | None
-) -> Rows:
+def _kept(data: Path, columns: dict[str, list[list[int]]], reasons: list[str | None], max_length: int | None) -> Rows:
     dropped = {reason: reasons.count(reason) for reason in sorted({reason for reason in reasons if reason})}
     rows = Rows(
         columns={

@@ -36,6 +36,7 @@ PRIOR_S, PRIOR_SPEED = 60.0, 1.5  # before there is anything to measure: weight 
 CORPUS = ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items")
 BATCH = ("concept_sets", "raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces",
          "yield_report")  # fmt: skip
+SFT = ("sft_examples", "sft_model")
 SELF_PLAY = ("rollouts", "verdicts", "preference_pairs", "self_play_model", "difficulty")
 EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores", "scaling")
 
@@ -57,38 +58,32 @@ class Leg:
 
 def legs(settings: Settings) -> list[Leg]:
     """The arc of a profile."""
-    last = settings.em.rounds
+    rounds = [round_key(number) for number in range(1, settings.em.rounds + 1)]
+    last = rounds[-1]
     plan = [
-        Leg("corpus", CORPUS, None, (), 2),
-        Leg("base model", ("base_model",), None, ("corpus",), 4),
-        Leg("cold start q", ("cold_rationale_model",), None, ("base model",), 13),
-        Leg("cold start p", ("cold_problem_generator",), None, ("base model",), 13),
-        Leg("cold start bounds", ("cold_start_bounds",), None, ("cold start q", "cold start p"), 3),
+        Leg("corpus", CORPUS, None, (), 4),
+        Leg("base model", ("base_model",), None, ("corpus",), 8),
+        Leg("cold start q", ("cold_rationale_model",), None, ("base model",), 165),
+        Leg("cold start p", ("cold_problem_generator",), None, ("base model",), 165),
+        Leg("cold start bounds", ("cold_start_bounds",), None, ("cold start q", "cold start p"), 20),
     ]
-    for number in range(1, last + 1):
-        key = round_key(number)
-        before = round_key(number - 1) if number > 1 else None
-        plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (f"EM {before}" if before else "cold start bounds",), 20))
-        plan.append(
-            Leg(f"control {key}", CONTROL_OUTPUTS, key, (f"control {before}" if before else "cold start bounds",), 10)
-        )
-    plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (f"EM {round_key(last)}",), 5))
+    before = "cold start bounds"
+    for key in rounds:
+        plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (before,), 140))
+        before = f"EM {key}"
+    plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (before,), 60))
     for student in sorted(settings.students):
         plan += [
-            Leg(f"{student}: base", ("student_base",), student, ("base model",), 6),
-            Leg(
-                f"{student}: SFT",
-                ("sft_examples", "sft_model"),
-                student,
-                (f"{student}: base", f"batch {FIRST_BATCH}"),
-                14,
-            ),
-            Leg(f"{student}: self-play", SELF_PLAY, student, (f"{student}: SFT",), 6),
-            Leg(f"{student}: evaluation", EVALUATION, student, (f"{student}: self-play",), 5),
+            Leg(f"{student}: base", ("student_base",), student, ("base model",), 70),
+            Leg(f"{student}: SFT", SFT, student, (f"{student}: base", f"batch {FIRST_BATCH}"), 120),
+            Leg(f"{student}: self-play", SELF_PLAY, student, (f"{student}: SFT",), 35),
+            Leg(f"{student}: evaluation", EVALUATION, student, (f"{student}: self-play",), 20),
         ]
-    plan.append(
-        Leg("analysis", ("em_curves", "distribution"), None, (f"control {round_key(last)}", f"batch {FIRST_BATCH}"), 2)
-    )
+    # the control needs the cold start alone; it waits so as to fill the lane that post-training leaves idle
+    for key in rounds:
+        plan.append(Leg(f"control {key}", CONTROL_OUTPUTS, key, (before,), 75))
+        before = f"control {key}"
+    plan.append(Leg("analysis", ("em_curves", "distribution"), None, (before, f"batch {FIRST_BATCH}"), 14))
     return plan
 
 

@@ -136,5 +136,3 @@ def test_from_hub_reads_the_cache_offline_and_shares_its_bytes(tmp_path: Path, t
     assert child.returncode == 0, child.stderr
     assert hashes(tmp_path / "model") == hashes(tiny_model)
     assert (tmp_path / "model" / "model.safetensors").samefile(snapshot / "model.safetensors")
-
-

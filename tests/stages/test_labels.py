@@ -106,7 +106,12 @@ def test_the_outputs_are_what_the_agreeing_programs_really_print(verifier: Verif
     assert (rows[0]["stdin"], rows[0]["expected"]) == ("5 9", "26")
     for row in rows:
         assert row["expected"] == str(parsed.output(*map(int, row["stdin"].split())))
-        assert (row["agree"], row["programs"], row["trust"], row["drop_reason"]) == (3, 4, 0.75, None)  # one attempt held no program
+        assert (row["agree"], row["programs"], row["trust"], row["drop_reason"]) == (
+            3,
+            4,
+            0.75,
+            None,
+        )  # one attempt held no program
 
 
 def test_a_program_that_only_repeats_the_example_lowers_the_trust(verifier: Verifier) -> None:
