@@ -59,7 +59,6 @@ class Leg:
 def legs(settings: Settings) -> list[Leg]:
     """The arc of a profile."""
     rounds = [round_key(number) for number in range(1, settings.em.rounds + 1)]
-    last = rounds[-1]
     plan = [
         Leg("corpus", CORPUS, None, (), 4),
         Leg("base model", ("base_model",), None, ("corpus",), 8),
