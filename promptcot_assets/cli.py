@@ -48,9 +48,11 @@ def main() -> None:
 def init() -> None:
     """Prepare the home: folders, Dagster's instance, pools, the first batch."""
     with _plain_errors():
-        from promptcot_assets.automation.home import open_home
+        from promptcot_assets.automation.home import HomeBusy, only_arc_of, open_home, release_dead_runs
 
-        with open_home(home(), load_settings()):
+        with open_home(home(), load_settings()) as instance:
+            with contextlib.suppress(HomeBusy), only_arc_of(home()):
+                release_dead_runs(instance)
             click.echo(f"home ready: {home()}")
 
 

@@ -8,9 +8,7 @@ fingerprint, half-finished ones by their shards and trainer checkpoints.
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
-import os
 import sys
 import threading
 import time
@@ -25,9 +23,8 @@ import dagster as dg
 from promptcot_assets.assets.em import CONTROL_OUTPUTS, ROUND_OUTPUTS
 from promptcot_assets.assets.progress import clock
 from promptcot_assets.assets.resources import RESUME_TAG
-from promptcot_assets.automation.home import OWNER_TAG, open_home
+from promptcot_assets.automation.home import ARC_TAG, only_arc_of, open_home, release_dead_runs
 from promptcot_assets.automation.partitions import FIRST_BATCH, round_key
-from promptcot_assets.lake import Lake
 from promptcot_assets.settings import Settings
 from training.child import die_with_parent
 
@@ -92,7 +89,8 @@ def run_arc(settings: Settings, home: Path) -> None:
     Raises: ArcError when a leg fails; what is finished stays.
     """
     plan = legs(settings)
-    with _only_arc_of(home), open_home(home, settings):
+    with only_arc_of(home), open_home(home, settings) as instance:
+        release_dead_runs(instance)
         board, spawn = Board(plan), multiprocessing.get_context("spawn")
         with (
             board.ticking(),
@@ -125,7 +123,7 @@ def _run_leg(leg: Leg) -> str | None:
             asset_selection=[dg.AssetKey(name) for name in leg.assets],
             partition_key=leg.partition,
             run_config={"loggers": {"console": {}}},
-            tags={RESUME_TAG: "true", OWNER_TAG: str(os.getpid()), "promptcot/leg": leg.name},
+            tags={RESUME_TAG: "true", ARC_TAG: leg.name},
             raise_on_error=False,
         )
     if result.success:
@@ -204,15 +202,3 @@ class Board:
         return done + sum(
             leg.weight * min(0.9, (now - began) / (leg.weight * pace)) for leg, began in self._running.values()
         )
-
-
-@contextmanager
-def _only_arc_of(home: Path) -> Iterator[None]:
-    """Two arcs in one home would do the same work twice."""
-    Lake(home)  # says so when the home cannot be written
-    with (home / "arc.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArcError(f"another `promptcot run` works in {home}; wait for it, or set PROMPTCOT_HOME") from None
-        yield

@@ -1,19 +1,26 @@
-"""Preparing a home: its folders, Dagster's instance in it, pools, the first batch, and what a killed run left held."""
+"""Preparing a home: its folders, Dagster's instance in it, pools, the first batch, and what a killed arc left held."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 
 from promptcot_assets.automation.partitions import BATCHES, FIRST_BATCH
-from promptcot_assets.lake import Lake
+from promptcot_assets.lake import Lake, LakeError
 from promptcot_assets.settings import Settings
 
-OWNER_TAG = "promptcot/process"  # pid of the process that executes a run itself
+ARC_TAG = "promptcot/leg"  # on the runs that `promptcot run` executes itself
 UNFINISHED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING)
+
+
+class HomeBusy(LakeError):
+    """Another arc works in this home."""
 
 
 def open_home(home: Path, settings: Settings) -> dg.DagsterInstance:
@@ -33,14 +40,28 @@ def open_home(home: Path, settings: Settings) -> dg.DagsterInstance:
     instance.event_log_storage.set_concurrency_slots("deduplication", 1)
     assert BATCHES.name is not None
     instance.add_dynamic_partitions(BATCHES.name, [FIRST_BATCH])
-    release_dead_runs(instance)
     return instance
 
 
+@contextmanager
+def only_arc_of(home: Path) -> Iterator[None]:
+    """Hold the home's arc lock: two arcs in one home would do the same work twice. Raises: HomeBusy."""
+    Lake(home)  # says so when the home is not writable
+    with (home / "arc.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HomeBusy(f"another `promptcot run` works in {home}; wait for it, or set PROMPTCOT_HOME") from None
+        yield
+
+
 def release_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Fail the runs whose executing process was killed, and give their pool slots back."""
+    """Fail what a killed arc left running, and give its pool slots back, or the next arc waits for them for ever.
+
+    Only for who holds the arc lock: then no arc lives, and its lanes died with it. (Looking for the processes would
+    not do: a killed one is a zombie until somebody reaps it.)
+    """
     for run in instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED))):
-        owner = run.tags.get(OWNER_TAG)
-        if owner is not None and not Path(f"/proc/{owner}").exists():
+        if ARC_TAG in run.tags:
             instance.report_run_failed(run, "its process was killed; run the same command again to go on")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
