@@ -29,6 +29,8 @@ def em_curves(points: Sequence[Row], metric: str = "iw_bound") -> str:
     """The held-out bound against rounds, one panel a domain, one line a series, bars of one standard error."""
     own = [row for row in points if row["metric"] == metric]
     domains = sorted({row["domain"] for row in own})
+    if not domains:  # such as the well-posed rate, where no domain can tell
+        return f"*{metric} is not measured in any domain*"
     figure = _figure(len(domains))
     for at, domain in enumerate(domains, 1):
         axes = figure.add_subplot(1, len(domains), at)
