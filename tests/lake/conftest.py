@@ -17,10 +17,11 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def writer() -> Callable[..., subprocess.Popen[str]]:
-    """Starts `lake_writer.py` with the given arguments."""
+    """Starts `lake_writer` with the given arguments."""
 
     def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, str(Path(__file__).with_name("lake_writer.py")), *map(str, arguments)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "tests.lake.lake_writer", *map(str, arguments)]
+        root = Path(__file__).parents[2]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
 
     return start

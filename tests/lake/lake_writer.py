@@ -1,8 +1,8 @@
 """A process that commits, for the tests of several processes and of kills.
 
-lake_writer.py tables HOME COUNT ASSET:PARTITION...   COUNT commits to each, in turn; prints each ref
-lake_writer.py twin HOME ROLE                         makes one checkpoint when told to by a line on stdin
-lake_writer.py stop HOME ASSET STEP                   commits, and kills itself at the STEP-th file operation
+lake_writer tables HOME COUNT ASSET:PARTITION...   COUNT commits to each, in turn; prints each ref
+lake_writer twin HOME ROLE                         makes one checkpoint when told to by a line on stdin
+lake_writer stop HOME ASSET STEP                   commits, and kills itself at the STEP-th file operation
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from lake_examples import PROBLEMS, problems, provenance, train
-
 from promptcot_assets.lake import Lake
+from tests.lake.lake_examples import PROBLEMS, problems, provenance, train
 
 
 def commit_tables(home: Path, count: int, targets: list[str]) -> None:

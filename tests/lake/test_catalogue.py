@@ -12,9 +12,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from lake_examples import PROBLEMS, column, problems, provenance, train
 
 from promptcot_assets.lake import Lake, Ref
+from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
 
 def query(lake: Lake, sql: str) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
 from promptcot_assets.lake import Lake, LakeError, checkpoints
+from tests.lake.lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
 Writer = Callable[..., subprocess.Popen[str]]
 
@@ -213,7 +213,7 @@ def test_two_processes_make_the_same_checkpoint(lake: Lake, writer: Writer) -> N
 KILLED_BEFORE_THE_COMMIT = """
 import os, signal, sys, pathlib
 sys.path.insert(0, sys.argv[3])
-from lake_examples import LOSS, provenance
+from tests.lake.lake_examples import LOSS, provenance
 from promptcot_assets.lake import Lake
 lake = Lake(pathlib.Path(sys.argv[1]))
 folder = lake.work_folder("student", provenance().fingerprint) / sys.argv[2]
@@ -229,7 +229,7 @@ lake.commit_checkpoint("student", folder, LOSS, {"loss": 1.0}, provenance())
 
 @pytest.mark.parametrize("inside", [".", "final"])
 def test_a_kill_between_seal_and_commit_costs_no_training(lake: Lake, inside: str) -> None:
-    program = [sys.executable, "-c", KILLED_BEFORE_THE_COMMIT, str(lake.home), inside, str(Path(__file__).parent)]
+    program = [sys.executable, "-c", KILLED_BEFORE_THE_COMMIT, str(lake.home), inside, str(Path(__file__).parents[2])]
     assert subprocess.run(program, check=False).returncode == -signal.SIGKILL
     assert lake.newest("student") is None
     assert len(list((lake.home / "models" / "student").iterdir())) == 1

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from lake_examples import PROBLEMS, problems, provenance
 
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.lake.rows import MAX_GROUP_BYTES
+from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 
 def test_commit_and_read_back(lake: Lake) -> None:

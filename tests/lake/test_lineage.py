@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from lake_examples import PROBLEMS, problems, provenance
 
 from promptcot_assets.lake import Lake, LakeError
+from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 
 def test_ancestors_of_a_diamond_come_once_and_nearest_first(lake: Lake) -> None:

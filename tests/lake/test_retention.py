@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lake_examples import PROBLEMS, problems, provenance, train
 
 from promptcot_assets.lake import Garbage, Lake, LakeError, Ref
+from tests.lake.lake_examples import PROBLEMS, problems, provenance, train
 
 
 def commit(lake: Lake, asset: str, seed: int, *inputs: Ref, partition: str = "all") -> Ref:

@@ -16,12 +16,12 @@ from pathlib import Path
 import duckdb
 import pytest
 from deltalake import DeltaTable
-from lake_examples import PROBLEMS, problems, provenance
 
 from promptcot_assets.lake import Lake, Ref, tables
 from promptcot_assets.lake.log import Log, Record
 from promptcot_assets.lake.rows import write_rows
 from promptcot_assets.lake.tables import overwrite_partition
+from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 Writer = Callable[..., subprocess.Popen[str]]
 
