@@ -1,4 +1,4 @@
-"""How rows and plots look on an asset's page in the Dagster UI. Values stay small: they live in the event log."""
+"""How assets, rows and plots look in the Dagster UI. Values stay small: they live in the event log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import pyarrow as pa
 
 SAMPLE_ROWS, SAMPLE_TEXT = 5, 160
 COLUMN_TYPES = {"int64": "int", "double": "float", "bool": "bool"}
+KINDS_OF_A_TABLE = {"deltalake", "parquet"}
+KINDS_OF_A_MODEL = {"pytorch", "huggingface"}
+
+
+def asset_page(name: str, schema: pa.Schema, partitioned: bool) -> dict[str, dg.MetadataValue]:
+    """What an asset's page shows before anything is materialized: its columns, and where to go from there."""
+    lineage = f"promptcot lineage {name}{' PARTITION' if partitioned else ''}"
+    return {
+        "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(schema)),
+        "query": dg.MetadataValue.text(f'promptcot sql "from {name} limit 5"'),
+        "exact versions behind it": dg.MetadataValue.text(lineage),
+        "made from": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=upstream"),
+        "used by": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=downstream"),
+    }
 
 
 def sample(table: pa.Table) -> dg.TableMetadataValue:

@@ -11,11 +11,7 @@ EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores")
 GROUPS, ASSETS = dg.AssetSelection.groups, dg.AssetSelection.assets
 
 JOBS = [
-    dg.define_asset_job(
-        "corpus_job",
-        GROUPS("corpus") | ASSETS("benchmark_items"),
-        description="Seeds, concepts, triples and benchmark items.",
-    ),
+    dg.define_asset_job("corpus_job", GROUPS("corpus"), description="Seeds, concepts, triples and benchmark items."),
     dg.define_asset_job(
         "cold_start_job",
         GROUPS("cold_start") - ASSETS("student_base"),
