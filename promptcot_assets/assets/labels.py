@@ -28,11 +28,14 @@ def math_answers(
     return step.commit(rows)
 
 
-@dg.asset(code_version="2", deps=["problems", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu")
+@dg.asset(code_version="3", deps=["problems", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu")
 def code_tests(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """Tests for every program problem, their outputs agreed on by candidate programs that were really run."""
+    """Tests of every program problem, their outputs agreed on by candidate programs that were really run.
+
+    What the tests are worth: trust (how many programs agree) and mutation score (what they catch).
+    """
     values = settings.values
     inputs = [f"problems[{context.partition_key}]", *teacher_inputs(values)]
     step = lake.step(context, "code_tests", *inputs, uses=[values.labels, values.corpus, values.sandbox])
@@ -45,4 +48,4 @@ def code_tests(
             values.labels.shard_rows,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows)
-    return step.commit(rows)
+    return step.commit(rows, **labels.quality(rows))

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
+
 from promptcot_assets.domains.domain import Answers
 from promptcot_assets.domains.published import PublishedPrompts
+
+# Lines: a heading such as `### Example 1`; `**Sample Input 2:** 3 4`; what ends an example's output
+HEADING = re.compile(r"\W*(?:sample|example)s?(?: (?:input|test|case)s?)*\W*\d*\W*", re.I)
+LABEL = re.compile(
+    r"\W*(?:(?:sample|example) )?(?P<label>input|output)(?:[ #]*\d+)?[*_ \t]*(?::[*_ \t]*(?P<text>.*))?", re.I
+)
+END = re.compile(r"\W*(?:sample|example|explanation|note|constraint)", re.I)
 
 
 class Code(PublishedPrompts):
@@ -18,4 +28,41 @@ class Code(PublishedPrompts):
 
     def defect(self, problem: str) -> str | None:
         missing = [part for part in ("input", "output") if part not in problem.lower()]
-        return f"says nothing of its {' or '.join(missing)}" if missing else None
+        if missing:
+            return f"says nothing of its {' or '.join(missing)}"
+        examples = worked_examples(problem)
+        outputs = {example["stdin"]: example["expected"] for example in examples}
+        contradictory = any(outputs[example["stdin"]] != example["expected"] for example in examples)
+        return "contradictory examples" if contradictory else None
+
+    def worked_example(self, problem: str) -> dict[str, str] | None:
+        return next(iter(worked_examples(problem)), None)
+
+
+@dataclass
+class _Example:
+    input: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
+
+
+def worked_examples(problem: str) -> list[dict[str, str]]:
+    """The examples {stdin, expected} below a heading that announces them; none where their layout is another."""
+    lines = problem.splitlines()
+    start = next((at for at, line in enumerate(lines) if HEADING.fullmatch(line)), len(lines))
+    found: list[_Example] = []
+    into: list[str] | None = None  # where a line belongs
+    for line in lines[start:]:
+        label = LABEL.fullmatch(line)
+        if label and (label["label"].lower() == "input" or found):
+            if label["label"].lower() == "input":
+                found.append(_Example())
+                into = found[-1].input
+            else:
+                into = found[-1].output
+            into.append(label["text"] or "")
+        elif END.match(line):
+            into = None
+        elif into is not None and not line.lstrip().startswith("```"):
+            into.append(line)
+    texts = [("\n".join(one.input).strip(), "\n".join(one.output).strip()) for one in found]
+    return [{"stdin": stdin, "expected": expected} for stdin, expected in texts if stdin and expected]

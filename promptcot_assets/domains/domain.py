@@ -59,6 +59,9 @@ class Domain(Protocol):
     def well_posed(self, problem: str) -> bool | None:
         """Whether the text has exactly one answer, where the domain can tell exactly; else None."""
 
+    def worked_example(self, problem: str) -> dict[str, str] | None:
+        """The test {stdin, expected} that a statement carries itself, or None."""
+
     def style(self, rationale: str) -> str | None:
         """Which annotator writes like this, where the domain can tell; for reports only."""
 
@@ -81,9 +84,6 @@ class ProceduralDomain(Domain, Protocol):
 
     def write_stdin(self, rng: random.Random) -> str:
         """One test input for a program of this domain (program domains only)."""
-
-    def worked_example(self, problem: str) -> dict[str, str] | None:
-        """The test {stdin, expected} that a statement carries itself, or None."""
 
 
 @dataclass(frozen=True)

@@ -32,5 +32,8 @@ class PublishedPrompts:
     def well_posed(self, problem: str) -> None:
         return None
 
+    def worked_example(self, problem: str) -> dict[str, str] | None:
+        return None
+
     def style(self, rationale: str) -> None:
         return None

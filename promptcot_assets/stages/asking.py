@@ -19,10 +19,15 @@ def solve_prompt(row: Row) -> str:
 
 
 def ask(
-    problems: Sequence[Row], model: InferenceEngine, sampling: Sampling, n: int, seed_of: Callable[[Row], int]
+    problems: Sequence[Row],
+    model: InferenceEngine,
+    sampling: Sampling,
+    n: int,
+    seed_of: Callable[[Row], int],
+    prompt_of: Callable[[Row], str] = solve_prompt,
 ) -> Iterator[tuple[Row, list[Completion]]]:
     """`n` completions of each problem (rows with domain and problem), in order."""
-    prompts, seeds = [solve_prompt(row) for row in problems], [seed_of(row) for row in problems]
+    prompts, seeds = [prompt_of(row) for row in problems], [seed_of(row) for row in problems]
     yield from zip(problems, model.generate(prompts, sampling_params(sampling, n), seeds), strict=True)
 
 

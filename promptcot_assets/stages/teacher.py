@@ -14,6 +14,7 @@ from promptcot_assets.settings.profile import Corpus, Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.asking import ask
 from promptcot_assets.stages.verification import extract
+from promptcot_assets.stages.written_tests import WrittenTest, read_test, writing_prompt
 
 
 class Teacher(Protocol):
@@ -21,6 +22,9 @@ class Teacher(Protocol):
 
     def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
         """n attempts at each problem (rows with problem_id, domain, problem), each with its own seed."""
+
+    def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
+        """`calls` tests for each program problem, written one a call (method section 5)."""
 
 
 class ProceduralTeacher:
@@ -32,6 +36,12 @@ class ProceduralTeacher:
 
     def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
         return [[self._attempt(row, k, seed) for k in range(n)] for row in problems]
+
+    def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
+        raise ValueError(
+            "labels.teacher: procedural writes no tests; set labels.teacher to base_model, or leave the domains "
+            f"{', '.join(sorted({row['domain'] for row in problems}))} out of synthesis.concept_sets"
+        )
 
     def _attempt(self, row: Row, k: int, seed: int) -> Attempt:
         domain = procedural_domain(row["domain"])
@@ -53,3 +63,16 @@ class ModelTeacher:
             [Attempt(one.text, extract(row["domain"], one.text), one.seed) for one in completions]
             for row, completions in asked
         ]
+
+    def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
+        wanted = [row | {"call": call} for row in problems for call in range(calls)]
+        asked = ask(
+            wanted,
+            self._engine,
+            self._sampling,
+            1,
+            lambda one: seed_from(seed, one["problem_id"], one["call"]),
+            lambda one: writing_prompt(one["problem"], one["call"]),
+        )
+        written = [read_test(completion) for _, (completion,) in asked]
+        return [written[at : at + calls] for at in range(0, len(written), calls)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import sandbox
 
 MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/1", "sandbox.programs/1"
+LOST_WORKER = "the sandbox lost a worker twice on one program; run the step again"
 PROGRAM = re.compile(r"```(?:python3?|py)[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
@@ -94,11 +95,26 @@ class Verifier:
             outputs = self.pool.outputs(Program(code), stdins, self.limits)
             lost = [output for output in outputs if output.verdict is Verdict.SYSTEM_ERROR]
             if lost:
-                raise RuntimeError("the sandbox lost a worker twice on one program; run the step again")
+                raise RuntimeError(LOST_WORKER)
             return [output.stdout.strip() if output.verdict is Verdict.OK else None for output in outputs]
 
         with ThreadPoolExecutor(self._workers) as threads:
             return list(threads.map(run, programs))
+
+    def caught(self, programs: Sequence[str], tests: Sequence[Mapping[str, str]]) -> list[bool]:
+        """For each program whether the tests {stdin, expected} fail it, by the same judge as a completion's verdict."""
+        from sandbox import Program, Test, Verdict
+
+        cases = [Test(case["stdin"], case["expected"]) for case in tests]
+
+        def fails(code: str) -> bool:
+            verdict = self.pool.run(Program(code), cases, self.limits).verdict
+            if verdict is Verdict.SYSTEM_ERROR:
+                raise RuntimeError(LOST_WORKER)
+            return verdict is not Verdict.OK
+
+        with ThreadPoolExecutor(self._workers) as threads:
+            return list(threads.map(fails, programs))
 
     def _judge(self, question: Question) -> Judgement:
         if domain_named(question.domain).answers == "maths":

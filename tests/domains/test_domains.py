@@ -12,7 +12,19 @@ DEFECTS = [
     ("maths", "Find the value of", "truncated"),
     ("maths", "Find $x$ in the figure below.", "refers to a figure it does not have"),
     ("maths", "[asy] draw((0,0)--(1,1)); [/asy] Find it.", "refers to a figure it does not have"),
+    ("maths", "It costs $5. How much are $x$ of them?", None),  # the first dollar is money
+    ("maths", "The root of $x = 4", "truncated"),
+    ("maths", "Show that $n^2$ is even.", "asks for a proof"),
+    ("maths", "Let $n$ be even. Prove that $n^2$ is even.", "asks for a proof"),
+    ("maths", "Show that $n$ is unique and find it.", None),
+    ("maths", "Let $n$ be an even number.", "asks nothing"),
     ("code", "The input is n. The output is n + 1.", None),
+    ("code", "Input: n. Output: n.\nExample 1\nInput: 3\nOutput: 3\nExample 2\nInput: 4\nOutput: 4", None),
+    (
+        "code",
+        "Input: n. Output: n.\nExample 1\nInput: 3\nOutput: 3\nExample 2\nInput: 3\nOutput: 4",
+        "contradictory examples",
+    ),
     ("code", "Print n + 1.", "says nothing of its input or output"),
     ("code", "The input is n. Print it.", "says nothing of its output"),
     ("mini_maths", "Find A + B.", None),
@@ -26,6 +38,30 @@ DEFECTS = [
 @pytest.mark.parametrize(("domain", "problem", "reason"), DEFECTS)
 def test_what_cannot_be_asked_says_why(domain: str, problem: str, reason: str | None) -> None:
     assert domain_named(domain).defect(problem) == reason
+
+
+SECTIONS = "Input\n\nAn integer n.\n\nOutput\n\nIts double.\n\n"
+EXAMPLES = [  # (statement, its first example, why)
+    (SECTIONS, None, "sections are no examples"),
+    (SECTIONS + "Example\n\nInput\n\n3\n4\n\nOutput\n\n6\n\nNote\n\nSo it is.", ("3\n4", "6"), "Codeforces"),
+    (
+        SECTIONS + "### Example 1\n\n**Input:**\n```\n3\n```\n**Output:**\n```\n6\n```\nExplanation: so.",
+        ("3", "6"),
+        "fences",
+    ),
+    ("Sample Input 1:\n4\nSample Output 1:\n8\nSample Input 2:\n5\nSample Output 2:\n10", ("4", "8"), "numbered"),
+    ("Examples:\nInput: -3 4\nOutput: 1", ("-3 4", "1"), "on the labels' lines"),
+    ("Example\nInput:\n\nOutput:\n6", None, "no input given"),
+    ("Example of an input: 3. Its output: 6.", None, "prose"),
+    ("Example\nOutput: 6\nInput: 3", None, "no output after the input"),
+]
+
+
+@pytest.mark.parametrize(("problem", "example", "why"), EXAMPLES)
+def test_a_statements_own_example_is_read(problem: str, example: tuple[str, str] | None, why: str) -> None:
+    expected = {"stdin": example[0], "expected": example[1]} if example else None
+    assert domain_named("code").worked_example(problem) == expected
+    assert domain_named("maths").worked_example(problem) is None
 
 
 @pytest.mark.parametrize("name", DOMAINS)

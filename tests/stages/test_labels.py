@@ -6,11 +6,13 @@ import pytest
 from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.settings.profile import Corpus, Labels, ProcedureSizes, Sandbox
+from promptcot_assets.settings.profile import Corpus, Labels, ProcedureSizes, Sampling, Sandbox
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.labels import code_tests, math_answers
-from promptcot_assets.stages.teacher import ProceduralTeacher
+from promptcot_assets.stages.labels import code_tests, math_answers, quality
+from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher
 from promptcot_assets.stages.verification import Verifier
+from promptcot_assets.stages.written_tests import WrittenTest
+from tests.exact_models import one_of
 
 CODE = "Read integers a and b. Print the sum of a times 3 and b plus 2. Example: for 5 9 print 26."
 RIGHT = "a, b = map(int, input().split())\nprint(a*3 + b+2)"
@@ -64,6 +66,22 @@ def test_a_label_has_enough_votes_and_is_strictly_ahead(
     assert row["answer"] == label or (label == "1/2" and row["answer"] in ballots)
     assert (row["asked"], row["share"], row["voter"]) == (8, votes / 8, "ballots")
     assert row["answers"] == [answer or "" for answer in ballots]
+
+
+@pytest.mark.parametrize(
+    ("ballots", "label", "votes", "reason"),
+    [
+        (("5", "4", "4", "4", "4", "5", "5", "5"), "5", 4, None),
+        (("1", "4", "4", "4", "\\frac{8}{2}", "5", "5.0", "5"), "4", 4, None),  # 4: four ballots, 5: three
+        (("1", "1", "1", "4", "4", "4", "5", "6"), None, 3, "tie"),  # neither has enough
+    ],
+)
+def test_a_tie_can_go_to_the_answer_given_first(
+    ballots: tuple[str, ...], label: str | None, votes: int, reason: str | None
+) -> None:
+    settings = Labels(votes=8, min_votes=4, ties="first")
+    (row,) = math_answers([problem("maths")], Ballots(*ballots), settings, seed=0)
+    assert (row["answer"], row["votes"], row["drop_reason"]) == (label, votes, reason)
 
 
 def test_programs_have_no_vote_and_answers_no_tests(verifier: Verifier) -> None:
@@ -162,6 +180,131 @@ def test_inputs_depend_on_the_problem_and_the_seed(verifier: Verifier) -> None:
     assert first == [row["stdin"] for row in written(verifier, [RIGHT])] != other
 
 
-def test_a_domain_that_writes_no_inputs_is_refused_with_the_mend(verifier: Verifier) -> None:
-    with pytest.raises(ValueError, match=r"no test inputs for domain 'code'.*synthesis.concept_sets"):
-        code_tests([problem("code")], Ballots(RIGHT), verifier, Labels(test_programs=1), 0)
+# ---- tests that a model writes
+STATEMENT = "Input: an integer n.\nOutput: its double."
+DOUBLE = "print(2 * int(input()))"
+SUM = "n = int(input())\nprint(n + n)"
+SQUARE = "print(int(input()) ** 2)"  # agrees with the double for 0 and 2
+
+
+class Writer(Ballots):
+    """Its programs and its tests are written down."""
+
+    def __init__(self, programs: Sequence[str | None], tests: Sequence[WrittenTest]) -> None:
+        super().__init__(*programs)
+        self._tests = list(tests)
+
+    def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
+        assert calls == len(self._tests) and all(row["domain"] == "code" for row in problems)
+        return [self._tests for _ in problems]
+
+
+def cross_executed(
+    verifier: Verifier,
+    programs: Sequence[str | None],
+    tests: Sequence[tuple[str, str] | WrittenTest],
+    text: str = STATEMENT,
+    **changed: object,
+) -> list[Row]:
+    wanted = [one if isinstance(one, WrittenTest) else WrittenTest(*one) for one in tests]
+    settings = Labels(test_programs=len(programs), tests_per_problem=len(wanted), **changed)  # type: ignore[arg-type]
+    return code_tests([problem("code", text)], Writer(programs, wanted), verifier, settings, seed=0)
+
+
+def test_a_wrong_output_is_repaired_and_a_right_one_is_not(verifier: Verifier) -> None:
+    rows = cross_executed(verifier, [DOUBLE, SUM, SQUARE], [("3", "6"), ("4", "9"), ("5\n", "10.0"), ("2", "4")])
+    assert [(row["expected"], row["repaired"], row["agree"]) for row in rows] == [
+        ("6", False, 2), ("8", True, 2), ("10", False, 2), ("4", False, 3),  # 10.0 is 10 to the judge
+    ]  # fmt: skip
+    assert [row["proposed"] for row in rows] == ["6", "9", "10.0", "4"]
+    assert {row["trust"] for row in rows} == {2 / 3, 1.0} and {row["drop_reason"] for row in rows} == {None}
+
+
+def test_unreadable_repeated_and_impossible_tests_fall_with_their_reasons(verifier: Verifier) -> None:
+    unread = WrittenTest(None, None, "no JSON object in what was written", "I cannot.", 7)
+    rows = cross_executed(verifier, [DOUBLE, SUM], [unread, ("3", "6"), (" 3\n", "7"), ("three", "six"), unread])
+    assert [row["drop_reason"] for row in rows] == [
+        "no JSON object in what was written", None, "the input of an earlier test",
+        "no candidate program ends well on it", "no JSON object in what was written",
+    ]  # fmt: skip
+    assert (rows[0]["stdin"], rows[0]["completion"], rows[0]["seed"]) == (None, "I cannot.", 7)
+    assert len({row["test_id"] for row in rows}) == len(rows)
+    assert [row["expected"] for row in rows] == [None, "6", None, None, None]
+
+
+def test_a_statements_example_outvotes_the_majority_of_programs(verifier: Verifier) -> None:
+    text = f"{STATEMENT}\nExample\nInput: 3\nOutput: 6"
+    rows = cross_executed(verifier, [DOUBLE, SQUARE, SQUARE], [("5", "10")], text, min_test_agreement=0.3)
+    assert [(row["stdin"], row["expected"], row["agree"]) for row in rows] == [("3", "6", 1), ("5", "10", 1)]
+    rows = cross_executed(verifier, [SQUARE, SQUARE], [("5", "10")], text)
+    assert {row["drop_reason"] for row in rows} == {"no candidate program reproduces the worked example"}
+
+
+def test_of_equal_votes_the_writers_output_wins(verifier: Verifier) -> None:
+    for proposed in ("6", "9"):
+        (row,) = cross_executed(verifier, [DOUBLE, SQUARE], [("3", proposed)], min_test_agreement=0.5)
+        assert (row["expected"], row["repaired"], row["trust"]) == (proposed, False, 0.5)
+
+
+def test_tests_that_no_program_passes_together_are_no_tests(verifier: Verifier) -> None:
+    """Each output has its majority, but no two of them come from one reading of the statement."""
+    programs = [
+        f"n = int(input())\nprint(n if n != {odd} else -n)" for odd in (1, 2, 3)
+    ]  # each program is alone with its own mistake
+    rows = cross_executed(verifier, programs, [("1", "1"), ("2", "2"), ("3", "3")])
+    assert {(row["expected"], row["drop_reason"], row["agree"]) for row in rows} == {
+        (None, "no candidate program passes all tests together", 2)
+    }
+
+
+def test_the_mutation_score_tells_weak_tests_from_strong_ones(verifier: Verifier) -> None:
+    bound = "n = int(input())\nprint('big' if n > 100 else 'small')"  # mutants: >=, 101
+    (weak,) = cross_executed(verifier, [bound], [("5", "small")])
+    strong = cross_executed(verifier, [bound], [("100", "small"), ("101", "big")])
+    assert (weak["mutants"], weak["mutation_score"]) == (2, 0.0)
+    assert {(row["mutants"], row["mutation_score"]) for row in strong} == {(2, 1.0)}
+    (weak,) = cross_executed(verifier, [bound], [("5", "small")], min_mutation_score=0.5)
+    assert (weak["expected"], weak["drop_reason"]) == (None, "the tests catch too few mutants")
+    (unmeasured,) = cross_executed(verifier, [bound], [("5", "small")], mutants=0, min_mutation_score=0.5)
+    assert (unmeasured["expected"], unmeasured["mutants"], unmeasured["mutation_score"]) == ("small", 0, None)
+    assert quality([*strong, weak]) == {"kept": 2, "repaired": 0, "mean_trust": 1.0, "mean_mutation_score": 1.0}
+    assert quality([]) == {"kept": 0, "repaired": 0}
+
+
+def test_tests_do_not_depend_on_the_shard_a_problem_is_in(verifier: Verifier) -> None:
+    rows = [problem("code", f"{STATEMENT} Variant {n}.") for n in range(3)]
+    rows.insert(1, problem("mini_code", CODE))
+    settings = Labels(test_programs=1, tests_per_problem=1)
+    writer = Writer([DOUBLE], [WrittenTest("3", "6")])
+    together = code_tests(rows, writer, verifier, settings, 0)
+    assert together == [row for one in rows for row in code_tests([one], writer, verifier, settings, 0)]
+    assert Counter(row["domain"] for row in together) == {"code": 3, "mini_code": 2}
+
+
+def test_a_model_writes_tests_and_programs(verifier: Verifier) -> None:
+    """The whole way: prompts, completions, parsing, cross execution."""
+
+    def texts(prompt: str) -> list[str]:
+        if "Write one test" in prompt:
+            return ['<think>2 * 3</think>```json\n{"input": "3", "output": "7"}\n```', "Let me see."]
+        return [f"<think>so</think>```python\n{DOUBLE}\n```"]
+
+    model = one_of(texts, "\n")
+    teacher = ModelTeacher(model, Sampling(max_new_tokens=4), "coder/1")
+    settings = Labels(test_programs=2, tests_per_problem=8)
+    (solved, *_), rows = teacher.attempts([problem("code", STATEMENT)], 2, 0), []
+    assert [attempt.answer for attempt in solved] == [DOUBLE, DOUBLE]
+    rows = code_tests([problem("code", STATEMENT)], teacher, verifier, settings, 0)
+    assert len(rows) == 8 and {row["writer"] for row in rows} == {"coder/1"}
+    assert Counter(row["drop_reason"] for row in rows).keys() == {
+        None, "the input of an earlier test", "no JSON object in what was written",
+    }  # fmt: skip
+    (kept,) = [row for row in rows if row["expected"] is not None]
+    assert (kept["expected"], kept["proposed"], kept["repaired"], kept["trust"]) == ("6", "7", True, 1.0)
+    assert len({row["seed"] for row in rows}) == 8 and all(row["completion"] for row in rows)
+    assert rows == code_tests([problem("code", STATEMENT)], teacher, verifier, settings, 0)
+
+
+def test_a_procedural_teacher_writes_no_tests_and_says_what_to_set(verifier: Verifier) -> None:
+    with pytest.raises(ValueError, match=r"labels\.teacher: procedural writes no tests; set .* base_model.*code"):
+        ProceduralTeacher(Corpus()).tests([problem("code")], 3, 0)
