@@ -157,8 +157,11 @@ def recall(row_id: str, as_json: bool) -> None:
 @click.argument("partition", required=False)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make (figure: PNG file).")
 @click.option("--format", "format_", type=click.Choice(["parquet", "jsonl"]), default="parquet", show_default=True)
+@click.option("--with", "others", type=click.Path(path_type=Path), multiple=True, help="Homes of more seeds (em).")
 @_json_option
-def export(table: str, partition: str | None, out: Path, format_: Format, as_json: bool) -> None:
+def export(
+    table: str, partition: str | None, out: Path, format_: Format, others: tuple[Path, ...], as_json: bool
+) -> None:
     """Write a table as a folder that `datasets.load_dataset` reads, with a card; or a figure as PNG.
 
     sft_examples and preference_pairs get the columns TRL's trainers want.
@@ -171,7 +174,7 @@ def export(table: str, partition: str | None, out: Path, format_: Format, as_jso
 
     with _plain_errors():
         if table == "figure":
-            refs = reports.export_figure(home(), partition or "em", out)
+            refs = reports.export_figure(home(), partition or "em", out, others)
         else:
             refs = reports.export_table(home(), table, partition, out, format_)
         if as_json:

@@ -1,4 +1,4 @@
-"""What people look at: EM curves, the funnel, difficulty, the map of problem sets, score against training size."""
+"""What people look at: the funnel, difficulty, the map of problem sets, score against training size."""
 
 import dagster as dg
 
@@ -9,28 +9,7 @@ from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, LAST_RO
 from promptcot_assets.reports import plots
 from promptcot_assets.stages import analysis
 
-ALL_ROUNDS = dg.AllPartitionMapping()
 FUNNEL = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
-
-
-@dg.asset(
-    code_version="1",
-    deps=[
-        "cold_start_bounds",
-        dg.AssetDep("em_bounds", partition_mapping=ALL_ROUNDS),
-        dg.AssetDep("control_bounds", partition_mapping=ALL_ROUNDS),
-    ],
-)
-def em_curves(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-    """Held-out measures by round: EM, the control without an E-step, the cold start; paired gains with their errors."""
-    tables = ("cold_start_bounds", "em_bounds", "control_bounds")
-    step = lake.step(context, "em_curves", *(tables[0], *(f"{name}[*]" for name in tables[1:])))
-    if done := step.unchanged():
-        return done
-    points = analysis.em_curves([row for name in tables for row in step.rows(name)])
-    return step.commit(
-        points, plot=plot(plots.em_curves(points)), well_posed=plot(plots.em_curves(points, "well_posed"))
-    )
 
 
 @dg.asset(code_version="1", deps=list(FUNNEL), partitions_def=BATCHES)

@@ -1,6 +1,6 @@
 """Where EM starts: base models, both models by maximum likelihood on the triples, and how good they are held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 
@@ -8,7 +8,9 @@ from promptcot_assets.assets.held_out import measure
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.domains.layout import TOKENIZER_MARKERS
-from promptcot_assets.stages import Row, base_models, distillation, em
+from promptcot_assets.stages import Row, base_models, distillation, em, em_gates
+
+COLD_START_GATE = "cold_start_can_be_learned_from"
 
 
 @dg.asset(code_version="1", deps=["seed_problems", "seed_triples"])
@@ -42,15 +44,20 @@ def _supervised(
     asset: str,
     examples_of: Callable[[list[Row]], list[Row]],
 ) -> dg.MaterializeResult:
-    """One model by maximum likelihood on the annotated triples (method section 2)."""
-    training = settings.values.em.cold_start
-    step = lake.step(context, asset, "base_model", "seed_triples", uses=[training])
+    """One model by maximum likelihood on the annotated triples (method section 2); without any, the base model."""
+    values = settings.values.em
+    used = values.model_dump(include={"cold_start_share", "mixture"})
+    step = lake.step(context, asset, "base_model", "seed_triples", uses=[values.cold_start, used])
     if done := step.unchanged():
         return done
-    return trainer.train(step, "sft", "base_model", examples_of(step.rows("seed_triples")), training)
+    triples = em.sample_of(step.rows("seed_triples"), values.cold_start_share, step.seed)
+    rows = em.training_rows(triples, [], 0.0, values.mixture, step.seed)
+    if not rows:
+        return step.commit_copy("base_model")
+    return trainer.train(step, "sft", "base_model", examples_of(rows), values.cold_start)
 
 
-@dg.asset(code_version="1", deps=["base_model", "seed_triples"], pool="gpu")
+@dg.asset(code_version="2", deps=["base_model", "seed_triples"], pool="gpu")
 def cold_rationale_model(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
@@ -58,7 +65,7 @@ def cold_rationale_model(
     return _supervised(context, lake, trainer, settings, "cold_rationale_model", em.rationale_examples)
 
 
-@dg.asset(code_version="1", deps=["base_model", "seed_triples"], pool="gpu")
+@dg.asset(code_version="2", deps=["base_model", "seed_triples"], pool="gpu")
 def cold_problem_generator(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
@@ -66,19 +73,28 @@ def cold_problem_generator(
     return _supervised(context, lake, trainer, settings, "cold_problem_generator", em.generator_examples)
 
 
-@dg.asset(code_version="1", deps=["seed_problems", "cold_rationale_model", "cold_problem_generator"], pool="gpu")
+@dg.asset(
+    code_version="2",
+    deps=["seed_problems", "cold_rationale_model", "cold_problem_generator"],
+    pool="gpu",
+    check_specs=[dg.AssetCheckSpec(COLD_START_GATE, asset="cold_start_bounds", blocking=True,
+                                   description="q and p write whole rationales and problems that parse.")],
+)  # fmt: skip
 def cold_start_bounds(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> dg.MaterializeResult:
-    """Held-out bounds of (q[0], p[0]): what every round is compared with."""
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """How good (q[0], p[0]) are: what every round is compared with, and whether EM can start from them."""
     values = settings.values
     q, p = "cold_rationale_model", "cold_problem_generator"
-    step = lake.step(
-        context, "cold_start_bounds", "seed_problems", q, p, uses=[*values.em.measured_by(), values.engine]
+    step = lake.step(context, "cold_start_bounds", "seed_problems", q, p, uses=[values.em.measured_by(), values.engine])
+    yield step.unchanged() or measure(step, engine, values.em, q, p, "cold_start", 0)
+    verdict = em_gates.cold_start_gate(lake.rows("cold_start_bounds"), values.em.gate)
+    yield dg.AssetCheckResult(
+        check_name=COLD_START_GATE,
+        passed=verdict.passed,
+        metadata=dict(verdict.measured),
+        description="; ".join(verdict.failures),
     )
-    if done := step.unchanged():
-        return done
-    return step.commit(measure(step, engine, values.em, q, p, "cold_start", 0))
 
 
 @dg.asset(code_version="1", deps=["base_model", "seed_problems"], partitions_def=STUDENTS, pool="gpu")

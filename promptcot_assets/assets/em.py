@@ -6,19 +6,28 @@ resumable by itself, and each output records the exact versions it was made of, 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import dagster as dg
 
 from promptcot_assets.assets.held_out import measure
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import PREVIOUS_ROUND, ROUNDS, round_key, round_number
 from promptcot_assets.lake.ids import seed_from
-from promptcot_assets.stages import em
+from promptcot_assets.settings import Settings
+from promptcot_assets.settings.profile import ExpectationMaximisation
+from promptcot_assets.stages import Row, em, em_bounds, em_gates
 
 ROUND_OUTPUTS = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
 CONTROL_OUTPUTS = ("control_rationale_model", "control_problem_generator", "control_bounds")
-GATE = "held_out_bound_did_not_fall"
-GATE_STANDARD_ERRORS = 2.0
+COLLAPSE_GATE, BOUND_GATE = "candidates_did_not_collapse", "held_out_bound_did_not_fall"
+COLD = {
+    "rationale_model": "cold_rationale_model",
+    "problem_generator": "cold_problem_generator",
+    "em_bounds": "cold_start_bounds",
+    "control_rationale_model": "cold_rationale_model",
+    "control_problem_generator": "cold_problem_generator",
+}
 
 
 def _outputs(names: tuple[str, ...], description: dict[str, str]) -> list[dg.AssetSpec]:
@@ -26,7 +35,7 @@ def _outputs(names: tuple[str, ...], description: dict[str, str]) -> list[dg.Ass
     return [
         dg.AssetSpec(
             name,
-            code_version="1",
+            code_version="2",
             description=description[name],
             deps=[*starts, dg.AssetDep(name, partition_mapping=PREVIOUS_ROUND)],
         )
@@ -34,9 +43,42 @@ def _outputs(names: tuple[str, ...], description: dict[str, str]) -> list[dg.Ass
     ]
 
 
-def _before(asset: str, cold: str, number: int) -> tuple[str, str]:
-    """(input, asset) of a model or table one round earlier; before round 1 that is the cold start's."""
-    return (f"{asset}[{round_key(number - 1)}]", asset) if number > 1 else (cold, cold)
+@dataclass(frozen=True)
+class Round:
+    """One round in the making: what its phases share."""
+
+    context: dg.AssetExecutionContext
+    lake: LakeResource
+    engine: EngineResource
+    trainer: TrainerResource
+    settings: Settings
+
+    @property
+    def em(self) -> ExpectationMaximisation:
+        return self.settings.em
+
+    @property
+    def number(self) -> int:
+        return round_number(self.context.partition_key)
+
+    def before(self, asset: str, rounds: int = 1) -> str:
+        """The input that `asset` was `rounds` rounds ago; before round 1 that is the cold start's."""
+        number = self.number - rounds
+        return f"{asset}[{round_key(number)}]" if number > 0 else COLD[asset]
+
+    def this(self, asset: str) -> str:
+        return f"{asset}[{self.context.partition_key}]"
+
+    def start_of(self, asset: str) -> str:
+        """The input whose weights a round's training of `asset` starts from."""
+        return self.before(asset) if self.em.restart_from == "previous" else COLD[asset]
+
+    def step(self, asset: str, *inputs: str, uses: tuple[object, ...] = ()) -> Step:
+        return self.lake.step(self.context, asset, *dict.fromkeys(inputs), uses=uses)  # type: ignore[arg-type]
+
+    def rows(self, name: str) -> list[Row]:
+        asset, _, partition = name.rstrip("]").partition("[")
+        return self.lake.rows(asset, partition) if partition else self.lake.rows(asset)
 
 
 @dg.multi_asset(
@@ -45,11 +87,16 @@ def _before(asset: str, cold: str, number: int) -> tuple[str, str]:
         "rationale_model": "q[r] (z | c, x): supervised on the E-step's winners.",
         "em_m_step": "M-step: the rationale that p is trained on, for every seed.",
         "problem_generator": "p[r] (z, x | c): supervised on the M-step's rationales.",
-        "em_bounds": "How good (q[r], p[r]) are on held-out seeds.",
+        "em_bounds": "How good (q[r], p[r]) are on held-out seeds and on training seeds.",
     }),
     partitions_def=ROUNDS,
     pool="gpu",
-    check_specs=[dg.AssetCheckSpec(GATE, asset="em_bounds", blocking=True, partitions_def=ROUNDS)],
+    check_specs=[
+        dg.AssetCheckSpec(COLLAPSE_GATE, asset="em_rationales", blocking=True, partitions_def=ROUNDS,
+                          description="The candidates are whole, differ from one another and are not one text."),
+        dg.AssetCheckSpec(BOUND_GATE, asset="em_bounds", blocking=True, partitions_def=ROUNDS,
+                          description="The held-out bound did not fall beyond noise."),
+    ],
 )  # fmt: skip
 def em_round(
     context: dg.AssetExecutionContext,
@@ -58,98 +105,167 @@ def em_round(
     trainer: TrainerResource,
     settings: SettingsResource,
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """One EM round (paper section 3.2): E-step, rationale model, M-step, problem generator, held-out bounds."""
-    values, number = settings.values, round_number(context.partition_key)
-    this = context.partition_key
-    q_input, q = _before("rationale_model", "cold_rationale_model", number)
-    p_input, p = _before("problem_generator", "cold_problem_generator", number)
+    """One EM round (paper section 3.2): E-step, rationale model, M-step, problem generator, held-out bounds.
 
-    step = lake.step(
-        context, "em_rationales", "seed_triples", q_input, p_input, uses=[values.em.e_step_uses(), values.engine]
+    After `em.patience` rounds without a significant gain a round only carries the models over.
+    """
+    now = Round(context, lake, engine, trainer, settings.values)
+    _refuse_after_a_failed_gate(now)
+    history = [now.before("em_bounds", back) for back in range(now.number, 0, -1)]
+    if em_gates.converged([now.rows(one) for one in history], now.em.patience, now.em.gate):
+        yield from _carry_over(now)
+        return
+    yield _e_step(now)
+    before = now.before("em_rationales") if now.number > 1 else "seed_triples"
+    rationales = [row for row in now.rows(before) if row.get("selected", True)]
+    verdict = em_gates.collapse_gate(now.rows(now.this("em_rationales")), rationales, now.em.gate)
+    yield from _gate(now, "em_rationales", COLLAPSE_GATE, verdict)
+    yield _rationale_model(now)
+    yield _m_step(now)
+    yield _problem_generator(now)
+    yield _bounds(now)
+    verdict = em_gates.bound_gate(now.rows(now.this("em_bounds")), now.rows(now.before("em_bounds")), now.em.gate)
+    yield from _gate(now, "em_bounds", BOUND_GATE, verdict)
+
+
+def _e_step(now: Round) -> dg.MaterializeResult:
+    q, p = now.before("rationale_model"), now.before("problem_generator")
+    if now.em.selection == "frozen" and now.number > 1:
+        step = now.step("em_rationales", now.before("em_rationales"), uses=(now.em.e_step_uses(),))
+        return step.unchanged() or step.commit(em.carried(step.rows("em_rationales"), now.number))
+    step = now.step("em_rationales", "seed_triples", q, p, uses=(now.em.e_step_uses(), now.settings.engine))
+    if done := step.unchanged():
+        return done
+    with now.engine.load(step, _asset(q)) as rationale_model:
+        proposed = step.map(
+            f"E-step: {now.em.candidates} rationales a seed",
+            step.rows("seed_triples"),
+            lambda seeds: em.propose(
+                seeds,
+                rationale_model,
+                now.em.sampling,
+                now.em.candidates,
+                now.em.filters,
+                seed_from(step.seed, "E-step", now.number),
+            ),
+            now.em.shard_rows,
+        )
+    with now.engine.load(step, _asset(p)) as generator:
+        judged = step.map(
+            "E-step: rewards", proposed, lambda rows: em.judge(rows, generator, now.em.reward),
+            now.em.shard_rows * now.em.candidates,
+        )  # fmt: skip
+    selected = em.select(judged, now.em.selection, seed_from(step.seed, "selection"))
+    ranked = em.candidate_rows(selected, now.number, step.model_id(_asset(q)), step.model_id(_asset(p)))
+    step.dropped = em.losses(ranked)
+    return step.commit(ranked, **em.e_step_summary(ranked))
+
+
+def _rationale_model(now: Round) -> dg.MaterializeResult:
+    start = now.start_of("rationale_model")
+    step = now.step("rationale_model", now.this("em_rationales"), "seed_triples", start,
+                    uses=(now.em.e_step, now.em.training_uses()))  # fmt: skip
+    if done := step.unchanged():
+        return done
+    winners = [row for row in step.rows("em_rationales") if row["selected"]]
+    return now.trainer.train(
+        step, "sft", _asset(start), em.rationale_examples(_training_rows(now, step, winners)), now.em.e_step
     )
-    if not (result := step.unchanged()):
-        with engine.load(step, q) as rationale_model:
-            proposed = step.map(
-                f"E-step: {values.em.candidates} rationales a seed",
-                step.rows("seed_triples"),
-                lambda seeds: em.propose(
-                    seeds,
-                    rationale_model,
-                    values.em.sampling,
-                    values.em.candidates,
-                    seed_from(step.seed, "E-step", number),
-                ),
-                values.em.shard_rows,
-            )
-        with engine.load(step, p) as generator:
-            judged = step.map(
-                "E-step: rewards", proposed, lambda rows: em.judge(rows, generator),
-                values.em.shard_rows * values.em.candidates,
+
+
+def _m_step(now: Round) -> dg.MaterializeResult:
+    inputs = (now.this("em_rationales"), "seed_triples", now.this("rationale_model"))
+    step = now.step("em_m_step", *inputs, uses=(now.em.m_step_uses(), now.settings.engine))
+    if done := step.unchanged():
+        return done
+    winners = [row for row in step.rows("em_rationales") if row["selected"]]
+    chosen = [em.winner_row(row) for row in winners]
+    if now.em.m_step == "greedy":
+        with now.engine.load(step, "rationale_model") as rationale_model:
+            greedy = step.map(
+                "M-step: greedy rationales", step.rows("seed_triples"),
+                lambda seeds: em.greedy(seeds, rationale_model, now.em.sampling, now.em.filters), now.em.shard_rows,
             )  # fmt: skip
-        ranked = em.candidate_rows(em.select(judged), number, step.model_id(q), step.model_id(p))
-        step.dropped = em.losses(ranked)
-        result = step.commit(ranked, **em.e_step_summary(ranked))
-    yield result
+        chosen, step.dropped = em.with_winners(greedy, winners)
+    return step.commit(em.m_step_rows(chosen, now.number, step.model_id("rationale_model")))
 
-    step = lake.step(context, "rationale_model", f"em_rationales[{this}]", q_input, uses=[values.em.e_step])
-    if not (result := step.unchanged()):
-        winners = [row for row in step.rows("em_rationales") if row["selected"]]
-        result = trainer.train(step, "sft", q, em.rationale_examples(winners), values.em.e_step)
-    yield result
 
-    step = lake.step(
-        context, "em_m_step", f"em_rationales[{this}]", "seed_triples", f"rationale_model[{this}]",
-        uses=[values.em.m_step_uses(), values.engine],
-    )  # fmt: skip
-    if not (result := step.unchanged()):
-        winners = [row for row in step.rows("em_rationales") if row["selected"]]
-        chosen = [em.winner_row(row) for row in winners]
-        if values.em.m_step == "greedy":
-            with engine.load(step, "rationale_model") as rationale_model:
-                greedy = step.map(
-                    "M-step: greedy rationales", step.rows("seed_triples"),
-                    lambda seeds: em.greedy(seeds, rationale_model, values.em.sampling), values.em.shard_rows,
-                )  # fmt: skip
-            chosen, step.dropped = em.with_winners(greedy, winners)
-        result = step.commit(em.m_step_rows(chosen, number, step.model_id("rationale_model")))
-    yield result
+def _problem_generator(now: Round) -> dg.MaterializeResult:
+    start = now.start_of("problem_generator")
+    step = now.step("problem_generator", now.this("em_m_step"), "seed_triples", start,
+                    uses=(now.em.m_step_training, now.em.training_uses()))  # fmt: skip
+    if done := step.unchanged():
+        return done
+    examples = em.generator_examples(_training_rows(now, step, step.rows("em_m_step")))
+    return now.trainer.train(step, "sft", _asset(start), examples, now.em.m_step_training)
 
-    step = lake.step(context, "problem_generator", f"em_m_step[{this}]", p_input, uses=[values.em.m_step_training])
-    if not (result := step.unchanged()):
-        examples = em.generator_examples(step.rows("em_m_step"))
-        result = trainer.train(step, "sft", p, examples, values.em.m_step_training)
-    yield result
 
-    step = lake.step(
-        context, "em_bounds", "seed_problems", f"rationale_model[{this}]", f"problem_generator[{this}]",
-        uses=[*values.em.measured_by(), values.engine],
-    )  # fmt: skip
-    if not (result := step.unchanged()):
-        result = step.commit(measure(step, engine, values.em, "rationale_model", "problem_generator", "em", number))
-    yield result
+def _bounds(now: Round) -> dg.MaterializeResult:
+    q, p = now.this("rationale_model"), now.this("problem_generator")
+    step = now.step("em_bounds", "seed_problems", q, p, uses=(now.em.measured_by(), now.settings.engine))
+    return step.unchanged() or measure(step, now.engine, now.em, _asset(q), _asset(p), "em", now.number)
 
-    gate = lake.step(context, "em_bounds", f"em_bounds[{this}]", _before("em_bounds", "cold_start_bounds", number)[0])
-    before = _before("em_bounds", "cold_start_bounds", number)[0]
-    change, error, problems = em.bound_change(gate.rows_of(f"em_bounds[{this}]"), gate.rows_of(before))
-    passed = change >= -GATE_STANDARD_ERRORS * error
+
+def _carry_over(now: Round) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """The round before once more under this round's name: converged, so nothing is trained."""
+    last = now.before("em_bounds")
+    now.context.log.info(
+        f"round {now.number}: the last {now.em.patience} rounds brought no significant gain of the held-out bound "
+        "(em.patience), so this round carries their models over"
+    )
+    for asset in ROUND_OUTPUTS:
+        if asset in COLD and asset != "em_bounds":
+            step = now.step(asset, now.before(asset), last)
+            yield step.unchanged() or step.commit_copy(asset)
+        else:
+            step = now.step(asset, last)
+            rows = em_bounds.carried_over(step.rows("em_bounds"), now.number) if asset == "em_bounds" else []
+            yield step.unchanged() or step.commit(rows)
+    for asset, gate in (("em_rationales", COLLAPSE_GATE), ("em_bounds", BOUND_GATE)):
+        yield dg.AssetCheckResult(asset_key=asset, check_name=gate, passed=True, metadata={"carried over from": last})
+
+
+def _refuse_after_a_failed_gate(now: Round) -> None:
+    """Dagster's blocking checks hold within one run; a round launched by itself looks at the gate before it."""
+    before = now.before("em_bounds")
+    if now.number == 1:
+        verdict = em_gates.cold_start_gate(now.rows(before), now.em.gate)
+    else:
+        verdict = em_gates.bound_gate(now.rows(before), now.rows(now.before("em_bounds", 2)), now.em.gate)
+    if not verdict.passed:
+        raise dg.Failure(f"round {now.number} does not start: {before} did not pass its gate: "
+                         + "; ".join(verdict.failures), allow_retries=False)  # fmt: skip
+
+
+def _gate(now: Round, asset: str, name: str, verdict: em_gates.Verdict) -> Iterator[dg.AssetCheckResult]:
+    """The check's result; ends the round when it failed."""
+    failures = "; ".join(verdict.failures)
     yield dg.AssetCheckResult(
-        asset_key="em_bounds", check_name=GATE, passed=passed,
-        metadata={"change in nats": change, "standard error": error, "problems": problems, "compared with": before},
-    )  # fmt: skip
-    if not passed:
+        asset_key=asset, check_name=name, passed=verdict.passed, metadata=dict(verdict.measured), description=failures
+    )
+    if not verdict.passed:
         raise dg.Failure(
-            f"round {number}: the held-out bound fell by {-change:.3f} ± {error:.3f} nats a problem against {before}; "
-            "later rounds would train on worse rationales. Look at em_rationales (lengths, styles), then lower the "
-            "learning rate or the epochs of em.e_step and em.m_step_training",
+            f"round {now.number}: {failures}; later rounds would learn from worse rationales. Look at em_rationales "
+            "(lengths, styles, why candidates lost), then lower the learning rate or the epochs of em.e_step and "
+            "em.m_step_training",
             allow_retries=False,
         )
+
+
+def _training_rows(now: Round, step: Step, rows: list[Row]) -> list[Row]:
+    seed = seed_from(step.seed, "examples", now.number)
+    return em.training_rows(rows, step.rows("seed_triples"), now.em.replay, now.em.mixture, seed)
+
+
+def _asset(name: str) -> str:
+    return name.partition("[")[0]
 
 
 @dg.multi_asset(
     specs=_outputs(CONTROL_OUTPUTS, {
         "control_rationale_model": "q after as many extra steps on the original triples: no E-step.",
         "control_problem_generator": "p after as many extra steps on the original triples: no E-step.",
-        "control_bounds": "How good the control is on held-out seeds.",
+        "control_bounds": "How good the control is on held-out seeds and on training seeds.",
     }),
     partitions_def=ROUNDS,
     pool="gpu",
@@ -162,21 +278,17 @@ def extra_training(
     settings: SettingsResource,
 ) -> Iterator[dg.MaterializeResult]:
     """The control of a round: the same optimiser steps and learning-rate restarts, always on the annotated triples."""
-    values, number = settings.values, round_number(context.partition_key)
-    for asset, cold, examples_of, training in (
-        ("control_rationale_model", "cold_rationale_model", em.rationale_examples, values.em.e_step),
-        ("control_problem_generator", "cold_problem_generator", em.generator_examples, values.em.m_step_training),
+    now = Round(context, lake, engine, trainer, settings.values)
+    for asset, examples_of, training in (
+        ("control_rationale_model", em.rationale_examples, now.em.e_step),
+        ("control_problem_generator", em.generator_examples, now.em.m_step_training),
     ):
-        before_input, before = _before(asset, cold, number)
-        step = lake.step(context, asset, "seed_triples", before_input, uses=[training])
-        if not (result := step.unchanged()):
-            result = trainer.train(step, "sft", before, examples_of(step.rows("seed_triples")), training)
-        yield result
+        start = now.start_of(asset)
+        step = now.step(asset, "seed_triples", start, uses=(training, now.em.training_uses()))
+        yield step.unchanged() or trainer.train(
+            step, "sft", _asset(start), examples_of(_training_rows(now, step, step.rows("seed_triples"))), training
+        )
     q, p = CONTROL_OUTPUTS[:2]
-    step = lake.step(
-        context, "control_bounds", "seed_problems", f"{q}[{context.partition_key}]", f"{p}[{context.partition_key}]",
-        uses=[*values.em.measured_by(), values.engine],
-    )  # fmt: skip
-    if not (result := step.unchanged()):
-        result = step.commit(measure(step, engine, values.em, q, p, "extra_training", number))
-    yield result
+    step = now.step("control_bounds", "seed_problems", now.this(q), now.this(p),
+                    uses=(now.em.measured_by(), now.settings.engine))  # fmt: skip
+    yield step.unchanged() or measure(step, engine, now.em, q, p, "extra_training", now.number)

@@ -52,7 +52,7 @@ class EngineResource(dg.ConfigurableResource):
     settings: SettingsResource
 
     @contextlib.contextmanager
-    def load(self, step: "Step", model: str) -> Iterator[InferenceEngine]:
+    def load(self, step: "Step", model: str | Ref) -> Iterator[InferenceEngine]:
         """The checkpoint that `step` takes as input `model`; its tokens are added to the step's bill."""
         with open_engine(self.settings.values.engine, step.model(model)) as engine:
             yield engine
@@ -139,11 +139,15 @@ class Step:
         """All rows of the input written exactly like this; for a step that reads two partitions of one asset."""
         return [row for ref in self.refs[name] for row in self.lake.table(ref).to_pylist()]
 
-    def model(self, name: str) -> Path:
+    def versions(self, name: str) -> Sequence[Ref]:
+        """The exact versions of an input, one a partition; of a model, what `model` and `EngineResource.load` take."""
+        return self._of(name)
+
+    def model(self, name: str | Ref) -> Path:
         """The folder of an input checkpoint, its files verified."""
         return self.lake.checkpoint(self._one(name))
 
-    def model_id(self, name: str) -> str:
+    def model_id(self, name: str | Ref) -> str:
         return str(self.lake.table(self._one(name), ["model_id"])["model_id"][0].as_py())
 
     def _of(self, name: str) -> Sequence[Ref]:
@@ -152,7 +156,9 @@ class Step:
             raise KeyError(f"{self.asset} has {len(found)} inputs named {name!r}; it has {', '.join(self.refs)}")
         return found[0]
 
-    def _one(self, name: str) -> Ref:
+    def _one(self, name: str | Ref) -> Ref:
+        if isinstance(name, Ref):
+            return name
         (ref,) = self._of(name)
         return ref
 
@@ -217,10 +223,12 @@ class Step:
 
     def commit_copy(self, name: str) -> dg.MaterializeResult:
         """This asset's new checkpoint is an input checkpoint, unchanged."""
-        work = self.work_folder() / "model"
+        work, ref = self.work_folder() / "model", self._one(name)
         if not work.exists():
             shutil.copytree(self.model(name), work, ignore=shutil.ignore_patterns("manifest.json"))
-        return self.commit_checkpoint(work, self.model_id(name), {})
+        (row,) = self.lake.table(ref).to_pylist()
+        # the same asset's earlier partition keeps its id, and so its base
+        return self.commit_checkpoint(work, row["base"] if ref.asset == self.asset else row["model_id"], {})
 
     def _result(self, ref: Ref, metadata: Mapping[str, Any]) -> dg.MaterializeResult:
         provenance = self.lake.commit_of(ref).provenance

@@ -79,7 +79,8 @@ def legs(settings: Settings) -> list[Leg]:
     for key in rounds:
         plan.append(Leg(f"control {key}", CONTROL_OUTPUTS, key, (before,), 75))
         before = f"control {key}"
-    plan.append(Leg("analysis", ("em_curves", "distribution"), None, (before, f"batch {FIRST_BATCH}"), 14))
+    plan.append(Leg("EM curves", ("proposal_pool", "common_bounds", "em_curves"), None, (before,), 30))
+    plan.append(Leg("analysis", ("distribution",), None, (f"batch {FIRST_BATCH}",), 8))
     return plan
 
 

@@ -40,6 +40,7 @@ problem = text("problem", "problem text x")
 rationale = text("rationale", "rationale z: how a designer gets from the concepts to the problem (paper section 3)")
 tokens = integer("tokens", "sampled tokens, the end token included")
 seed = integer("seed", "seed of this one sample")
+source = text("source", "procedural domain, file or hub data set that the seed is from")
 
 SCHEMAS: dict[str, pa.Schema] = {
     "concept_corpus": pa.schema(
@@ -63,7 +64,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             maybe_text("rationale", "rationale the source came with"),
             maybe_text("annotator", "who wrote the rationale"),
             text("split", "train, or held_out: never trained on, measures the EM rounds"),
-            text("source", "procedural domain, file or hub data set"),
+            source,
             integer("source_row", "line or row in the source, from 1"),
         ]
     ),
@@ -78,6 +79,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             problem,
             rationale,
             text("annotator", "who wrote the rationale"),
+            source,
         ]
     ),
     "em_rationales": pa.schema(
@@ -86,6 +88,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             problem_id,
             concept_set_id,
             domain,
+            source,
             integer("round", "EM round, from 1"),
             integer("candidate", "0..K-1"),
             concepts,
@@ -98,9 +101,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             real("log_q", "log q(z|c,x) in nats, from the sampler"),
             maybe_real("log_p_rationale", "log p(z|c) in nats under the previous generator"),
             maybe_real("log_p_problem", "log p(x|z,c) in nats under the previous generator"),
-            maybe_real("reward", "R = log p(x|z,c) + log p(z|c) (paper section 3.2)"),
+            maybe_real("log_p_problem_unquoted", "the same without the tokens of the run that z quotes"),
+            maybe_real("reward", "R = log p(x|z,c) + log p(z|c) (paper section 3.2), or what em.reward makes of it"),
             real("copy_ratio", "longest common substring of x in z, over the length of x"),
-            maybe_integer("rank", "1 = best reward of the seed's candidates"),
+            integer("quoted_from", "where it begins, character of x"),
+            integer("quoted_to", "where it ends"),
+            maybe_integer("rank", "1 = best reward of the seed's candidates, or first drawn"),
             flag("selected", "this candidate trains the next rationale model"),
             maybe_text("lost_because", "why it was not selected; null when it was"),
             maybe_text("style", "annotator whose style it has, where the domain can tell"),
@@ -114,6 +120,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             problem_id,
             concept_set_id,
             domain,
+            source,
             integer("round", "EM round, from 1"),
             concepts,
             level,
@@ -133,6 +140,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             problem_id,
             concept_set_id,
             domain,
+            text("split", "held_out, or train: what the models have seen"),
             integer("proposals", "K rationales drawn from q"),
             integer("proposals_used", "of these, finished and without a marker; the others count as weight 0"),
             maybe_real("iw_bound", "log 1/K sum_k p(z_k,x|c)/q(z_k|c,x), nats; a lower bound of log p(x|c)"),
@@ -140,12 +148,51 @@ SCHEMAS: dict[str, pa.Schema] = {
             maybe_real("elbo", "mean of log p(z,x|c) - log q(z|c,x) over the used proposals + log(used/K), nats"),
             maybe_real("log_p_rationale", "mean log p(z|c), nats"),
             maybe_real("log_p_problem", "mean log p(x|z,c), nats"),
+            maybe_real("log_p_problem_unquoted", "the same without the tokens of the run of x that z quotes"),
+            maybe_real("log_p_problem_alone", "log p(x|c) when the rationale block is skipped, nats"),
+            maybe_real("log_q", "mean log q(z|c,x), nats: minus the entropy of q"),
             maybe_real("rationale_tokens", "mean length of the used proposals"),
+            maybe_real("copy_ratio", "mean longest common substring of x in z, over the length of x"),
+            maybe_real("distinct_2", "distinct word pairs over word pairs of the used proposals"),
+            maybe_real("acceptance_entropy", "of softmax(R) over the used proposals, nats: 0 is certain, log K chance"),
             integer("samples", "fresh problems written for the same concepts"),
+            maybe_integer("samples_parsed", "of these, with both blocks"),
             maybe_integer(
                 "samples_well_posed", "of these, exactly solvable as text; null where the domain cannot tell"
             ),
             text("rationale_model", "q that proposed"),
+            text("problem_generator", "p that is measured"),
+        ]
+    ),
+    "proposal_pool": pa.schema(
+        [
+            _id("proposal_id", "content hash of problem, number and rationale"),
+            problem_id,
+            concept_set_id,
+            domain,
+            integer("candidate", "number among the problem's proposals"),
+            concepts,
+            level,
+            problem,
+            rationale,
+            tokens,
+            seed,
+            maybe_real("log_q", "log of the mean of all q's probabilities of z given c and x, nats; null if unusable"),
+            maybe_text("lost_because", "why it cannot be scored; it counts as weight 0"),
+            text("rationale_model", "q that wrote it"),
+        ]
+    ),
+    "common_bounds": pa.schema(
+        [
+            _id("bound_id", "content hash of series, round and problem"),
+            text("series", "cold_start, em, or extra_training: the control without an E-step"),
+            integer("round", "EM round, 0 = cold start"),
+            problem_id,
+            domain,
+            integer("proposals", "K rationales of the common pool"),
+            integer("proposals_used", "of these, usable; the others count as weight 0"),
+            maybe_real("iw_bound", "log 1/K sum_k p(z_k,x|c)/mixture(z_k|c,x), nats: only p differs between series"),
+            maybe_real("effective_proposals", "exp of the entropy of the normalised weights, of K"),
             text("problem_generator", "p that is measured"),
         ]
     ),
@@ -222,16 +269,22 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "code_tests": pa.schema(
         [
-            _id("test_id", "content hash of problem and stdin"),
+            _id("test_id", "content hash of problem, place and stdin"),
             problem_id,
             domain,
-            text("stdin", "input"),
+            maybe_text("completion", "what the writer wrote; null for a drawn input and for the worked example"),
+            maybe_text("stdin", "input; null when none could be read from the completion"),
+            maybe_text("proposed", "output that the writer, or the worked example, gives; null for a drawn input"),
             maybe_text("expected", "output most candidate programs agree on; null when the test is dropped"),
+            flag("repaired", "the programs agree on another output than the writer gives, and theirs is used"),
             integer("agree", "candidate programs with that output"),
             integer("programs", "candidate programs run, those that miss the worked example too"),
             real("trust", "agree over programs"),
             maybe_text("drop_reason", "why the test is not used"),
+            integer("mutants", "mutants of a program that passes all the problem's tests, run on them"),
+            maybe_real("mutation_score", "share of these that the problem's tests catch; null when none was run"),
             text("writer", "model or procedure that wrote it"),
+            maybe_integer("seed", "seed of the writer's one sample; null where it sampled none"),
         ]
     ),
     "teacher_traces": pa.schema(
@@ -361,14 +414,16 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "em_curves": pa.schema(
         [
-            _id("point_id", "content hash of series, round, domain and metric"),
+            _id("point_id", "content hash of series, round, domain, split and metric"),
             text("series", "cold_start, em or extra_training"),
             integer("round", "EM round, 0 = cold start"),
+            integer("steps", "optimiser steps of p until then, cold start included"),
             domain,
-            text("metric", "iw_bound, elbo, log_p_rationale, log_p_problem, well_posed, gain over ..."),
-            real("value", "mean over held-out problems"),
+            text("split", "held_out or train"),
+            text("metric", "a measure of em_bounds, common_bound, well_posed, or gain over ..."),
+            real("value", "mean over the problems"),
             real("standard_error", "of the mean; paired for gains"),
-            integer("problems", "held-out problems"),
+            integer("problems", "problems measured"),
         ]
     ),
     "difficulty": pa.schema(

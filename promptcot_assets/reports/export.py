@@ -18,15 +18,14 @@ from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 from promptcot_assets.reports import plots
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.lineage import settings_hash, with_ancestors
-from promptcot_assets.stages import Row
 
 Format = Literal["parquet", "jsonl"]
 
 # What a trainer wants (TRL's dataset formats); every other table is exported as it is.
 TRAINING_COLUMNS = {"sft_examples": ("prompt", "completion"), "preference_pairs": ("prompt", "chosen", "rejected")}
 
-FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
-    "em": ("em_curves", plots.em_curves),
+FIGURES: dict[str, tuple[str, Callable[..., str]]] = {
+    "em": ("em_curves", plots.em_figure),
     "funnel": ("yield_report", plots.funnel),
     "distribution": ("distribution", plots.problem_map),
 }
@@ -60,13 +59,19 @@ def export_table(home: Path, asset: str, partition: str | None, out: Path, forma
     return refs
 
 
-def export_figure(home: Path, name: str, out: Path) -> list[Ref]:
-    """Write a figure as PNG. Returns the exact refs that it shows. Raises: LakeError when its table is missing."""
+def export_figure(home: Path, name: str, out: Path, others: Sequence[Path] = ()) -> list[Ref]:
+    """Write a figure as PNG. Returns the exact refs that it shows. Raises: LakeError when its table is missing.
+
+    others: homes of more runs of the same settings (other seeds); the em figure then draws its bands over the runs.
+    """
     if name not in FIGURES:
         raise LakeError(f"no figure {name!r}; there are {', '.join(FIGURES)}")
+    if others and name != "em":
+        raise LakeError(f"figure {name} shows one home; only the em figure is drawn over several")
     asset, plot = FIGURES[name]
-    refs, lake = _refs(History(home), asset, None), Lake(home)
-    markdown = plot([row for ref in refs for row in lake.table(ref).to_pylist()])
+    of = {one: _refs(History(one), asset, None) for one in (home, *others)}
+    markdown = plot(*([row for ref in refs for row in Lake(one).table(ref).to_pylist()] for one, refs in of.items()))
+    refs = [ref for refs in of.values() for ref in refs]
     encoded = markdown.partition("base64,")[2].removesuffix(")")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

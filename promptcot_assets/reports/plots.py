@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -25,9 +26,53 @@ def loss_curve(points: Sequence[Sequence[float]], title: str) -> str:
     return _markdown(figure, title)
 
 
+def em_figure(*runs: Sequence[Row]) -> str:
+    """The paper's EM figure: NLL of the held-out problem given its rationale against optimiser steps of p.
+
+    Four curves a domain: with the E-step, without it, and the initial model with and without a rationale. Of one run
+    (the rows of one `em_curves`) the bands are one standard error over problems; of several (seeds), one over runs.
+    """
+    points = [row for run in runs for row in run if row["split"] == "held_out"]
+    domains = sorted({row["domain"] for row in points})
+    figure = _figure(len(domains))
+    for at, domain in enumerate(domains, 1):
+        axes = figure.add_subplot(1, len(domains), at)
+        own = [row for row in points if row["domain"] == domain]
+        start = _nll(own, "log_p_problem", "cold_start")
+        for series, label in (("em", "with E-step"), ("extra_training", "without E-step (annotated rationales)")):
+            curve = start + _nll(own, "log_p_problem", series)
+            steps, values = [x for x, _, _ in curve], [y for _, y, _ in curve]
+            axes.plot(steps, values, marker="o", label=label)
+            low, high = [y - e for _, y, e in curve], [y + e for _, y, e in curve]
+            axes.fill_between(steps, low, high, alpha=0.2)
+        for metric, label, style in (
+            ("log_p_problem", "initial, with rationale", "--"),
+            ("log_p_problem_alone", "initial, without rationale", ":"),
+        ):
+            for _, value, _ in _nll(own, metric, "cold_start"):
+                axes.axhline(value, linestyle=style, color="gray", label=label)
+        axes.set(xlabel="optimiser steps of p", ylabel="NLL of the problem (nats)", title=domain)
+        axes.legend(fontsize=7)
+    return _markdown(figure, "NLL of held-out problems against training steps")
+
+
+def _nll(points: Sequence[Row], metric: str, series: str) -> list[tuple[float, float, float]]:
+    """(steps, NLL, half-width of the band) by round, over the runs."""
+    rounds: dict[int, list[Row]] = defaultdict(list)
+    for row in points:
+        if (row["metric"], row["series"]) == (metric, series):
+            rounds[row["round"]].append(row)
+    curve = []
+    for _, rows in sorted(rounds.items()):
+        values = [-row["value"] for row in rows]
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else rows[0]["standard_error"]
+        curve.append((statistics.fmean(row["steps"] for row in rows), statistics.fmean(values), error))
+    return curve
+
+
 def em_curves(points: Sequence[Row], metric: str = "iw_bound") -> str:
-    """The held-out bound against rounds, one panel a domain, one line a series, bars of one standard error."""
-    own = [row for row in points if row["metric"] == metric]
+    """A held-out measure against rounds, one panel a domain, one line a series, bars of one standard error."""
+    own = [row for row in points if row["metric"] == metric and row["split"] == "held_out"]
     domains = sorted({row["domain"] for row in own})
     if not domains:  # such as the well-posed rate, where no domain can tell
         return f"*{metric} is not measured in any domain*"

@@ -48,8 +48,10 @@ SHARED: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "scaling": (("benchmark_scores", {"benchmark": "benchmark", "stage": "stage", "model": "model"}),),
     # gains compare rounds and series of one domain
     "em_curves": tuple(
-        (bounds, {"domain": "domain"}) for bounds in ("em_bounds", "cold_start_bounds", "control_bounds")
+        (bounds, {"domain": "domain"})
+        for bounds in ("em_bounds", "cold_start_bounds", "control_bounds", "common_bounds")
     ),
+    "common_bounds": (("proposal_pool", {"problem_id": "problem_id"}),),
     # each point's place depends on all points
     "distribution": (("seed_problems", {}), ("problems", {}), ("benchmark_items", {})),
     "yield_report": tuple(
@@ -71,7 +73,7 @@ GIST = {
     "raw_problem_id": "completion", "label_id": "answer", "test_id": "stdin", "trace_id": "trace",
     "example_id": "prompt", "rollout_id": "completion", "pair_id": "prompt", "item_id": "problem",
     "generation_id": "completion", "score_id": "benchmark", "bound_id": "iw_bound", "point_id": "value",
-    "step_id": "step", "dataset": "dataset",
+    "proposal_id": "rationale", "step_id": "step", "dataset": "dataset",
 }  # fmt: skip
 GIST_INSTEAD = ("verdict", "pass_rate", "problem")  # tables about the rows of another one
 

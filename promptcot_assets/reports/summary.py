@@ -29,27 +29,31 @@ def _rows(lake: Lake, asset: str) -> list[Row]:
 
 
 def _bounds(lake: Lake) -> Iterator[str]:
-    points = _rows(lake, "em_curves")
+    points = [point for point in _rows(lake, "em_curves") if point["split"] == "held_out"]
     yield "\nHeld-out bound, nats a problem (importance-weighted; ± one standard error)"
-    yield f"  {'domain':<14}{'series':<16}{'round':>5}{'bound':>16}{'ELBO':>9}{'well-posed':>12}"
+    yield (
+        f"  {'domain':<14}{'series':<16}{'round':>5}{'own q':>16}{'common pool':>16}{'ELBO':>9}"
+        f"{'NLL of x':>10}{'well-posed':>12}"
+    )
     for domain, series, round_ in sorted({(p["domain"], p["series"], p["round"]) for p in points}):
         own = {p["metric"]: p for p in points if (p["domain"], p["series"], p["round"]) == (domain, series, round_)}
-        bound, elbo, well = (own.get(name) for name in ("iw_bound", "elbo", "well_posed"))
+        elbo, problem, well = (own.get(name) for name in ("elbo", "log_p_problem", "well_posed"))
         posed = f"{well['value']:.3f}" if well else "-"
         yield (
-            f"  {domain:<14}{series:<16}{round_:>5}{_pm(bound):>16}"
-            f"{elbo['value'] if elbo else float('nan'):>9.2f}{posed:>12}"
+            f"  {domain:<14}{series:<16}{round_:>5}{_pm(own.get('iw_bound')):>16}{_pm(own.get('common_bound')):>16}"
+            f"{elbo['value'] if elbo else float('nan'):>9.2f}{-problem['value'] if problem else float('nan'):>10.2f}"
+            f"{posed:>12}"
         )
-    yield "\nPaired difference of EM's bound to ... (same held-out problems)"
-    for p in sorted(
-        (p for p in points if p["metric"].startswith("gain over")), key=lambda p: (p["domain"], p["metric"], p["round"])
-    ):
-        errors = p["value"] / p["standard_error"] if p["standard_error"] else float("inf")
-        verdict = "significant" if abs(errors) > 2 else "NOT significant"
-        yield (
-            f"  {p['domain']:<14}round {p['round']}  {p['metric'].removeprefix('gain over '):<16}{_pm(p):>16}"
-            f"   {errors:+.1f} standard errors, {verdict}"
-        )
+    for kind, title in (("gain over ", "own q's"), ("common gain over ", "the common pool's")):
+        yield f"\nPaired difference of EM's bound under {title} proposals to ... (same held-out problems)"
+        gains = [p for p in points if p["metric"].startswith(kind)]
+        for p in sorted(gains, key=lambda p: (p["domain"], p["metric"], p["round"])):
+            errors = p["value"] / p["standard_error"] if p["standard_error"] else float("inf")
+            verdict = "significant" if abs(errors) > 2 else "NOT significant"
+            yield (
+                f"  {p['domain']:<14}round {p['round']}  {p['metric'].removeprefix(kind):<16}{_pm(p):>16}"
+                f"   {errors:+.1f} standard errors, {verdict}"
+            )
 
 
 def _funnel(lake: Lake) -> Iterator[str]:

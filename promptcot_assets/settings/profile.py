@@ -118,20 +118,69 @@ class Sampling(Section):
 
 
 class HeldOut(Section):
-    """How a round is measured on held-out seeds (method section 1: report the importance-weighted bound)."""
+    """How a round is measured, on held-out seeds and on some training seeds (method sections 1 and 3)."""
 
     proposals: AtLeastOne = 16  # K of the importance-weighted bound; K/2 is reported beside it
-    samples: Count = 3  # fresh problems written per held-out concept set, for the well-posed rate
+    samples: Count = 3  # fresh problems written per concept set, for the well-posed rate
+    training_seeds: Count = 64  # training seeds measured the same way, to see what is only learned by heart
+
+
+class Reward(Section):
+    """What ranks an E-step's candidates: the paper's is R = log p(z|c) + log p(x|z,c), summed over tokens."""
+
+    rationale: bool = True  # the term log p(z|c)
+    problem: bool = True  # the term log p(x|z,c)
+    per_token: bool = False  # each term divided by its number of tokens
+    markers: bool = True  # the tokens of the block markers (and the end token) count
+
+    @pydantic.model_validator(mode="after")
+    def _something_ranks(self) -> Reward:
+        if not (self.rationale or self.problem):
+            raise ValueError("a reward without a term ranks nothing; for a random candidate set em.selection: random")
+        return self
+
+
+class Filters(Section):
+    """Candidates that are finished and without a marker, but not to be learned from."""
+
+    max_tokens: AtLeastOne | None = None
+    max_copy_ratio: Share = 1.0  # longest common substring of x in z, over |x|
+
+
+class Gate(Section):
+    """When a round stops the rounds after it (method section 3: regression gate)."""
+
+    standard_errors: Positive = 2.0  # the held-out bound may fall by this much noise
+    min_usable_share: Share = 0.2  # of candidates and of fresh problems: finished, well-formed, not filtered out
+    min_distinct_share: Share = 0.1  # distinct texts over candidates
+    max_repeated_share: Share = 0.2  # of winners that are one and the same text
+    min_length_ratio: Share = 0.25  # winners' mean length over that of the rationales before
+
+
+class Mixture(Section):
+    """How often an example is trained on: weight 2 is twice, 0.5 every other one, 0 never; 1 where nothing is set."""
+
+    domains: dict[str, Weight] = {}
+    annotators: dict[str, Weight] = {}  # of the cold start's triples; an E-step's rationales have no annotator
+    sources: dict[str, Weight] = {}
 
 
 class ExpectationMaximisation(Section):
-    """Cold start and EM rounds (method sections 2 and 3)."""
+    """Cold start and EM rounds (method sections 2 and 3). Defaults are the paper's, other values its ablations."""
 
     rounds: Annotated[int, pydantic.Field(ge=1, le=24)] = 6
+    patience: Count = 2  # rounds in a row without a significant gain after which models are only carried over; 0: never
+    cold_start_share: Share = 1.0  # of the annotated triples; 0: no cold start, round 1 starts from the base model
     candidates: AtLeastOne = 8  # K rationales a seed (fixed by the paper)
     sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=2048)
     problem_sampling: Sampling = Sampling(temperature=1.0, max_new_tokens=4096)  # of fresh problems, for the report
+    selection: Literal["best", "random", "frozen"] = "best"  # frozen: a random candidate of round 1, in every round
+    reward: Reward = Reward()
+    filters: Filters = Filters()
     m_step: Literal["greedy", "selected"] = "greedy"  # paper: greedy z of the new q; "selected": the E-step's winner
+    restart_from: Literal["previous", "cold_start"] = "previous"  # the weights that a round's training starts from
+    replay: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0  # share of a round's examples that are annotated triples
+    mixture: Mixture = Mixture()
     cold_start: Training = Training(
         arguments={"learning_rate": 2e-5, "per_device_train_batch_size": 16, "num_train_epochs": 2}
     )
@@ -142,19 +191,45 @@ class ExpectationMaximisation(Section):
         arguments={"learning_rate": 2e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1}
     )
     held_out: HeldOut = HeldOut()
+    gate: Gate = Gate()
     shard_rows: AtLeastOne = 256  # seeds a shard
+
+    @pydantic.model_validator(mode="after")
+    def _frozen_has_no_greedy(self) -> ExpectationMaximisation:
+        if self.selection == "frozen" and self.m_step == "greedy":
+            raise ValueError("em.selection: frozen trains both models on frozen rationales; set em.m_step: selected")
+        return self
 
     def e_step_uses(self) -> dict[str, Any]:
         """What the rows of an E-step depend on, besides the models."""
-        return self.model_dump(include={"candidates", "sampling", "shard_rows"})
+        return self.model_dump(include={"candidates", "sampling", "selection", "reward", "filters", "shard_rows"})
 
     def m_step_uses(self) -> dict[str, Any]:
         """What the rationales of an M-step depend on, besides the models."""
-        return self.model_dump(include={"m_step", "sampling", "shard_rows"})
+        return self.model_dump(include={"m_step", "sampling", "filters", "shard_rows"})
 
-    def measured_by(self) -> tuple[dict[str, Any], ...]:
-        """What held-out measures depend on, besides the models."""
-        return (self.model_dump(include={"sampling", "problem_sampling", "held_out", "shard_rows"}),)
+    def training_uses(self) -> dict[str, Any]:
+        """What a round's training examples depend on, besides the rationales."""
+        return self.model_dump(include={"restart_from", "replay", "mixture"})
+
+    def measured_by(self) -> dict[str, Any]:
+        """What the measures of a pair of models depend on, besides the models."""
+        return self.model_dump(include={"sampling", "problem_sampling", "held_out", "shard_rows"})
+
+
+class SentenceModel(Section):
+    """An encoder in the sentence-transformers layout, such as sentence-transformers/all-MiniLM-L6-v2 (method 8)."""
+
+    name: str  # hub id, or a local folder
+    revision: str | None = None  # full commit hash of the hub repository; not read for a folder
+
+    @pydantic.model_validator(mode="after")
+    def _pinned(self) -> SentenceModel:
+        if self.revision is None and not Path(self.name).is_dir():
+            raise ValueError(
+                f"{self.name} is no local folder; for a hub id set `revision` to a commit hash of its repository"
+            )
+        return self
 
 
 class Synthesis(Section):
@@ -163,6 +238,8 @@ class Synthesis(Section):
     concept_sets: dict[str, AtLeastOne] = {"maths": 6500}  # a batch, by domain
     concepts_per_set: dict[str, list[AtLeastOne]] = {}  # sizes to draw from, by domain; empty: 5
     concept_temperature: Positive = 0.2
+    levels: dict[str, dict[str, Weight]] = {}  # domain -> level -> weight; empty: uniform over the seeds' levels
+    embedding: SentenceModel | None = None  # of concepts (and of the `distribution` map); null: the generator itself
     problems_per_set: AtLeastOne = 64
     sampling: Sampling = Sampling(temperature=0.8, top_p=1.0, max_new_tokens=4096)
     shard_rows: AtLeastOne = 512
@@ -179,11 +256,22 @@ class Labels(Section):
     teacher: Literal["procedural", "base_model"] = "procedural"
     votes: AtLeastOne = 8
     min_votes: AtLeastOne = 4
+    ties: Literal["drop", "first"] = "drop"  # first: of the answers with most votes the one that was given first
     sampling: Sampling = Sampling(temperature=0.6, max_new_tokens=16384)
-    tests_per_problem: AtLeastOne = 4
+    tests_per_problem: AtLeastOne = 4  # calls, where a model writes them: one {input, output} a call
     test_programs: AtLeastOne = 5  # candidate programs whose outputs must agree
     min_test_agreement: Share = 0.6
+    mutants: Count = 8  # of a program that passes, run to see what the tests catch; 0: no mutation score
+    min_mutation_score: Share = 0.0  # tests that catch a smaller share of the mutants are dropped
     shard_rows: AtLeastOne = 512
+
+
+class Prices(Section):
+    """What work costs, for the yield report. Nothing set: no money is reported. No result depends on it."""
+
+    currency: str = "USD"
+    machine_hour: Weight = 0.0  # of the machine that runs the steps
+    million_tokens: dict[str, Weight] = {}  # step (its asset's name) -> price of a million generated or scored tokens
 
 
 class Distillation(Section):
@@ -265,6 +353,7 @@ class Settings(Section):
     synthesis: Synthesis = Synthesis()
     deduplication: Deduplication = Deduplication()
     labels: Labels = Labels()
+    prices: Prices = Prices()
     distillation: Distillation = Distillation()
     students: dict[str, Student]
     self_play: SelfPlay = SelfPlay()

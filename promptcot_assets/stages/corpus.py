@@ -110,6 +110,7 @@ def seed_triples(problems: list[Row]) -> tuple[list[Row], Counter[str]]:
                 "problem": row["problem"],
                 "rationale": row["rationale"],
                 "annotator": row["annotator"],
+                "source": row["source"],
             }
         )
     return rows, dropped

@@ -1,11 +1,11 @@
-"""The EM loop of PromptCoT 2.0 (paper section 3.2, method section 3): E-step, M-step, held-out bounds.
+"""The EM loop of PromptCoT 2.0 (paper section 3.2, method section 3): E-step and M-step.
 
     q(z | c, x)     rationale model: proposes rationales for a problem
     p(z, x | c)     problem generator: writes the rationale, then the problem
 
 One round: K candidates a seed from q[r-1]; reward R = log p(z|c) + log p(x|z,c) under p[r-1], both terms from one
-teacher-forced pass; the best candidate trains q[r]; a greedy rationale of q[r] trains p[r]. The bound is the standard
-ELBO, E_q[log p(z,x|c)] + H(q); the paper's printed form counts log p(z|c) twice and is not used.
+teacher-forced pass; the best candidate trains q[r]; a greedy rationale of q[r] trains p[r]. How good a pair (q, p) is
+stands in `em_bounds.py`, when a round must stop in `em_gates.py`.
 Seeds never change between rounds and synthetic problems never enter.
 """
 
@@ -13,42 +13,75 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import (
+    BEGIN_PROBLEM,
+    BEGIN_RATIONALE,
     END_RATIONALE,
     generator_completion,
     has_marker,
-    parse_completion,
     rationale_block,
 )
-from promptcot_assets.inference import InferenceEngine, SamplingParams
+from promptcot_assets.inference import Completion, InferenceEngine, SamplingParams, TokenScores
 from promptcot_assets.lake.ids import content_id, seed_from
-from promptcot_assets.settings.profile import Sampling
+from promptcot_assets.settings.profile import Filters, Mixture, Reward, Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.corpus import concept_set_id
-from promptcot_assets.stages.statistics import mean_and_error
 
 CUT_OFF, EMPTY, MARKED = "cut off at the token limit", "empty", "contains a marker"
+TOO_LONG, QUOTES = "longer than em.filters.max_tokens", "quotes more of the problem than em.filters.max_copy_ratio"
+NOT_DRAWN = "not drawn"  # em.selection: random
 
 
 # ---- training examples: loss on the completion only, so on z and x (method section 2)
 def rationale_examples(rows: Iterable[Row]) -> list[Row]:
     """q learns z from c and x."""
-    return [{"prompt": _rationale_prompt(row), "completion": row["rationale"] + END_RATIONALE} for row in rows]
+    return [{"prompt": rationale_prompt(row), "completion": row["rationale"] + END_RATIONALE} for row in rows]
 
 
 def generator_examples(rows: Iterable[Row]) -> list[Row]:
     """p learns z and x from c."""
     return [
-        {"prompt": _generator_prompt(row), "completion": generator_completion(row["rationale"], row["problem"])}
+        {"prompt": generator_prompt(row), "completion": generator_completion(row["rationale"], row["problem"])}
         for row in rows
     ]
 
 
+def sample_of(triples: Sequence[Row], share: float, seed: int) -> list[Row]:
+    """`share` of the annotated triples (em.cold_start_share), the same whatever their order."""
+    return _drawn(triples, round(share * len(triples)), seed)
+
+
+def training_rows(rows: Sequence[Row], triples: Sequence[Row], replay: float, mixture: Mixture, seed: int) -> list[Row]:
+    """What a model is trained on: `rows`, with `replay` of the whole drawn from the triples, each row by its weight."""
+    replayed = _drawn(triples, round(len(rows) * replay / (1 - replay)), seed)
+    return [row for row in (*rows, *replayed) for _ in range(_copies(row, mixture, seed))]
+
+
+def _drawn(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """`count` rows by the hash of their id, in their own order; all of them again when there are fewer."""
+    if not rows:
+        return []
+    whole, rest = divmod(count, len(rows))
+    chosen = {row["rationale_id"] for row in sorted(rows, key=lambda row: seed_from(seed, row["rationale_id"]))[:rest]}
+    return [*list(rows) * whole, *(row for row in rows if row["rationale_id"] in chosen)]
+
+
+def _copies(row: Row, mixture: Mixture, seed: int) -> int:
+    weight = (
+        mixture.domains.get(row["domain"], 1.0)
+        * mixture.sources.get(row["source"], 1.0)
+        * mixture.annotators.get(row.get("annotator", ""), 1.0)
+    )
+    return int(weight) + (seed_from(seed, "copies", row["rationale_id"]) / 2**63 < weight % 1)
+
+
 # ---- E-step
-def propose(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candidates: int, seed: int) -> list[Row]:
+def propose(
+    seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candidates: int, filters: Filters, seed: int
+) -> list[Row]:
     """`candidates` rationales a seed, with log q of each as sampled. Unusable ones are kept and say why.
 
     Texts stay as sampled, spaces at their ends too: several samples made one z would be counted with the weight of one.
@@ -61,52 +94,107 @@ def propose(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, candid
         stop=(END_RATIONALE,),
     )
     row_seeds = [seed_from(seed, row["problem_id"]) for row in seeds]
-    drawn = q.generate([_rationale_prompt(row) for row in seeds], params, row_seeds)
+    drawn = q.generate([rationale_prompt(row) for row in seeds], params, row_seeds)
     rows = []
     for row, completions in zip(seeds, drawn, strict=True):
         for candidate, completion in enumerate(completions):
-            rationale = completion.text
+            start, end = quoted_run(completion.text, row["problem"])
+            copied = (end - start) / len(row["problem"])
             rows.append(_seed_columns(row) | {
                 "candidate": candidate,
-                "rationale": rationale,
+                "rationale": completion.text,
                 "finish_reason": completion.finish_reason,
                 "tokens": completion.tokens,
                 "seed": completion.seed,
                 "log_q": completion.logprob,
-                "copy_ratio": copy_ratio(rationale, row["problem"]),
-                "style": domain_named(row["domain"]).style(rationale),
-                "lost_because": _unusable(rationale, completion.finish_reason == "stop"),
+                "copy_ratio": copied,
+                "quoted_from": start,
+                "quoted_to": end,
+                "style": domain_named(row["domain"]).style(completion.text),
+                "lost_because": _unusable(completion, filters, copied),
             })  # fmt: skip
     return rows
 
 
-def judge(candidates: Sequence[Row], p: InferenceEngine) -> list[Row]:
+def judge(candidates: Sequence[Row], p: InferenceEngine, reward: Reward) -> list[Row]:
     """Both reward terms of every usable candidate from one teacher-forced pass of p over c, z, x.
 
-    log p(z|c) covers the rationale block with its markers, log p(x|z,c) the problem block and the end token.
+    log p(z|c) covers the rationale block with its markers, log p(x|z,c) the problem block and the end token; of the
+    latter also the part outside the run that z quotes, where it is no copy score. `reward` is what `em.reward` makes
+    of them. Candidates of one seed should stand together: they share the pass over c.
     """
     usable = [row for row in candidates if row["lost_because"] is None]
     scores = p.score(
-        [_generator_prompt(row) for row in usable],
+        [generator_prompt(row) for row in usable],
         [generator_completion(row["rationale"], row["problem"]) for row in usable],
     )
-    terms = {}
-    for row, score in zip(usable, scores, strict=True):
-        problem_starts = len(rationale_block(row["rationale"]))
-        log_z = math.fsum(v for v, at in zip(score.logprobs, score.offsets, strict=True) if at < problem_starts)
-        terms[id(row)] = (log_z, math.fsum(score.logprobs) - log_z)
-    return [row | _reward(*terms.get(id(row), (None, None))) for row in candidates]
+    terms = {id(row): _terms(row, score, reward) for row, score in zip(usable, scores, strict=True)}
+    return [row | terms.get(id(row), _NO_TERMS) for row in candidates]
 
 
-def select(candidates: Sequence[Row]) -> list[Row]:
-    """Rank every seed's candidates by reward; the best is selected, each other row says why it lost.
+_NO_TERMS = dict.fromkeys(("log_p_rationale", "log_p_problem", "log_p_problem_unquoted", "reward"))
 
-    Of equal texts the first counts; ties go to the lower candidate number. A seed without a usable candidate has none.
+
+def _terms(row: Row, score: TokenScores, reward: Reward) -> Row:
+    problem_block = len(rationale_block(row["rationale"]))
+    x = problem_block + len(BEGIN_PROBLEM)
+    z = len(BEGIN_RATIONALE)
+    spans = {
+        "log_p_rationale": (0, problem_block, ()),
+        "log_p_problem": (problem_block, math.inf, ()),
+        "log_p_problem_unquoted": (problem_block, math.inf, range(x + row["quoted_from"], x + row["quoted_to"])),
+    }
+    terms = {
+        name: math.fsum(one for one, at in _tokens(score, begin, end) if at not in without)
+        for name, (begin, end, without) in spans.items()
+    }
+    ranked: list[tuple[float, float]] = []
+    if reward.rationale:
+        ranked.append((0, problem_block) if reward.markers else (z, z + len(row["rationale"])))
+    if reward.problem:
+        ranked.append((problem_block, math.inf) if reward.markers else (x, x + len(row["problem"])))
+    return terms | {"reward": math.fsum(_ranked_by(score, *span, reward.per_token) for span in ranked)}
+
+
+def _tokens(score: TokenScores, begin: float, end: float) -> list[tuple[float, int]]:
+    """(log-probability, offset) of the tokens that start in [begin, end)."""
+    return [(one, at) for one, at in zip(score.logprobs, score.offsets, strict=True) if begin <= at < end]
+
+
+def _ranked_by(score: TokenScores, begin: float, end: float, per_token: bool) -> float:
+    values = [one for one, _ in _tokens(score, begin, end)]
+    return math.fsum(values) / (len(values) or 1) if per_token else math.fsum(values)
+
+
+def select(candidates: Sequence[Row], selection: str = "best", seed: int = 0) -> list[Row]:
+    """Rank every seed's candidates; the first is selected, each other row says why it lost.
+
+    By reward, ties to the lower candidate number; any other `selection` draws one, so ranks are chance. Of equal texts
+    the first counts. A seed without a usable candidate has no winner.
     """
     groups = defaultdict(list)
     for row in candidates:
         groups[row["problem_id"]].append(row)
-    return [ranked for group in groups.values() for ranked in _rank(group)]
+    if selection == "best":
+        return [ranked for group in groups.values() for ranked in _rank(group, _by_reward, "lower reward")]
+
+    def by_chance(row: Row) -> tuple[float, int]:
+        return seed_from(seed, row["problem_id"], row["candidate"]), row["candidate"]
+
+    return [ranked for group in groups.values() for ranked in _rank(group, by_chance, NOT_DRAWN)]
+
+
+def carried(ranked: Sequence[Row], round_: int) -> list[Row]:
+    """The winners of an earlier round as those of `round_` (em.selection: frozen)."""
+    return [
+        row
+        | {
+            "round": round_,
+            "rationale_id": content_id(row["problem_id"], round_, row["candidate"], row["rationale"]),
+        }
+        for row in ranked
+        if row["selected"]
+    ]
 
 
 def candidate_rows(ranked: Sequence[Row], round_: int, q: str, p: str) -> list[Row]:
@@ -123,7 +211,11 @@ def candidate_rows(ranked: Sequence[Row], round_: int, q: str, p: str) -> list[R
     ]
 
 
-def _rank(group: list[Row]) -> list[Row]:
+def _by_reward(row: Row) -> tuple[float, int]:
+    return -row["reward"], row["candidate"]
+
+
+def _rank(group: list[Row], order: Callable[[Row], tuple[float, int]], lost: str) -> list[Row]:
     first: dict[str, int] = {}
     losses = {}
     for row in group:
@@ -131,14 +223,13 @@ def _rank(group: list[Row]) -> list[Row]:
             losses[row["candidate"]] = f"same text as candidate {first[row['rationale']]}"
         elif row["lost_because"] is None:
             first[row["rationale"]] = row["candidate"]
-    contenders = [row for row in group if row["candidate"] in first.values()]
-    order = sorted(contenders, key=lambda row: (-row["reward"], row["candidate"]))
-    ranks = {row["candidate"]: rank for rank, row in enumerate(order, 1)}
+    contenders = sorted((row for row in group if row["candidate"] in first.values()), key=order)
+    ranks = {row["candidate"]: rank for rank, row in enumerate(contenders, 1)}
     ranked = []
     for row in group:
         rank = ranks.get(row["candidate"])
-        lost = row["lost_because"] or losses.get(row["candidate"]) or (None if rank == 1 else "lower reward")
-        ranked.append(row | {"rank": rank, "selected": rank == 1, "lost_because": lost})
+        because = row["lost_because"] or losses.get(row["candidate"]) or (None if rank == 1 else lost)
+        ranked.append(row | {"rank": rank, "selected": rank == 1, "lost_because": because})
     return ranked
 
 
@@ -157,6 +248,7 @@ def e_step_summary(ranked: Sequence[Row]) -> dict[str, float]:
         "mean_reward_of_winners": _mean(row["reward"] for row in winners),
         "mean_tokens_of_winners": _mean(float(row["tokens"]) for row in winners),
         "mean_copy_ratio_of_winners": _mean(row["copy_ratio"] for row in winners),
+        "acceptance_entropy": _mean(acceptance_entropies(usable)),
         "seeds_without_a_winner": float(len({row["problem_id"] for row in ranked}) - len(winners)),
     }
     styles = Counter(row["style"] for row in winners if row["style"])
@@ -165,20 +257,36 @@ def e_step_summary(ranked: Sequence[Row]) -> dict[str, float]:
     }
 
 
+def acceptance_entropies(usable: Sequence[Row]) -> list[float]:
+    """Per seed, the entropy (nats) of softmax(R) over its usable candidates: 0 is certain, log K a coin toss."""
+    groups = defaultdict(list)
+    for row in usable:
+        groups[row["problem_id"]].append(row["reward"])
+    return [entropy(rewards) for rewards in groups.values()]
+
+
+def entropy(logits: Sequence[float]) -> float:
+    """Entropy of softmax(logits), nats."""
+    top = max(logits)
+    weights = [math.exp(one - top) for one in logits]
+    total = math.fsum(weights)
+    return math.log(total) - math.fsum(w / total * (one - top) for w, one in zip(weights, logits, strict=True))
+
+
 # ---- M-step
-def greedy(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling) -> list[Row]:
+def greedy(seeds: Sequence[Row], q: InferenceEngine, sampling: Sampling, filters: Filters) -> list[Row]:
     """The rationale of temperature 0 for every seed; `usable` is None or the reason why it cannot be trained on."""
     params = SamplingParams(temperature=0.0, max_new_tokens=sampling.max_new_tokens, stop=(END_RATIONALE,))
-    drawn = q.generate([_rationale_prompt(row) for row in seeds], params)
+    drawn = q.generate([rationale_prompt(row) for row in seeds], params)
     rows = []
     for row, (completion,) in zip(seeds, drawn, strict=True):
-        rationale = completion.text
+        start, end = quoted_run(completion.text, row["problem"])
         rows.append(_seed_columns(row) | {
-            "rationale": rationale,
+            "rationale": completion.text,
             "origin": "greedy",
             "selected_rationale_id": None,
-            "style": domain_named(row["domain"]).style(rationale),
-            "unusable": _unusable(rationale, completion.finish_reason == "stop"),
+            "style": domain_named(row["domain"]).style(completion.text),
+            "unusable": _unusable(completion, filters, (end - start) / len(row["problem"])),
         })  # fmt: skip
     return rows
 
@@ -222,138 +330,38 @@ def winner_row(winner: Row) -> Row:
     }
 
 
-# ---- held-out measures
-def bounds(judged: Sequence[Row], proposals: int) -> list[Row]:
-    """Per held-out problem: importance-weighted bound with K and K/2 proposals, ELBO, both terms (method section 1).
-
-    An unusable proposal has weight 0 and stays in K, so the bounds stay lower bounds: the ELBO is that of q restricted
-    to usable rationales, whose share of q is estimated by used / K.
-    """
-    groups = defaultdict(list)
-    for row in judged:
-        groups[row["problem_id"]].append(row)
-    rows = []
-    for problem_id, group in groups.items():
-        group = sorted(group, key=lambda row: row["candidate"])
-        used = [row for row in group if row["reward"] is not None]
-        rows.append({
-            "problem_id": problem_id,
-            "concept_set_id": group[0]["concept_set_id"],
-            "domain": group[0]["domain"],
-            "proposals": proposals,
-            "proposals_used": len(used),
-            "iw_bound": importance_weighted_bound(used, proposals),
-            "iw_bound_half": importance_weighted_bound(
-                [row for row in used if row["candidate"] < proposals // 2], max(1, proposals // 2)
-            ),
-            "elbo": evidence_lower_bound(used, proposals),
-            "log_p_rationale": _mean(row["log_p_rationale"] for row in used),
-            "log_p_problem": _mean(row["log_p_problem"] for row in used),
-            "rationale_tokens": _mean(float(row["tokens"]) for row in used),
-        })  # fmt: skip
-    return rows
-
-
-def bound_rows(
-    measured: Sequence[Row], fresh: Sequence[Row], samples: int, series: str, round_: int, q: str, p: str
-) -> list[Row]:
-    """Rows of `em_bounds` from `bounds` and `fresh_samples`."""
-    well_posed = {row["problem_id"]: row["samples_well_posed"] for row in fresh}
-    return [
-        row
-        | {
-            "bound_id": content_id(series, round_, row["problem_id"]),
-            "series": series,
-            "round": round_,
-            "samples": samples,
-            "samples_well_posed": well_posed.get(row["problem_id"]),
-            "rationale_model": q,
-            "problem_generator": p,
-        }
-        for row in measured
-    ]
-
-
-def bound_change(after: Sequence[Row], before: Sequence[Row]) -> tuple[float, float, int]:
-    """Mean change of the importance-weighted bound over problems measured in both, its standard error, their number."""
-    earlier = {row["problem_id"]: row["iw_bound"] for row in before}
-    changes = [
-        row["iw_bound"] - earlier[row["problem_id"]]
-        for row in after
-        if row["iw_bound"] is not None and earlier.get(row["problem_id"]) is not None
-    ]
-    if not changes:
-        return 0.0, 0.0, 0
-    return *mean_and_error(changes), len(changes)
-
-
-def importance_weighted_bound(used: Sequence[Row], proposals: int) -> float | None:
-    """log 1/K sum_k exp(R_k - log q_k), nats; None when no proposal is usable."""
-    if not used:
-        return None
-    weights = [row["reward"] - row["log_q"] for row in used]
-    top = max(weights)
-    return top + math.log(math.fsum(math.exp(w - top) for w in weights)) - math.log(proposals)
-
-
-def evidence_lower_bound(used: Sequence[Row], proposals: int) -> float | None:
-    """log(used/K) + mean of R_k - log q_k over the used, nats: never above the importance-weighted bound."""
-    mean = _mean(row["reward"] - row["log_q"] for row in used)
-    return None if mean is None else mean + math.log(len(used) / proposals)
-
-
-def fresh_samples(
-    held_out: Sequence[Row], p: InferenceEngine, sampling: Sampling, samples: int, seed: int
-) -> list[Row]:
-    """Per held-out concept set, how many of `samples` fresh problems are well posed (None: cannot be told)."""
-    if samples == 0:
-        return []
-    params = SamplingParams(sampling.temperature, sampling.top_p, sampling.max_new_tokens, n=samples)
-    seeds = [seed_from(seed, "fresh", row["problem_id"]) for row in held_out]
-    drawn = p.generate([_generator_prompt(row) for row in held_out], params, seeds)
-    rows = []
-    for row, completions in zip(held_out, drawn, strict=True):
-        domain = domain_named(row["domain"])
-        blocks = [parse_completion(c.text, c.finish_reason == "stop") for c in completions]
-        verdicts = [domain.well_posed(block.problem) if block.problem else False for block in blocks]
-        told = domain.well_posed(row["problem"]) is not None
-        rows.append({"problem_id": row["problem_id"], "samples_well_posed": sum(map(bool, verdicts)) if told else None})
-    return rows
-
-
-def copy_ratio(rationale: str, problem: str) -> float:
-    """Length of the longest common substring over the problem's length: near 1 means z quotes x."""
-    longest = 0
+def quoted_run(rationale: str, problem: str) -> tuple[int, int]:
+    """[from, to) of the longest run of the problem that the rationale quotes; the first of equally long ones."""
+    begin, end = 0, 0
     for start in range(len(problem)):
-        while start + longest < len(problem) and problem[start : start + longest + 1] in rationale:
-            longest += 1
-    return longest / len(problem) if problem else 0.0
+        while start + end - begin < len(problem) and problem[start : start + end - begin + 1] in rationale:
+            begin, end = start, start + end - begin + 1
+    return begin, end
 
 
-def _generator_prompt(row: Row) -> str:
+def generator_prompt(row: Row) -> str:
     return domain_named(row["domain"]).generator_prompt(row["concepts"], row["level"])
 
 
-def _rationale_prompt(row: Row) -> str:
+def rationale_prompt(row: Row) -> str:
     return domain_named(row["domain"]).rationale_prompt(row["concepts"], row["level"], row["problem"])
 
 
 def _seed_columns(row: Row) -> Row:
-    names = ("problem_id", "domain", "concepts", "level", "problem")
+    names = ("problem_id", "domain", "source", "concepts", "level", "problem")
     return {name: row[name] for name in names} | {"concept_set_id": concept_set_id(row)}
 
 
-def _unusable(rationale: str, finished: bool) -> str | None:
-    if not finished:
+def _unusable(completion: Completion, filters: Filters, copied: float) -> str | None:
+    if completion.finish_reason != "stop":
         return CUT_OFF
-    if not rationale.strip():
+    if not completion.text.strip():
         return EMPTY
-    return MARKED if has_marker(rationale) else None
-
-
-def _reward(log_z: float | None, log_x: float | None) -> Row:
-    reward = None if log_z is None or log_x is None else log_z + log_x
-    return {"log_p_rationale": log_z, "log_p_problem": log_x, "reward": reward}
+    if has_marker(completion.text):
+        return MARKED
+    if filters.max_tokens is not None and completion.tokens > filters.max_tokens:
+        return TOO_LONG
+    return QUOTES if copied > filters.max_copy_ratio else None
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -17,8 +17,10 @@ from promptcot_assets.settings.profile import (
     Deduplication,
     Distillation,
     Evaluation,
+    Filters,
     Labels,
     ProcedureSizes,
+    Reward,
     Sampling,
     Sandbox,
     SelfPlay,
@@ -30,6 +32,8 @@ from promptcot_assets.stages import (
     corpus,
     distillation,
     em,
+    em_bounds,
+    em_curves,
     evaluation,
     labels,
     problem_set,
@@ -71,18 +75,31 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     made |= {"seed_problems": seeds, "seed_triples": triples, "concept_corpus": corpus.concept_corpus(seeds)}
 
     q = ExactModel(rationales)
-    ranked = em.select(em.judge(em.propose(triples, q, FREE, 4, seed=0), ANY_TEXT))
+    ranked = em.select(em.judge(em.propose(triples, q, FREE, 4, Filters(), seed=0), ANY_TEXT, Reward()))
     made["em_rationales"] = em.candidate_rows(ranked, 1, "q/1", "p/1")
-    chosen, _ = em.with_winners(em.greedy(triples, q, FREE), [row for row in made["em_rationales"] if row["selected"]])
-    winners = [em.winner_row(row) for row in made["em_rationales"] if row["selected"]]
+    won = [row for row in made["em_rationales"] if row["selected"]]
+    chosen, _ = em.with_winners(em.greedy(triples, q, FREE, Filters()), won)
+    winners = [em.winner_row(row) for row in won]
     made["em_m_step"] = em.m_step_rows(chosen, 1, "q/2") + em.m_step_rows(winners, 2, "q/2")
     held_out = [row for row in seeds if row["split"] == "held_out"]
-    measured = em.bounds(em.judge(em.propose(held_out, q, FREE, 4, seed=1), ANY_TEXT), 4)
-    fresh = on_each_domain(held_out, lambda name, rows: em.fresh_samples(rows, problem_writer(name), FREE, 2, seed=0))
+    proposed = em.propose(held_out, q, FREE, 4, Filters(), seed=1)
+    measured = em_bounds.bounds(em.judge(proposed, ANY_TEXT, Reward()), 4)
+    more = em_bounds.without_rationale(held_out, ANY_TEXT) + on_each_domain(
+        held_out, lambda name, rows: em_bounds.fresh_samples(rows, problem_writer(name), FREE, 2, seed=0)
+    )
+    splits = {row["problem_id"]: row["split"] for row in held_out}
     series = (("cold_start", 0), ("em", 1), ("extra_training", 1))
     for (name, round_), table in zip(series, ("cold_start_bounds", "em_bounds", "control_bounds"), strict=True):
-        made[table] = em.bound_rows(measured, fresh, 2, name, round_, "q/2", "p/2")
-    made["em_curves"] = analysis.em_curves(made["cold_start_bounds"] + made["em_bounds"] + made["control_bounds"])
+        of = {"series": name, "round": round_, "rationale_model": "q/2", "problem_generator": "p/2"}
+        made[table] = em_bounds.bound_rows(measured, more, splits, 2, of)
+    pool = em_bounds.pooled({"q/2": proposed})
+    made["proposal_pool"] = em_bounds.with_mixture_density(pool, [em_bounds.proposal_densities(pool, ANY_TEXT)])
+    of = {"series": "em", "round": 1, "problem_generator": "p/2"}
+    made["common_bounds"] = em_bounds.common_bounds(
+        made["proposal_pool"], em_bounds.score_pool(made["proposal_pool"], ANY_TEXT), of
+    )
+    bounds = made["cold_start_bounds"] + made["em_bounds"] + made["control_bounds"]
+    made["em_curves"] = em_curves.em_curves(bounds, made["common_bounds"], {("em", 1): 10})
 
     settings = Synthesis(concept_sets={"mini_maths": 8, "mini_code": 6}, problems_per_set=6, sampling=FREE)
     made["concept_sets"] = synthesis.concept_sets(seeds, {}, settings, "b1", 0)
@@ -180,6 +197,8 @@ ANCESTORS = [  # (table, column) -> (table, column): every id leads to a row
     ("em_m_step", "problem_id", "seed_triples", "problem_id"),
     ("em_m_step", "selected_rationale_id", "em_rationales", "rationale_id"),
     ("em_bounds", "problem_id", "seed_problems", "problem_id"),
+    ("proposal_pool", "problem_id", "seed_problems", "problem_id"),
+    ("common_bounds", "problem_id", "proposal_pool", "problem_id"),
     ("raw_problems", "concept_set_id", "concept_sets", "concept_set_id"),
     ("problems", "raw_problem_id", "raw_problems", "raw_problem_id"),
     ("dropped_problems", "raw_problem_id", "raw_problems", "raw_problem_id"),

@@ -1,5 +1,4 @@
 import json
-import math
 from collections import Counter
 
 import numpy as np
@@ -13,71 +12,12 @@ from promptcot_assets.stages.analysis import (
     _classical_mds,
     difficulty,
     distribution,
-    em_curves,
     examples_behind,
     funnel,
-    mean_and_error,
     problem_sets,
     scaling,
     wilson_interval,
 )
-
-
-# ---- EM curves
-def bound(series: str, round_: int, problem: str, iw: float | None, **changed: object) -> Row:
-    return {
-        "series": series, "round": round_, "domain": "maths", "problem_id": problem, "iw_bound": iw,
-        "iw_bound_half": iw, "elbo": iw, "log_p_rationale": iw, "log_p_problem": iw, "rationale_tokens": 4.0,
-        "samples": 4, "samples_well_posed": None, **changed,
-    }  # fmt: skip
-
-
-BOUNDS = [
-    bound("cold_start", 0, "a", -10.0, samples_well_posed=1), bound("cold_start", 0, "b", -20.0, samples_well_posed=3),
-    bound("cold_start", 0, "c", -5.0),
-    bound("em", 1, "a", -9.0), bound("em", 1, "b", -16.0), bound("em", 1, "c", None),
-    bound("em", 2, "a", -8.0), bound("em", 2, "b", -15.0), bound("em", 2, "c", -5.0),
-    bound("extra_training", 1, "a", -11.0), bound("extra_training", 1, "b", -20.0),
-    bound("em", 1, "a", -1.0, domain="code"),
-]  # fmt: skip
-
-
-def point(points: list[Row], series: str, round_: int, metric: str, domain: str = "maths") -> Row:
-    key = (series, round_, metric, domain)
-    (found,) = [row for row in points if (row["series"], row["round"], row["metric"], row["domain"]) == key]
-    return found
-
-
-def test_a_curves_point_is_the_mean_over_its_problems() -> None:
-    points = em_curves(BOUNDS)
-    first = point(points, "em", 1, "iw_bound")
-    assert (first["value"], first["problems"]) == (-12.5, 2)
-    assert first["standard_error"] == pytest.approx(3.5)
-    assert point(points, "em", 1, "iw_bound", "code")["value"] == -1.0
-    assert point(points, "cold_start", 0, "well_posed")["value"] == 0.5
-    assert not [row for row in points if row["series"] == "em" and row["metric"] == "well_posed"]
-    assert len({row["point_id"] for row in points}) == len(points)
-
-
-def test_gains_are_paired_by_problem() -> None:
-    points = em_curves(BOUNDS)
-    gain = point(points, "em", 1, "gain over cold_start")  # +1 and +4; c has no bound in round 1
-    assert (gain["value"], gain["problems"]) == (2.5, 2)
-    assert gain["standard_error"] == pytest.approx(1.5)
-    gain = point(points, "em", 2, "gain over cold_start")  # +2, +5, 0
-    assert gain["value"] == pytest.approx(7 / 3) and gain["problems"] == 3
-    gain = point(points, "em", 1, "gain over extra_training")  # +2 and +4, of the same round
-    assert (gain["value"], gain["standard_error"]) == (3.0, pytest.approx(1.0))
-    gains = [row for row in points if row["metric"].startswith("gain")]
-    assert len(gains) == 3 and {row["series"] for row in gains} == {"em"}
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
-def test_mean_and_error_are_numpys(values: list[float]) -> None:
-    mean, error = mean_and_error(values)
-    assert mean == pytest.approx(np.mean(values), abs=1e-6)
-    expected = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    assert error == pytest.approx(expected, abs=1e-6)
 
 
 # ---- difficulty

@@ -94,7 +94,7 @@ def test_tests_of_a_function_name_it() -> None:
 def seed(number: int, **changed: object) -> Row:
     return {
         "problem_id": f"p{number}", "domain": "maths", "problem": f"{number}?", "concepts": ["a", "b"], "level": "easy",
-        "rationale": "why", "annotator": "source", "split": "train", **changed,
+        "rationale": "why", "annotator": "source", "source": "a.jsonl", "split": "train", **changed,
     }  # fmt: skip
 
 

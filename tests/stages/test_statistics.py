@@ -14,6 +14,7 @@ from promptcot_assets.stages.statistics import (
     avg_at_k,
     clustered_interval,
     majority_at_k,
+    mean_and_error,
     paired_difference,
     pass_at_k,
     plan_questions,
@@ -23,6 +24,14 @@ HAND = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
 
 
 # --- by hand ---
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
+def test_mean_and_error_are_numpys(values: list[float]) -> None:
+    mean, error = mean_and_error(values)
+    assert mean == pytest.approx(np.mean(values), abs=1e-6)
+    expected = np.std(values, ddof=1) / sqrt(len(values)) if len(values) > 1 else 0.0
+    assert error == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+import pytest
+
+from promptcot_assets.settings.profile import Gate
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.em_gates import bound_gate, cold_start_gate, collapse_gate, converged
+
+GATE = Gate()
+TEXTS = ("think of sums, then of shares", "begin with a percentage", "take two averages and compare")
+
+
+def bounds(*values: float, split: str = "held_out", used: int = 4, parsed: int | None = 3) -> list[Row]:
+    return [
+        {"problem_id": str(at), "split": split, "iw_bound": value, "proposals": 4, "proposals_used": used,
+         "samples": 3, "samples_parsed": parsed}
+        for at, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def candidates(*texts: str | None, per_seed: int = 3) -> list[Row]:
+    """Candidates of seeds in turn; the first usable of each seed wins. None: cut off."""
+    rows, won = [], set()
+    for at, text in enumerate(texts):
+        seed = f"p{at // per_seed}"
+        rows.append({
+            "problem_id": seed, "rationale": text or "", "reward": None if text is None else -1.0,
+            "selected": text is not None and seed not in won, "lost_because": None if text else "cut off",
+        })  # fmt: skip
+        won |= {seed} if text is not None else set()
+    return rows
+
+
+HEALTHY = candidates(*(f"{text} {at}" for at in range(6) for text in TEXTS))
+BEFORE = [{"rationale": text} for text in TEXTS]
+
+
+# ---- collapse
+def test_healthy_candidates_pass() -> None:
+    verdict = collapse_gate(HEALTHY, BEFORE, GATE)
+    assert verdict.passed and verdict.measured["usable share"] == verdict.measured["distinct share"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (candidates(*[None] * 9, TEXTS[0], TEXTS[1]), "only 18.2% of the candidates are usable (9 cut off)"),
+        (candidates(*[TEXTS[0]] * 36, per_seed=12), "only 8.3% of the usable candidates differ"),
+        (candidates(*(f"{TEXTS[0] if at % 3 == 0 else at}" for at in range(18))), "100.0% of the winners are one text"),
+        (candidates(*(f"a{at}" for at in range(18))), "of the length of the rationales before"),
+        (candidates(*[None] * 6), "only 0.0% of the candidates are usable"),
+    ],
+)
+def test_collapsed_candidates_are_named(rows: list[Row], said: str) -> None:
+    verdict = collapse_gate(rows, BEFORE, GATE)
+    assert not verdict.passed and said in "; ".join(verdict.failures)
+
+
+def test_a_gates_thresholds_are_settings() -> None:
+    rows = candidates(*(f"a{at}" for at in range(18)))
+    assert collapse_gate(rows, BEFORE, Gate(min_length_ratio=0.0)).passed
+
+
+# ---- the bound
+def test_the_bound_may_fall_by_noise_only() -> None:
+    before = bounds(-10.0, -12.0, -14.0)
+    assert bound_gate(bounds(-9.0, -11.5, -13.9), before, GATE).passed
+    assert bound_gate(bounds(-10.5, -11.6, -14.4), before, GATE).passed  # -0.17 ± 0.29
+    verdict = bound_gate(bounds(-11.0, -12.9, -15.1), before, GATE)
+    assert not verdict.passed and "fell by 1.000" in verdict.failures[0]
+    assert bound_gate(bounds(-11.0, -12.9, -15.1, split="train"), before, GATE).passed  # training seeds do not decide
+
+
+# ---- early stop
+def test_two_rounds_without_a_gain_end_the_loop() -> None:
+    start, better, same = bounds(-10.0, -12.0, -14.0), bounds(-9.0, -11.1, -12.9), bounds(-9.0, -11.1, -12.8)
+    assert not converged([start], 2, GATE)
+    assert not converged([start, start], 2, GATE)
+    assert converged([start, start, start], 2, GATE)
+    assert not converged([start, start, better], 2, GATE)
+    assert not converged([start, better, same], 2, GATE)
+    assert converged([start, better, same, same], 2, GATE)
+    assert converged([start, same, same], 1, GATE)
+    assert not converged([start, start, start], 0, GATE)  # 0: never
+
+
+# ---- the cold start
+def test_a_cold_start_must_write_whole_rationales_and_problems() -> None:
+    assert cold_start_gate(bounds(-1.0, -2.0), GATE).passed
+    assert cold_start_gate(bounds(-1.0, parsed=None), GATE).passed  # no fresh samples are asked for
+    assert "usable rationales: 0.0%" in cold_start_gate(bounds(-1.0, -2.0, used=0), GATE).failures[0]
+    assert "fresh problems that parse: 0.0%" in cold_start_gate(bounds(-1.0, -2.0, parsed=0), GATE).failures[0]
+    assert cold_start_gate([*bounds(-1.0), *bounds(-2.0, split="train", used=0)], GATE).passed
