@@ -12,43 +12,44 @@ on the text alone: the same on every machine, in every process, for ever (they a
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 Positions = NDArray[np.int64]
 
-_SEPARATOR, _LETTER, _DIGIT, _SIGN = range(4)
 _SIGNS = b"+-/^=<>|!%()[]"
-_LOWER = bytes(range(256)).lower()
+_BAR, _CODE_OF_BAR = ord("|"), ord("\\")  # the only sign among the letters' codes takes that of a separator
+_FIRST_LETTER = ord("`")  # codes from here on are letters: a to z, and the bytes of letters beyond ASCII
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the usual odd multiplier
 _ALONE = re.compile(r"[^\x00-\x7f\w]|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # signs; scripts without spaces
 _PLAIN_SIGNS = [(sign, "-") for sign in "−–—‐‑"]  # to NFKC these are signs of their own
 
 
-def _classes(symbols: bool) -> bytes:
-    table = bytearray([_SEPARATOR] * 256)
+def _codes(symbols: bool) -> bytes:
+    """What each byte becomes: letters lower case, signs and digits themselves, all that separates a space."""
+    table = bytearray(b" " * 256)
     for byte in range(256):
-        if byte >= 128 or chr(byte).isalpha():
-            table[byte] = _LETTER
-        elif chr(byte).isdigit():
-            table[byte] = _DIGIT if symbols else _LETTER
+        if byte >= 128 or chr(byte).isalnum():
+            table[byte] = ord(chr(byte).lower()) if byte < 128 else byte
         elif symbols and byte in _SIGNS:
-            table[byte] = _SIGN
+            table[byte] = _CODE_OF_BAR if byte == _BAR else byte
     return bytes(table)
 
 
-_CLASSES = {symbols: _classes(symbols) for symbols in (False, True)}
+_CODES = {symbols: _codes(symbols) for symbols in (False, True)}
 
 
 @dataclass(frozen=True)
 class Tokens:
     """Tokens of `len(offsets) - 1` texts; those of text i are at `offsets[i]:offsets[i + 1]` of the other arrays."""
 
-    normal: bytes  # the texts, lower-cased and NUL-separated
+    raw: bytes  # the texts, one directly after the other
     starts: Positions
     ends: Positions
     numeric: NDArray[np.bool_]
@@ -59,13 +60,14 @@ class Tokens:
         """The tokens of one text as strings."""
         first, last = self.offsets[text], self.offsets[text + 1]
         spans = zip(self.starts[first:last].tolist(), self.ends[first:last].tolist(), strict=True)
-        return [self.normal[start:end].decode(errors="replace") for start, end in spans]
+        return [self._lower(start, end) for start, end in spans]
 
     def text_between(self, first: int, end: int) -> str:
         """The lower-cased text from token `first` up to, not including, token `end`, with what lies between them."""
-        if first >= end:
-            return ""
-        return self.normal[self.starts[first] : self.ends[end - 1]].decode(errors="replace")
+        return self._lower(self.starts[first], self.ends[end - 1]) if first < end else ""
+
+    def _lower(self, start: int, end: int) -> str:
+        return self.raw[start:end].lower().decode(errors="replace")
 
     def fingerprints(self) -> Hashes:
         """One hash a text, equal when the token sequences are equal. [texts]"""
@@ -73,58 +75,74 @@ class Tokens:
 
     def number_fingerprints(self) -> Hashes:
         """One hash a text, equal when the sequences of numbers in them are equal. [texts]"""
-        before = np.concatenate(([0], np.cumsum(self.numeric)))
-        return _sequence_hashes(self.hashes[self.numeric], before[self.offsets])
+        numbers = np.flatnonzero(self.numeric)
+        return _sequence_hashes(self.hashes[numbers], np.searchsorted(numbers, self.offsets))
 
     def ngrams(self, n: int) -> tuple[Hashes, Positions]:
-        """Hashes of all runs of `n` tokens inside a text, in order: `(hashes [grams], offsets [texts + 1])`.
+        """Hashes of all runs of `n` tokens, and how many start in each text: `(hashes [tokens], counts [texts])`.
 
-        A text of fewer than `n` tokens has none.
+        The k-th of text i is at `offsets[i] + k`, that of its k-th token. The entries from `offsets[i] + counts[i]` on,
+        whose run would leave the text, mean nothing; a text of fewer than `n` tokens has none.
         """
-        if len(self.hashes) < n:
-            return np.zeros(0, np.uint64), np.zeros_like(self.offsets)
-        last = len(self.hashes) - n + 1
-        grams = self.hashes[:last].copy()
+        grams = self.hashes.copy()
         for k in range(1, n):
             grams *= _ODD
-            grams += self.hashes[k : k + last]
-        inside = np.ones(len(self.hashes), bool)  # a run that starts among the last n - 1 tokens would leave its text
-        for k in range(1, n):
-            starts = self.offsets[1:] - k
-            inside[starts[starts >= self.offsets[:-1]]] = False
-        counts = np.maximum(np.diff(self.offsets) - (n - 1), 0)
-        return mix(grams[inside[:last]]), np.concatenate(([0], np.cumsum(counts)))
+            grams[:-k] += self.hashes[k:]
+        return grams, np.maximum(np.diff(self.offsets) - (n - 1), 0)
 
 
-def tokenize(texts: Sequence[str], symbols: bool = True) -> Tokens:
-    """Tokens of all `texts` in the normal form above. Chunks of a few hundred texts keep the arrays in cache."""
-    if not texts:
-        empty = np.zeros(0, np.int64)
-        return Tokens(b"", empty, empty, empty.astype(bool), empty.astype(np.uint64), np.zeros(1, np.int64))
-    joined = "\0".join(texts)
-    if not joined.isascii() or joined.count("\0") != len(texts) - 1:
-        joined = "\0".join(_plain(text, symbols) for text in texts)
-    normal = joined.encode("utf-8", "surrogatepass").translate(_LOWER)
-    classes = np.frombuffer(b"\0" + normal.translate(_CLASSES[symbols]) + b"\0", np.uint8)
-    before, here = classes[:-1], classes[1:]
-    changes = (here != before) | (here == _SIGN)  # a sign is a token of its own even beside another
-    starts = np.flatnonzero(changes & (here != _SEPARATOR))
-    ends = np.flatnonzero(changes & (before != _SEPARATOR))
-    text_ends = np.flatnonzero(np.frombuffer(normal, np.uint8) == 0)
-    offsets = np.concatenate(([0], np.searchsorted(starts, text_ends), [len(starts)]))
-    return Tokens(normal, starts, ends, here[starts] == _DIGIT, _token_hashes(normal, starts, ends), offsets)
+def tokenize(texts: Any, symbols: bool = True) -> Tokens:
+    """Tokens of all `texts`, strings or an Arrow array of large strings (read in place), in the normal form above.
+
+    Chunks of a few hundred texts keep the arrays in cache.
+    """
+    raw, limits = _joined(texts, symbols)
+    codes = raw.translate(_CODES[symbols]) + b" " * 8  # hashing reads eight bytes from every start
+    here = np.frombuffer(codes, np.uint8)[: len(raw)]
+    solid, cuts = here != ord(" "), np.zeros(len(raw) + 1, bool)
+    if symbols:
+        letter, digit = here >= _FIRST_LETTER, (here ^ ord("0")) < 10
+        sign = solid > (letter | digit)  # a sign is a token of its own even beside another
+        cuts[1:-1] = (letter[1:] != letter[:-1]) | (digit[1:] != digit[:-1]) | sign[1:] | sign[:-1]
+    else:
+        cuts[1:-1] = solid[1:] != solid[:-1]
+    cuts[limits] = True
+    starts = np.flatnonzero(cuts[:-1] & solid)
+    ends = np.flatnonzero(cuts[1:] & solid) + 1
+    numeric = (here[starts] ^ ord("0")) < 10
+    return Tokens(raw, starts, ends, numeric, _token_hashes(codes, starts, ends), np.searchsorted(starts, limits))
+
+
+def ranges(starts: Positions, counts: Positions) -> Positions:
+    """The numbers starts[i], starts[i] + 1, ... counts[i] of them, for each i in turn."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+
+
+def _joined(texts: Any, symbols: bool) -> tuple[bytes, Positions]:
+    """The texts in UTF-8, one after the other, and where each begins and the last ends; beyond ASCII in plain form."""
+    if isinstance(texts, pa.Array):
+        _, places, data = texts.buffers()
+        limits = np.frombuffer(cast(Any, places), np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        raw = bytes(data[int(limits[0]) : int(limits[-1])]) if data else b""
+        if raw.isascii():
+            return raw, limits - limits[0]
+        texts = texts.to_pylist()
+    pieces = [_plain(text, symbols).encode("utf-8", "surrogatepass") for text in texts]
+    return b"".join(pieces), np.cumsum([0, *map(len, pieces)])
 
 
 def mix(values: Hashes) -> Hashes:
     """The finalizer of splitmix64: a bijection of 64-bit integers whose every output bit depends on every input bit."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values = values ^ (values >> np.uint64(30))
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def _plain(text: str, symbols: bool) -> str:
     """Text beyond ASCII in compatibility form, signs (and each letter of an unspaced script) set apart by spaces."""
-    text = text.replace("\0", " ")
     if text.isascii():
         return text
     for sign, plain in _PLAIN_SIGNS:
@@ -138,10 +156,9 @@ def _apart(sign: str, symbols: bool) -> str:
     return f" {sign} " if sign.isalnum() or (symbols and not punctuation) else " "
 
 
-def _token_hashes(normal: bytes, starts: Positions, ends: Positions) -> Hashes:
+def _token_hashes(codes: bytes, starts: Positions, ends: Positions) -> Hashes:
     """Hash of each token's bytes, eight bytes a step; tokens of up to eight bytes never collide with each other."""
-    padded = np.frombuffer(normal + bytes(8), np.uint8)
-    words = np.ndarray((len(padded) - 7,), "<u8", padded.data, strides=(1,))  # the eight bytes from every position
+    words = np.ndarray((len(codes) - 7,), "<u8", codes, strides=(1,))  # the eight bytes from every position
     keep = np.array([(1 << 8 * length) - 1 for length in range(9)], np.uint64)
     lengths = ends - starts
     hashes = mix(words.take(starts) & keep.take(lengths, mode="clip"))
@@ -155,9 +172,22 @@ def _token_hashes(normal: bytes, starts: Positions, ends: Positions) -> Hashes:
     return hashes
 
 
+@cache
+def _powers(exponents: int) -> tuple[Hashes, Hashes]:
+    """The first `exponents` powers of an odd number, and of its inverse."""
+    odd = int(_ODD)
+    factors = [np.array([1, *[base] * (exponents - 1)], np.uint64) for base in (odd, pow(odd, -1, 1 << 64))]
+    return np.cumprod(factors[0], dtype=np.uint64), np.cumprod(factors[1], dtype=np.uint64)
+
+
 def _sequence_hashes(hashes: Hashes, offsets: Positions) -> Hashes:
-    """One hash for each run `hashes[offsets[i]:offsets[i + 1]]`, sensitive to order; empty runs share one."""
-    counts = np.diff(offsets)
-    ranks = np.arange(len(hashes)) - np.repeat(offsets[:-1], counts)
-    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(mix(hashes + ranks.astype(np.uint64) * _ODD))))
-    return mix(sums[offsets[1:]] - sums[offsets[:-1]] + counts.astype(np.uint64) * _ODD)
+    """One hash for each run `hashes[offsets[i]:offsets[i + 1]]`, sensitive to order; empty runs share one.
+
+    A polynomial in an odd number with the hashes as coefficients: differences of one running sum, shifted to begin at
+    the power 0.
+    """
+    powers, inverses = _powers(1 << len(hashes).bit_length())
+    sums = np.zeros(len(hashes) + 1, np.uint64)
+    np.cumsum(hashes * powers[: len(hashes)], out=sums[1:])
+    counts = np.diff(offsets).astype(np.uint64)
+    return mix((sums[offsets[1:]] - sums[offsets[:-1]]) * inverses[offsets[:-1]] + counts * _ODD)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptcot_assets.stages import deduplication
-from promptcot_assets.stages.deduplication import DROPPED_SCHEMA, DeduplicationError, compact, deduplicate, similarity
+from promptcot_assets.stages import sketches
+from promptcot_assets.stages.deduplication import DROPPED_SCHEMA, DeduplicationError, deduplicate, similarity
+from promptcot_assets.stages.duplicate_index import compact
 
 CASES = json.loads(Path(__file__).with_name("same_problems.json").read_text())
 
@@ -149,7 +150,8 @@ def test_minhash_estimates_jaccard_as_well_as_128_permutations_should():
         shared, own = int(rng.integers(20, 100)), int(rng.integers(0, 60))
         grams = rng.integers(0, 2**64, shared + 2 * own, dtype=np.uint64)
         both = np.concatenate((grams[: shared + own], grams[:shared], grams[shared + own :]))
-        left, right = deduplication._minhash(both, np.array([0, shared + own, len(both)]))
+        found = sketches.Shingles(both, np.array([0, shared + own]), np.array([shared + own, shared + own]))
+        left, right = sketches.minhash(found, 128)
         jaccard = shared / (shared + 2 * own)
         errors.append((np.mean(left == right) - jaccard) / np.sqrt(jaccard * (1 - jaccard) / 128 + 1e-4))
     assert abs(np.mean(errors)) < 0.2 and np.std(errors) < 1.15  # unbiased, no wider than independent permutations
