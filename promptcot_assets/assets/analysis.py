@@ -1,36 +1,92 @@
-"""What people look at: the funnel, difficulty, the map of problem sets, score against training size."""
+"""What people look at: yield and cost, difficulty, the map of problem sets, score against training size."""
+
+from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
-from promptcot_assets.assets.describe import plot
+from promptcot_assets.assets.describe import column_schema, plot
 from promptcot_assets.assets.evaluation import STAGE_MODELS
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step
 from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, LAST_ROUND, ONLY_LAST_ROUND, STUDENTS
 from promptcot_assets.reports import plots
-from promptcot_assets.stages import analysis
+from promptcot_assets.stages import analysis, economics
+from promptcot_assets.stages import difficulty as hardness
 
 FUNNEL = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
+STEPS = ("concept_sets", *FUNNEL)
 
 
-@dg.asset(code_version="1", deps=list(FUNNEL), partitions_def=BATCHES)
-def yield_report(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-    """The funnel of a batch: rows left after every step, and why the others fell."""
-    step = lake.step(context, "yield_report", *(f"{name}[{context.partition_key}]" for name in FUNNEL))
+@dg.asset(code_version="2", deps=list(STEPS), partitions_def=BATCHES)
+def yield_report(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """The funnel of a batch: rows left after every step, and why the others fell; on this page also what it cost.
+
+    Tokens and seconds come from the steps' commits, prices from the settings.
+    """
+    prices, batch = settings.values.prices, context.partition_key
+    step = lake.step(context, "yield_report", *(f"{name}[{batch}]" for name in STEPS), uses=[prices])
     if done := step.unchanged():
         return done
-    rows = analysis.funnel(step.partition, *(step.rows(name) for name in FUNNEL))
-    return step.commit(rows, plot=plot(plots.funnel(rows)))
+    tables = {name: step.rows(name) for name in STEPS}
+    rows = economics.funnel(batch, *(tables[name] for name in FUNNEL))
+    costs = {name: _spent(step, f"{name}[{batch}]") for name in STEPS if name != "dropped_problems"}  # by `problems`
+    entries = economics.ledger(tables, costs, prices)
+    ledger = [asdict(entry) for entry in entries]
+    return step.commit(
+        rows,
+        plot=plot(plots.funnel(rows)),
+        ledger=_table(ledger),
+        costs=plot(plots.step_costs(ledger[:-1], prices.currency)),
+        **economics.a_kept_row(entries),
+    )
 
 
-@dg.asset(code_version="1", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)
+def _spent(step: Step, name: str) -> economics.Cost:
+    """What the commit of one input says that it cost."""
+    (ref,) = step.refs[name]
+    made = step.lake.commit_of(ref).provenance
+    return economics.Cost(made.tokens, made.seconds)
+
+
+def _table(records: list[dict[str, Any]]) -> dg.TableMetadataValue:
+    schema = column_schema(pa.Table.from_pylist(records).schema)
+    return dg.MetadataValue.table([dg.TableRecord(one) for one in records], schema)
+
+
+@dg.asset(code_version="2", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)
 def difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-    """Pass rate of the student on every problem it played on, with its interval."""
+    """Pass rate of the student on every problem it played on, with its interval and band."""
     name = context.partition_key
     step = lake.step(context, "difficulty", f"rollouts[{name}]", f"verdicts[{name}]")
     if done := step.unchanged():
         return done
-    rows = analysis.difficulty(step.rows("rollouts"), step.rows("verdicts"))
+    rows = hardness.difficulty(step.rows("rollouts"), step.rows("verdicts"))
     return step.commit(rows, plot=plot(plots.histogram([row["pass_rate"] for row in rows], "pass rate", "difficulty")))
+
+
+@dg.asset(
+    code_version="1",
+    deps=[
+        dg.AssetDep("difficulty", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("teacher_traces", partition_mapping=ALL_BATCHES),
+    ],
+)
+def item_difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+    """Every problem on one scale for all its solvers, students and teacher: the Rasch model of who passed what."""
+    step = lake.step(context, "item_difficulty", "difficulty[*]", "teacher_traces[*]")
+    if done := step.unchanged():
+        return done
+    rows, abilities = hardness.item_difficulty(step.rows("difficulty"), step.rows("teacher_traces"))
+    return step.commit(
+        rows,
+        abilities=_table([asdict(one) for one in abilities]),
+        plot=plot(
+            plots.histogram([row["difficulty"] for row in rows], "difficulty (logits)", "difficulty of problems")
+        ),
+    )
 
 
 @dg.asset(

@@ -433,9 +433,22 @@ SCHEMAS: dict[str, pa.Schema] = {
             real("pass_rate", "share of the student's rollouts that pass"),
             real("low", "lower end of the 95 % Wilson interval"),
             real("high", "upper end"),
+            text("band", "unsolved, hard, medium, easy or solved; the paper plays on hard and medium"),
+            integer("passes", "rollouts that pass"),
             integer("rollouts", "judged rollouts"),
             real("tokens", "mean tokens a rollout"),
             text("model", "student that was asked"),
+        ]
+    ),
+    "item_difficulty": pa.schema(
+        [
+            _id("problem_id", "content hash of domain and problem text"),
+            domain,
+            real("difficulty", "logits: a solver of this ability passes half of the time; 0 is the average problem"),
+            real("standard_error", "posterior standard deviation"),
+            integer("solvers", "students and teachers that tried it"),
+            integer("attempts", "judged attempts of all of them"),
+            real("pass_rate", "share of these that pass"),
         ]
     ),
     "distribution": pa.schema(

@@ -110,6 +110,22 @@ def funnel(rows: Sequence[Row]) -> str:
     return _markdown(figure, "funnel")
 
 
+def step_costs(entries: Sequence[Row], currency: str) -> str:
+    """The funnel of a batch beside what each step cost: rows it gave, tokens, seconds and, with prices, money."""
+    panels = {"rows_out": "rows", "tokens": "tokens", "seconds": "seconds", "money": currency}
+    shown = [name for name in panels if any(row[name] for row in entries)]
+    figure = _figure(max(1, len(shown)))
+    for at, name in enumerate(shown, 1):
+        axes = figure.add_subplot(1, len(shown), at)
+        bars = axes.barh([row["step"] for row in entries], [row[name] or 0 for row in entries])
+        axes.bar_label(bars, fmt="{:,.4g}", fontsize=7, padding=2)
+        axes.invert_yaxis()
+        axes.set(xlabel=panels[name])
+        if at > 1:
+            axes.set_yticklabels([])
+    return _markdown(figure, "rows and costs of each step")
+
+
 def histogram(values: Sequence[float], label: str, title: str) -> str:
     figure = _figure()
     axes = figure.add_subplot()

@@ -1,7 +1,7 @@
 """The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
 
 A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
-from another one, ${NAME} stands for an environment variable. What is not written in the profile has the default given
+from another one (null takes a setting of it away), ${NAME} stands for an environment variable. What is not written in the profile has the default given
 here. Where the paper fixes a number the default is the paper's (method section in the comment); the demo profiles
 override it for tiny models.
 
@@ -266,12 +266,15 @@ class Labels(Section):
     shard_rows: AtLeastOne = 512
 
 
+PricedStep = Literal["concept_sets", "raw_problems", "math_answers", "code_tests", "teacher_traces"]
+
+
 class Prices(Section):
     """What work costs, for the yield report. Nothing set: no money is reported. No result depends on it."""
 
     currency: str = "USD"
     machine_hour: Weight = 0.0  # of the machine that runs the steps
-    million_tokens: dict[str, Weight] = {}  # step (its asset's name) -> price of a million generated or scored tokens
+    million_tokens: dict[PricedStep, Weight] = {}  # price of a million tokens, generated or scored by the step
 
 
 class Distillation(Section):
@@ -342,6 +345,13 @@ class Sandbox(Section):
     memory_mb: AtLeastOne = 1024
 
 
+class Ablations(Section):
+    """What `promptcot ablations` runs beside the profile's own EM: settings of `em` laid over it, by name."""
+
+    seeds: list[Count] = [0, 1, 2]
+    arms: dict[str, dict[str, Any]] = {}
+
+
 class Settings(Section):
     profile: str
     seed: Count = 0
@@ -360,6 +370,7 @@ class Settings(Section):
     evaluation: Evaluation = Evaluation()
     engine: Engine = Engine()
     sandbox: Sandbox = Sandbox()
+    ablations: Ablations = Ablations()
 
     @pydantic.model_validator(mode="after")
     def _can_be_met(self) -> Settings:
@@ -372,6 +383,13 @@ class Settings(Section):
             raise ValueError(
                 f"labels.min_votes {self.labels.min_votes} is more than the {self.labels.votes} labels.votes"
             )
+        for name, overrides in self.ablations.arms.items():
+            try:
+                ExpectationMaximisation.model_validate(_merge(self.em.model_dump(), overrides))
+            except pydantic.ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise ValueError(f"ablations.arms.{name}: em.{where}: {first['msg']}") from None
         return self
 
     @property
@@ -443,8 +461,11 @@ def _with_variables(path: Path) -> str:
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+    """`over` laid over `base`; null takes away what the extended profile sets."""
+    merged = {key: value for key, value in base.items() if not (key in over and over[key] is None)}
     for key, value in over.items():
+        if value is None and key in base:
+            continue
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both else value
     return merged

@@ -30,7 +30,9 @@ from promptcot_assets.stages import (
     Row,
     analysis,
     corpus,
+    difficulty,
     distillation,
+    economics,
     em,
     em_bounds,
     em_curves,
@@ -118,7 +120,7 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     made["teacher_traces"] = distillation.teacher_traces(known, teacher, verifier, Distillation(), 0)
     own = distillation.seed_examples(seeds, {"mini_maths": 5})
     made["sft_examples"] = distillation.sft_examples(made["teacher_traces"], own, 0.2)
-    made["yield_report"] = analysis.funnel("b1", *(made[name] for name in (
+    made["yield_report"] = economics.funnel("b1", *(made[name] for name in (
         "raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces",
     )))  # fmt: skip
 
@@ -128,7 +130,8 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     )
     made["verdicts"] = self_play.verdicts(made["rollouts"], {row["problem_id"]: row for row in known}, verifier)
     made["preference_pairs"] = self_play.preference_pairs(made["rollouts"], made["verdicts"], play, 0)
-    made["difficulty"] = analysis.difficulty(made["rollouts"], made["verdicts"])
+    made["difficulty"] = difficulty.difficulty(made["rollouts"], made["verdicts"])
+    made["item_difficulty"], _ = difficulty.item_difficulty(made["difficulty"], made["teacher_traces"])
 
     items = evaluation.evaluated(made["benchmark_items"], None)
     settings_of_evaluation = Evaluation(generations=2, sampling=FREE)
@@ -213,6 +216,7 @@ ANCESTORS = [  # (table, column) -> (table, column): every id leads to a row
     ("benchmark_generations", "item_id", "benchmark_items", "item_id"),
     ("benchmark_verdicts", "generation_id", "benchmark_generations", "generation_id"),
     ("difficulty", "problem_id", "problems", "problem_id"),
+    ("item_difficulty", "problem_id", "problems", "problem_id"),
 ]
 
 

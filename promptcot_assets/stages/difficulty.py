@@ -1,0 +1,197 @@
+"""How hard problems are: pass rates with intervals, bands, and one scale for the problems of several solvers.
+
+The scale is the Rasch model: solver s passes problem i with probability 1 / (1 + exp(difficulty_i - ability_s)).
+Solvers are few and problems many, and most problems are tried a few times, so problems are integrated out (difficulties
+are normal around 0, their spread is estimated) and abilities are estimated by marginal maximum likelihood. What is
+given of a problem is its posterior: problems that everybody or nobody solves get a finite place and a wide error.
+A second parameter a problem (how sharply it separates solvers) is not fitted: that takes dozens of solvers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcot_assets.domains import domain_named
+from promptcot_assets.stages import Row
+
+NORMAL_95 = 1.959964
+HARD, MEDIUM = 1 / 4, 1 / 2  # pass rates where the next band begins
+
+Floats = NDArray[np.float64]
+NODES = np.linspace(-5, 5, 101)  # of the difficulties, in units of their spread
+LOG_WEIGHTS = -(NODES**2) / 2 - np.log(np.exp(-(NODES**2) / 2).sum())
+# weak priors keep what the data leave open finite: a solver that passes everything, problems all alike
+ABILITY_SD, LOG_SPREAD_SD = 5.0, 1.0
+
+
+# ---- one solver
+def difficulty(drawn: Sequence[Row], judged: Sequence[Row]) -> list[Row]:
+    """Pass rate of the student on every problem it played on, with its Wilson interval. Rows of `difficulty`.
+
+    Rollouts without a verdict (our failure) do not count.
+    """
+    passed = {row["rollout_id"]: row["passed"] for row in judged}
+    groups = defaultdict(list)
+    for row in drawn:
+        groups[row["problem_id"], row["domain"], row["model"]].append(row)
+    rows = []
+    for (problem, domain, model), group in groups.items():
+        outcomes = [passed[row["rollout_id"]] for row in group if passed[row["rollout_id"]] is not None]
+        if not outcomes:
+            continue
+        low, high = wilson_interval(sum(outcomes), len(outcomes))
+        rows.append({
+            "problem_id": problem,
+            "domain": domain,
+            "pass_rate": sum(outcomes) / len(outcomes),
+            "low": low,
+            "high": high,
+            "band": band(sum(outcomes), len(outcomes)),
+            "passes": sum(outcomes),
+            "rollouts": len(outcomes),
+            "tokens": math.fsum(row["tokens"] for row in group) / len(group),
+            "model": model,
+        })  # fmt: skip
+    return rows
+
+
+def band(passes: int, attempts: int) -> str:
+    """unsolved, hard (up to a quarter), medium (below a half), easy, solved. The paper plays on hard and medium."""
+    rate = passes / attempts
+    if rate in (0, 1):
+        return "solved" if rate else "unsolved"
+    return "hard" if rate <= HARD else "medium" if rate < MEDIUM else "easy"
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share from n trials."""
+    share, z2 = successes / n, NORMAL_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = NORMAL_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+# ---- several solvers
+@dataclass(frozen=True)
+class Ability:
+    """How good a solver is, in logits: at 0 it passes the average problem half of the time."""
+
+    domain: str
+    solver: str
+    ability: float
+    standard_error: float
+    attempts: int
+
+
+def item_difficulty(played: Iterable[Row], traces: Iterable[Row]) -> tuple[list[Row], list[Ability]]:
+    """Rows of `item_difficulty`, and the abilities of the solvers on the same scale; each domain has its own.
+
+    played: rows of `difficulty`, of all students. traces: rows of `teacher_traces`; the teacher is a solver too, though
+    a flattered one: it is judged by a label it voted for itself.
+    """
+    counts: dict[str, dict[tuple[str, str], tuple[int, int]]] = defaultdict(dict)
+    for row in played:
+        counts[row["domain"]][row["problem_id"], row["model"]] = (row["passes"], row["rollouts"])
+    for row in traces:
+        if not _undecided(row):
+            key = (row["problem_id"], row["teacher"])
+            passes, attempts = counts[row["domain"]].get(key, (0, 0))
+            counts[row["domain"]][key] = (passes + row["valid"], attempts + 1)
+    rows, abilities = [], []
+    for domain, own in sorted(counts.items()):
+        problems, solvers = (sorted({key[at] for key in own}) for at in (0, 1))
+        passes, attempts = np.zeros((2, len(solvers), len(problems)))
+        place = {name: at for names in (problems, solvers) for at, name in enumerate(names)}
+        for (problem, solver), (right, tried) in own.items():
+            passes[place[solver], place[problem]], attempts[place[solver], place[problem]] = right, tried
+        fit = rasch(passes, attempts)
+        rows += [_item_row(domain, problem, at, passes, attempts, fit) for at, problem in enumerate(problems)]
+        abilities += [
+            Ability(domain, solver, float(fit.abilities[at]), float(fit.ability_errors[at]), int(attempts[at].sum()))
+            for at, solver in enumerate(solvers)
+        ]
+    return rows, abilities
+
+
+def _undecided(trace: Row) -> bool:
+    """No verdict: our failure, or the symbolic comparison of two answers took too long."""
+    kind = domain_named(trace["domain"]).answers
+    return trace["drop_reason"] == "system_error" or (kind == "maths" and trace["drop_reason"] == "time_limit")
+
+
+def _item_row(domain: str, problem: str, at: int, passes: Floats, attempts: Floats, fit: RaschFit) -> Row:
+    return {
+        "problem_id": problem,
+        "domain": domain,
+        "difficulty": float(fit.difficulties[at]),
+        "standard_error": float(fit.difficulty_errors[at]),
+        "solvers": int((attempts[:, at] > 0).sum()),
+        "attempts": int(attempts[:, at].sum()),
+        "pass_rate": float(passes[:, at].sum() / attempts[:, at].sum()),
+    }
+
+
+@dataclass(frozen=True)
+class RaschFit:
+    """Logits. abilities, ability_errors: [solvers], maximum likelihood with standard errors. difficulties,
+    difficulty_errors: [problems], posterior mean and standard deviation. spread: standard deviation of difficulties."""
+
+    abilities: Floats
+    ability_errors: Floats
+    difficulties: Floats
+    difficulty_errors: Floats
+    spread: float
+
+
+def rasch(passes: Floats, attempts: Floats) -> RaschFit:
+    """The Rasch model of `passes` of `attempts` [solvers, problems]; 0 attempts where a solver was not asked.
+
+    Raises: ValueError when there are more passes than attempts.
+    """
+    from scipy.optimize import minimize
+
+    passes, attempts = np.asarray(passes, float), np.asarray(attempts, float)
+    if (passes > attempts).any() or (passes < 0).any():
+        solver, problem = np.argwhere((passes > attempts) | (passes < 0))[0]
+        raise ValueError(f"solver {solver} has {passes[solver, problem]:g} passes of {attempts[solver, problem]:g}")
+    outcomes, place, count = np.unique(np.vstack([passes, attempts]), axis=1, return_inverse=True, return_counts=True)
+    passes, attempts = np.split(outcomes, 2)  # problems with the same outcomes share their place
+    precision = np.array([1 / ABILITY_SD**2] * len(passes) + [1 / LOG_SPREAD_SD**2])
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        _, total, scores = _posterior(parameters, passes, attempts)
+        penalty = (precision * parameters**2).sum() / 2
+        return penalty - count @ total, precision * parameters - count @ scores
+
+    found = minimize(loss, np.zeros(len(passes) + 1), jac=True, method="BFGS").x
+    weights, _, scores = _posterior(found, passes, attempts)
+    spread = float(np.exp(found[-1]))
+    means = weights @ NODES
+    variances = (weights @ NODES**2 - means**2).clip(min=0)
+    information = scores.T @ (scores * count[:, None]) + np.diag(precision)  # outer products of the problems' scores
+    errors = np.sqrt(np.diag(np.linalg.inv(information)))
+    difficulties, difficulty_errors = spread * means, spread * np.sqrt(variances)
+    return RaschFit(found[:-1], errors[:-1], difficulties[place.ravel()], difficulty_errors[place.ravel()], spread)
+
+
+def _posterior(parameters: Floats, passes: Floats, attempts: Floats) -> tuple[Floats, Floats, Floats]:
+    """At abilities and log spread: every problem's posterior over NODES [problems, nodes], its log-likelihood
+    [problems], and the gradient of that by the parameters [problems, parameters]."""
+    from scipy.special import expit, log_expit, logsumexp
+
+    spread = np.exp(parameters[-1])
+    logits = parameters[:-1, None] - spread * NODES  # [solvers, nodes]
+    joint = passes.T @ log_expit(logits) + (attempts - passes).T @ log_expit(-logits) + LOG_WEIGHTS
+    total = logsumexp(joint, axis=1)
+    weights = np.exp(joint - total[:, None])
+    chances = expit(logits).T
+    by_ability = passes.T - attempts.T * (weights @ chances)
+    at_node = weights * NODES
+    by_spread = -spread * (passes.T * at_node.sum(axis=1, keepdims=True) - attempts.T * (at_node @ chances)).sum(axis=1)
+    return weights, total, np.column_stack([by_ability, by_spread])
