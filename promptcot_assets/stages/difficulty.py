@@ -95,21 +95,22 @@ def item_difficulty(played: Iterable[Row], traces: Iterable[Row]) -> tuple[list[
     played: rows of `difficulty`, of all students. traces: rows of `teacher_traces`; the teacher is a solver too, though
     a flattered one: it is judged by a label it voted for itself.
     """
-    counts: dict[str, dict[tuple[str, str], tuple[int, int]]] = defaultdict(dict)
+    tried: dict[str, list[tuple[str, str, int, int]]] = defaultdict(list)
     for row in played:
-        counts[row["domain"]][row["problem_id"], row["model"]] = (row["passes"], row["rollouts"])
+        tried[row["domain"]].append((row["problem_id"], row["model"], row["passes"], row["rollouts"]))
     for row in traces:
         if not _undecided(row):
-            key = (row["problem_id"], row["teacher"])
-            passes, attempts = counts[row["domain"]].get(key, (0, 0))
-            counts[row["domain"]][key] = (passes + row["valid"], attempts + 1)
-    rows, abilities = [], []
-    for domain, own in sorted(counts.items()):
-        problems, solvers = (sorted({key[at] for key in own}) for at in (0, 1))
-        passes, attempts = np.zeros((2, len(solvers), len(problems)))
-        place = {name: at for names in (problems, solvers) for at, name in enumerate(names)}
-        for (problem, solver), (right, tried) in own.items():
-            passes[place[solver], place[problem]], attempts[place[solver], place[problem]] = right, tried
+            tried[row["domain"]].append((row["problem_id"], row["teacher"], row["valid"], 1))
+    rows: list[Row] = []
+    abilities: list[Ability] = []
+    for domain, own in sorted(tried.items()):
+        problems, solvers = sorted({one[0] for one in own}), sorted({one[1] for one in own})
+        column = {name: at for at, name in enumerate(problems)}
+        line = {name: at for at, name in enumerate(solvers)}
+        passes, attempts = (np.zeros((len(solvers), len(problems))) for _ in range(2))
+        for problem, solver, passed, asked in own:
+            passes[line[solver], column[problem]] += passed
+            attempts[line[solver], column[problem]] += asked
         fit = rasch(passes, attempts)
         rows += [_item_row(domain, problem, at, passes, attempts, fit) for at, problem in enumerate(problems)]
         abilities += [

@@ -146,8 +146,8 @@ def _cross_executed(
         if not voters:
             return _all_dropped(tests, "no candidate program reproduces the worked example"), []
     for place, at in enumerate(sound):
-        said = [output[place] for _, output in voters if output[place] is not None]
-        tests[at] = _decided(tests[at], said, len(programs), settings)
+        said = (output[place] for _, output in voters)
+        tests[at] = _decided(tests[at], [one for one in said if one is not None], len(programs), settings)
     kept = [(place, tests[at].expected) for place, at in enumerate(sound) if tests[at].reason is None]
     passing = [program for program, said in voters if all(_same(said[place], expected) for place, expected in kept)]
     if kept and not passing:
