@@ -7,9 +7,10 @@ import dagster as dg
 import pyarrow as pa
 
 from promptcot_assets.assets.describe import column_schema, plot
+from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version
 from promptcot_assets.assets.evaluation import STAGE_MODELS
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step
-from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, LAST_ROUND, ONLY_LAST_ROUND, STUDENTS
+from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, ONLY_LAST_ROUND, STUDENTS
 from promptcot_assets.reports import plots
 from promptcot_assets.stages import analysis, economics
 from promptcot_assets.stages import difficulty as hardness
@@ -102,14 +103,18 @@ def item_difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg
 def distribution(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """Where the synthetic problems lie beside seeds and benchmarks (method section 8), in the generator's own eyes."""
-    inputs = ("seed_problems", "benchmark_items", "problems[*]", f"problem_generator[{LAST_ROUND}]")
-    step = lake.step(context, "distribution", *inputs, uses=[settings.values.engine])
+    """Where the synthetic problems lie beside seeds and benchmarks (method section 8).
+
+    Seen by the sentence model of `synthesis.embedding` (the paper: all-MiniLM-L6-v2), else by the generator itself.
+    """
+    model = settings.values.synthesis.embedding
+    inputs = ("seed_problems", "benchmark_items", "problems[*]", *embedder_inputs(model))
+    step = lake.step(context, "distribution", *inputs, uses=[settings.values.engine, embedder_version(model)])
     if done := step.unchanged():
         return done
     sets = analysis.problem_sets(step.rows("seed_problems"), step.rows("problems"), step.rows("benchmark_items"))
-    with engine.load(step, "problem_generator") as model:
-        means = {name: model.embed(texts).mean(axis=0) for name, texts in sets.items()}
+    with embedder(step, engine, model) as eyes:
+        means = {name: eyes.embed(texts).mean(axis=0) for name, texts in sets.items()}
     rows = analysis.distribution(means, {name: len(texts) for name, texts in sets.items()}, analysis.SEEDS)
     return step.commit(rows, plot=plot(plots.problem_map(rows)))
 

@@ -1,10 +1,13 @@
 """From the last round's generator to a clean problem set, one synthesis batch at a time."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
 import numpy as np
 
+from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ONLY_LAST_ROUND
 from promptcot_assets.stages import problem_set, synthesis
@@ -22,20 +25,20 @@ def concept_sets(
     """Concept sets to write problems on, drawn by frequency, co-occurrence and similarity (method section 4)."""
     values = settings.values.synthesis
     drawn_by_sampler = synthesis.sampled_domains(values)
-    inputs = ["seed_problems", "concept_corpus"]
-    if drawn_by_sampler:  # the sampler compares concepts by the generator's own embeddings
-        inputs.append(f"problem_generator[{LAST_ROUND}]")
-    step = lake.step(context, "concept_sets", *inputs, uses=[values])
+    inputs, uses = ["seed_problems", "concept_corpus"], [values.concept_set_uses()]
+    if drawn_by_sampler:  # concepts are compared by what embeds them
+        inputs += embedder_inputs(values.embedding)
+        uses.append(embedder_version(values.embedding))
+    step = lake.step(context, "concept_sets", *inputs, uses=uses)
     if done := step.unchanged():
         return done
     embeddings: dict[str, dict[str, np.ndarray]] = {}
     if drawn_by_sampler:
         concepts = [row for row in step.rows("concept_corpus") if row["domain"] in drawn_by_sampler]
-        with engine.load(step, "problem_generator") as model:
+        with embedder(step, engine, values.embedding) as model:
             embeddings = synthesis.concept_embeddings(concepts, model)
-    return step.commit(
-        synthesis.concept_sets(step.rows("seed_problems"), embeddings, values, step.partition, step.seed)
-    )
+    rows = synthesis.concept_sets(step.rows("seed_problems"), embeddings, values, step.partition, step.seed)
+    return step.commit(rows, levels=synthesis.level_counts(rows))
 
 
 @dg.asset(
@@ -55,7 +58,7 @@ def raw_problems(
         "raw_problems",
         f"concept_sets[{context.partition_key}]",
         generator,
-        uses=[values.synthesis, values.engine],
+        uses=[values.synthesis.writing_uses(), values.engine],
     )
     if done := step.unchanged():
         return done
@@ -77,8 +80,8 @@ DROPPED = "Every parsed problem that fell, with its reason and evidence."
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec("problems", code_version="2", description=KEPT, deps=PROBLEM_DEPS),
-        dg.AssetSpec("dropped_problems", code_version="2", description=DROPPED, deps=PROBLEM_DEPS),
+        dg.AssetSpec("problems", code_version="3", description=KEPT, deps=PROBLEM_DEPS),
+        dg.AssetSpec("dropped_problems", code_version="3", description=DROPPED, deps=PROBLEM_DEPS),
     ],
     partitions_def=BATCHES,
     pool="deduplication",
@@ -86,10 +89,10 @@ DROPPED = "Every parsed problem that fell, with its reason and evidence."
 def problem_sets(
     context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> Iterator[dg.MaterializeResult]:
-    """Deduplicate against seeds and earlier batches, decontaminate, drop what cannot be asked.
+    """Drop what cannot be asked, decontaminate, deduplicate against seeds and earlier batches.
 
     Batches are compared in the order of their first commit; the pool lets one batch at a time through. What earlier
-    batches kept is an input of exact version, not an edge of the graph.
+    batches kept is an input of exact version, not an edge of the graph; the index of each is kept in the lake.
     """
     values = settings.values
     raw = f"raw_problems[{context.partition_key}]"
@@ -102,10 +105,18 @@ def problem_sets(
     if done[0] and done[1]:
         yield from (result for result in done if result)
         return
-    former = [row for name in ("seed_problems", *earlier) for row in kept_step.rows_of(name)]
-    kept, dropped = problem_set.assemble(
-        kept_step.rows_of(raw), former, kept_step.rows_of("benchmark_items"), values.deduplication
+    (read,) = kept_step.refs[raw]
+    former = [ref for name in ("seed_problems", *earlier) for ref in kept_step.refs[name]]
+    threads = len(os.sched_getaffinity(0))
+    fates = problem_set.settle(
+        kept_step.lake.batches(read, problem_set.READ),
+        problem_set.published_index(kept_step.lake, former, values.deduplication, threads),
+        kept_step.rows_of("benchmark_items"),
+        values.deduplication,
+        threads,
+        kept_step.lake.spool("problems", kept_step.partition, kept_step.provenance.fingerprint).folder,
     )
-    kept_step.dropped = dropped_step.dropped = synthesis.drop_counts(dropped, "reason")
-    yield kept_step.commit(kept)
-    yield dropped_step.commit(dropped)
+    kept = problem_set.kept_rows(kept_step.lake.batches(read), fates.kept)
+    kept_step.dropped = dropped_step.dropped = Counter(fates.dropped["reason"].to_pylist())
+    yield kept_step.commit(row for table in kept for row in table.to_pylist())
+    yield dropped_step.commit(fates.dropped.to_pylist())

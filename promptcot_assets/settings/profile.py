@@ -1,9 +1,9 @@
 """The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
 
 A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
-from another one (null takes a setting of it away), ${NAME} stands for an environment variable. What is not written in the profile has the default given
-here. Where the paper fixes a number the default is the paper's (method section in the comment); the demo profiles
-override it for tiny models.
+from another one (null takes a setting of it away), ${NAME} stands for an environment variable. What is not written in
+the profile has the default given here. Where the paper fixes a number the default is the paper's (method section in
+the comment); the demo profiles override it for tiny models.
 
     PROMPTCOT_HOME      where all state lives            (default .promptcot in the working directory)
     PROMPTCOT_PROFILE   profile name or path             (default demo)
@@ -243,6 +243,23 @@ class Synthesis(Section):
     problems_per_set: AtLeastOne = 64
     sampling: Sampling = Sampling(temperature=0.8, top_p=1.0, max_new_tokens=4096)
     shard_rows: AtLeastOne = 512
+
+    @pydantic.model_validator(mode="after")
+    def _levels_can_be_drawn(self) -> Synthesis:
+        for domain, weights in self.levels.items():
+            if domain not in self.concept_sets:
+                raise ValueError(f"levels: no concept sets are asked for {domain}; add it to concept_sets")
+            if not sum(weights.values()):
+                raise ValueError(f"levels.{domain}: give at least one level a positive weight")
+        return self
+
+    def concept_set_uses(self) -> dict[str, Any]:
+        """What concept sets depend on, besides the seeds and what embeds concepts."""
+        return self.model_dump(include={"concept_sets", "concepts_per_set", "concept_temperature", "levels"})
+
+    def writing_uses(self) -> dict[str, Any]:
+        """What raw problems depend on, besides the concept sets and the generator."""
+        return self.model_dump(include={"problems_per_set", "sampling", "shard_rows"})
 
 
 class Deduplication(Section):

@@ -13,11 +13,12 @@ from promptcot_assets.domains import ProceduralDomain, domain_named
 from promptcot_assets.domains.layout import parse_completion
 from promptcot_assets.domains.procedural import level_of
 from promptcot_assets.inference import InferenceEngine
+from promptcot_assets.inference.sentence_encoder import Embedder
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Synthesis
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.asking import sampling_params
-from promptcot_assets.stages.concepts import ConceptSampler, sample_levels
+from promptcot_assets.stages.concepts import ConceptError, ConceptSampler, sample_levels
 
 DEFAULT_SIZE = 5  # concepts a set, in every published example
 NAMED_SEEDS = 20
@@ -37,6 +38,8 @@ def concept_sets(
         draw_seed = seed_from(seed, "concept sets", batch, name)
         domain = domain_named(name)
         if isinstance(domain, ProceduralDomain):
+            if name in settings.levels:
+                raise ConceptError(f"synthesis.levels: the level of {name} follows from its concepts; delete the line")
             rng = random.Random(draw_seed)
             sets = [list(rng.choice(domain.concept_sets())) for _ in range(count)]
             levels = [level_of(concepts) for concepts in sets]
@@ -44,10 +47,30 @@ def concept_sets(
             sizes = dict.fromkeys(settings.concepts_per_set.get(name, [DEFAULT_SIZE]), 1.0)
             sampler = _sampler(own, embeddings.get(name, {}), settings.concept_temperature)
             sets = sampler.sample(count, size=sizes, seed=draw_seed)
-            levels = sample_levels(sorted({row["level"] for row in own}), count, seed=draw_seed)
+            levels = sample_levels(_levels(name, own, settings), count, seed=draw_seed)
         sources = _problems_by_concept(own)
         rows += [_row(name, *drawn, sources, batch) for drawn in zip(sets, levels, range(count), strict=True)]
     return rows
+
+
+def _levels(domain: str, seeds: Sequence[Row], settings: Synthesis) -> dict[str, float]:
+    """Weights of the levels to ask for: those of the settings, else equal ones for all levels of the seeds."""
+    known = sorted({row["level"] for row in seeds})
+    wanted = settings.levels.get(domain, dict.fromkeys(known, 1.0))
+    if strange := sorted(wanted.keys() - set(known)):
+        raise ConceptError(
+            f"synthesis.levels.{domain}: no training seed has the level {strange[0]!r}, so the generator does not know "
+            f"it; the seeds have {', '.join(map(repr, known))}"
+        )
+    return dict(sorted(wanted.items()))
+
+
+def level_counts(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """domain -> level -> concept sets."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        counts[row["domain"]][row["level"]] += 1
+    return {domain: dict(sorted(own.items())) for domain, own in sorted(counts.items())}
 
 
 def sampled_domains(settings: Synthesis) -> set[str]:
@@ -55,8 +78,8 @@ def sampled_domains(settings: Synthesis) -> set[str]:
     return {name for name in settings.concept_sets if not isinstance(domain_named(name), ProceduralDomain)}
 
 
-def concept_embeddings(concepts: Sequence[Row], model: InferenceEngine) -> dict[str, dict[str, np.ndarray]]:
-    """domain -> concept -> unit vector: the mean of the model's own hidden states."""
+def concept_embeddings(concepts: Sequence[Row], model: Embedder) -> dict[str, dict[str, np.ndarray]]:
+    """domain -> concept -> unit vector."""
     vectors = model.embed([row["concept"] for row in concepts])
     embeddings: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     for row, vector in zip(concepts, vectors, strict=True):

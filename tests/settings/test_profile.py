@@ -40,6 +40,22 @@ BAD_PROFILES = {
         "extends: demo\nsynthesis: {concept_sets: {maths: 5}}",
         ["synthesis.concept_sets asks for maths", "mini_code, mini_maths"],
     ),
+    "levels of nothing": (
+        "extends: demo\nsynthesis: {levels: {maths: {AIME: 1}}}",
+        ["synthesis: ", "levels: no concept sets are asked for maths"],
+    ),
+    "levels without weight": (
+        "extends: demo\nsynthesis: {levels: {mini_maths: {easy: 0}}}",
+        ["levels.mini_maths: give at least one level a positive weight"],
+    ),
+    "a sentence model that moves": (
+        "extends: demo\nsynthesis: {embedding: {name: sentence-transformers/all-MiniLM-L6-v2}}",
+        ["synthesis.embedding", "no local folder", "`revision`"],
+    ),
+    "a price of no step": (
+        "extends: demo\nprices: {million_tokens: {problems: 1}}",
+        ["prices.million_tokens.problems"],
+    ),
     "hub id without revision": (
         "extends: demo\nbase: {scratch: null, hub_id: Qwen/Qwen3-4B}",
         ["base", "hub_id needs a pinned revision"],

@@ -17,6 +17,7 @@ from promptcot_assets.stages.synthesis import (
     concept_embeddings,
     concept_sets,
     drop_counts,
+    level_counts,
     sampled_domains,
     synthesize,
     well_posed_rates,
@@ -61,6 +62,45 @@ def test_any_other_domains_sets_are_sampled_from_its_training_seeds() -> None:
     assert all(len(set(row["concepts"])) == len(row["concepts"]) for row in rows)
     assert {row["level"] for row in rows} == {"easy", "hard"}
     assert sampled_domains(settings) == {"maths"} and sampled_domains(SETTINGS) == set()
+
+
+LEVELS: list[tuple[dict[str, dict[str, float]], dict[str, float]]] = [  # (settings, exact shares)
+    ({}, {"easy": 0.5, "hard": 0.5}),
+    ({"maths": {"easy": 3, "hard": 1}}, {"easy": 0.75, "hard": 0.25}),
+    ({"maths": {"hard": 2}}, {"hard": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("levels", "shares"), LEVELS)
+def test_levels_follow_their_weights_whatever_the_concepts(
+    levels: dict[str, dict[str, float]], shares: dict[str, float]
+) -> None:
+    from scipy.stats import chi2_contingency, chisquare
+
+    n = 4000
+    settings = Synthesis(concept_sets={"maths": n}, concepts_per_set={"maths": [2]}, levels=levels)
+    rows = concept_sets(FILE_SEEDS, {}, settings, "b", seed=3)
+    counts = level_counts(rows)["maths"]
+    assert counts.keys() == shares.keys() and sum(counts.values()) == n
+    if len(shares) > 1:
+        assert chisquare([counts[level] for level in shares], [n * share for share in shares.values()]).pvalue > 1e-3
+        # nor do they follow the concept that was drawn first, though one seed draws both
+        drawn = Counter((row["level"], row["concepts"][0]) for row in rows)
+        assert chi2_contingency([[drawn[level, first] for first in "abcde"] for level in shares]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("sets", "levels", "says"),
+    [
+        ({"maths": 5}, {"maths": {"AIME": 1}}, r"levels.maths: no training seed has the level 'AIME'.*'easy', 'hard'"),
+        ({"mini_maths": 5}, {"mini_maths": {"easy": 1}}, r"the level of mini_maths follows from its concepts; delete"),
+    ],
+)
+def test_a_level_that_cannot_be_asked_for_is_named(
+    sets: dict[str, int], levels: dict[str, dict[str, float]], says: str
+) -> None:
+    with pytest.raises(ConceptError, match=says):
+        concept_sets(FILE_SEEDS, {}, Synthesis(concept_sets=sets, levels=levels), "b", seed=0)
 
 
 def test_embeddings_decide_which_concepts_meet() -> None:
