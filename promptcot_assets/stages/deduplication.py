@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from promptcot_assets.lake.derived import mapped
 from promptcot_assets.stages.duplicate_index import INDEX_SCHEMA, as_table, hashed_run, new_run, postings_of, runs_of
 from promptcot_assets.stages.ngrams import Hashes, Positions, ranges, tokenize
 from promptcot_assets.stages.sketches import (
@@ -108,9 +109,10 @@ def deduplicate(
     with ThreadPoolExecutor(workers) as pool:
         for number, rows in enumerate(batch.parts(rows_at_once)):
             part = _part(rows, runs, rule, pool, workers)
-            added = _spilled(part.added, spill / f"{number:05d}.arrow") if spill else part.added
-            runs += added.combine_chunks().to_batches()
-            parts.append(part._replace(added=added))
+            if spill and len(rows) < len(batch):
+                part = part._replace(added=mapped(spill / f"{number:05d}.arrow", part.added))
+            runs += part.added.combine_chunks().to_batches()
+            parts.append(part)
     dropped = pa.concat_tables([DROPPED_SCHEMA.empty_table(), *(part.dropped for part in parts)])
     return Deduplicated(
         problems=problems,
@@ -241,14 +243,6 @@ def _run_of_standing(batch: _Batch, stands: NDArray[np.bool_], postings: Positio
     return new_run(batch.ids.filter(stands), batch.texts_at(np.flatnonzero(stands)), of_standing, rule)
 
 
-def _spilled(run: Any, path: Path) -> Any:
-    """The same table, lying in a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, run.schema) as writer:
-        writer.write_table(run)
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
 # --- who falls to whom ---
 
 
@@ -284,8 +278,8 @@ def _falls_to_index(
     """Standing rows that are the same as a row of the index, each with its most similar survivor."""
     falls: dict[int, _Fall] = {}
     for run in runs:
-        stored = postings_of(run)
-        found = [_shared_keys(stored, band) for band in postings]
+        stored = postings_of(run).reshape(len(postings), -1)
+        found = [_shared_keys(*bands) for bands in zip(stored, postings, strict=True)]
         mates, positions = (np.concatenate(side) for side in zip(*found, strict=True))
         mates, positions = _distinct(mates[stands[positions]], positions[stands[positions]])
         _settle(falls, run["id"], run["text"].take, mates, batch, positions, rule, pool)
@@ -293,12 +287,12 @@ def _falls_to_index(
 
 
 def _shared_keys(ours: Positions, theirs: Positions) -> tuple[Positions, Positions]:
-    """Pairs (our position, their position) with the same band and key; both postings are sorted."""
-    keys = theirs >> POSITION_BITS
-    first = np.searchsorted(ours, keys << POSITION_BITS)
-    counts = np.searchsorted(ours, (keys + 1) << POSITION_BITS) - first
-    ours_hit = ranges(first, counts)
-    return ours[ours_hit] & POSITION, np.repeat(theirs & POSITION, counts)
+    """Pairs (our position, their position) with the same band and key; both postings are sorted, ours not empty."""
+    keys = theirs & ~POSITION
+    first = np.searchsorted(ours, keys)
+    hit = np.flatnonzero(ours[np.minimum(first, len(ours) - 1)] & ~POSITION == keys)
+    counts = np.searchsorted(ours, keys[hit] | POSITION, "right") - first[hit]
+    return ours[ranges(first[hit], counts)] & POSITION, np.repeat(theirs[hit] & POSITION, counts)
 
 
 def _distinct(lefts: Positions, rights: Positions) -> tuple[Positions, Positions]:

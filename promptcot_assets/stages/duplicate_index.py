@@ -27,6 +27,7 @@ _FIELDS: list[tuple[str, Any]] = [
     ("postings", pa.list_(pa.int64())),
 ]
 INDEX_SCHEMA = pa.schema(_FIELDS)
+INDEX_VERSION = 1  # of the hashes in it: another one when stages/ngrams.py or stages/sketches.py hash otherwise
 _PROBES = 1024  # rows of a run whose place is looked at
 
 

@@ -1,89 +1,153 @@
-"""From raw completions to a clean problem set: deduplicated, decontaminated, askable; every drop with its reason."""
+"""From raw completions to a clean problem set: askable, decontaminated, deduplicated; every drop with its reason.
+
+The filters go in that order, so that whoever a duplicate falls to is itself in the set: a good problem is never lost to
+a truncated or contaminated one like it. Rows are handled in Arrow and the completions streamed past: in memory are the
+texts of the batch, not its rationales.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from promptcot_assets.domains import domain_named
+from promptcot_assets.lake import Lake, Ref
+from promptcot_assets.lake.derived import derived
 from promptcot_assets.lake.ids import content_id
+from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Deduplication
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.decontamination import contaminated
-from promptcot_assets.stages.deduplication import deduplicate
+from promptcot_assets.stages.deduplication import deduplicate, indexed
+from promptcot_assets.stages.duplicate_index import INDEX_VERSION, as_table
 
-KEPT_COLUMNS = (
-    "raw_problem_id", "concept_set_id", "domain", "concepts", "level", "rationale", "problem", "well_posed",
-    "problem_generator", "batch",
-)  # fmt: skip
+READ = ["raw_problem_id", "domain", "problem", "batch"]  # columns of `raw_problems` that decide a row's fate
+_ROWS_AT_ONCE = 1 << 20  # larger batches are deduplicated in parts, each about 3 GB
 
 
-def assemble(
-    raw: Sequence[Row], former: Sequence[Row], benchmarks: Sequence[Row], settings: Deduplication
-) -> tuple[list[Row], list[Row]]:
-    """Rows of `problems` and rows of `dropped_problems`.
+@dataclass(frozen=True)
+class Fates:
+    """What became of the raw problems of one batch."""
 
-    `former`: seed problems and what earlier batches kept; they take precedence and none is withdrawn. A raw row
-    without a problem is not here: it has its reason in `raw_problems`.
+    kept: NDArray[np.bool_]  # for each raw row, in the order read
+    dropped: Any  # pa.Table of `dropped_problems`: every parsed problem that is not kept
+
+
+def settle(
+    raw: Iterable[Any], index: Any, benchmarks: Sequence[Row], settings: Deduplication, workers: int, scratch: Path
+) -> Fates:
+    """Decide which raw problems are kept. A raw row without a problem has its reason already and is in neither part.
+
+    `raw`: Arrow batches with the columns `READ`. `index`: of all that is in place already, from `published_index`; it
+    takes precedence and none of it is withdrawn. `workers` threads share the work; `scratch` is a folder for what a
+    very large batch spills.
     """
-    index = _index_of(former, settings.threshold)
-    parsed = {row["raw_problem_id"]: row for row in raw if row["problem"] is not None}
-    texts = [{"id": key, "text": row["problem"]} for key, row in parsed.items()]
-    unique = deduplicate(texts, index, threshold=settings.threshold)
-    dropped = [
-        _dropped(parsed[row["id"]], row["reason"], row["survivor_id"], row["similarity"], row["shared_span"])
-        for row in unique.dropped
-    ]
-    candidates = [parsed[row["id"]] for row in unique.kept]
-    hits = contamination(candidates, benchmarks, settings.decontamination_ngram)
-    kept = []
-    for row in candidates:
-        hit = hits.get(row["raw_problem_id"])
-        defect = domain_named(row["domain"]).defect(row["problem"])
-        if hit:
-            dropped.append(_dropped(row, f"contaminated by {hit['benchmark']}", hit["item_id"], None, hit["span"]))
-        elif defect:
-            dropped.append(_dropped(row, defect, None, None, None))
-        else:
-            kept.append(_kept(row))
-    return kept, dropped
+    parsed, count = _parsed(raw)
+    askable = pc.is_null(parsed["reason"])
+    hits = _first_hits(parsed.select(["id", "text"]), benchmarks, settings.decontamination_ngram, workers)
+    hits = hits.filter(pc.is_in(hits["id"], parsed["id"].filter(askable)))
+    clean = parsed.filter(pc.and_not(askable, pc.is_in(parsed["id"], hits["id"])))
+    unique = deduplicate(
+        clean, index, threshold=settings.threshold, workers=workers, rows_at_once=_ROWS_AT_ONCE, spill=scratch / "runs"
+    )
+    kept = np.zeros(count, bool)
+    kept[clean["row"].to_numpy()[unique.staying]] = True
+    defective = parsed.filter(pc.invert(askable)).select(["id", "reason"])
+    fell = [defective, hits, unique.dropped.rename_columns({"shared_span": "matched_span"})]
+    return Fates(kept, _dropped_rows(parsed, pa.concat_tables(fell, promote_options="permissive")))
 
 
-def _index_of(former: Sequence[Row], threshold: float) -> pa.Table | None:
-    """All former problems, also those that are near duplicates of one another: what is published is not withdrawn.
+def kept_rows(raw: Iterable[Any], kept: NDArray[np.bool_]) -> Iterator[Any]:
+    """Tables of `problems`: the kept rows of the same Arrow batches of `raw_problems`, with all their columns."""
+    start = 0
+    for batch in raw:
+        rows = pa.Table.from_batches([batch]).filter(pa.array(kept[start : start + len(batch)]))
+        start += len(batch)
+        texts = zip(rows["domain"].to_pylist(), rows["problem"].to_pylist(), strict=True)
+        ids = pa.array([content_id(domain, problem) for domain, problem in texts], pa.string())
+        schema = SCHEMAS["problems"]
+        yield rows.append_column("problem_id", ids).select(schema.names).cast(schema)
 
-    One pass indexes what stays of it; the near duplicates that fell are indexed by the next.
-    """
-    texts = {row["problem_id"]: row["problem"] for row in former}
-    passes = []
-    while texts:
-        result = deduplicate([{"id": key, "text": text} for key, text in texts.items()], threshold=threshold)
-        passes.append(result.added)
-        texts = {row["id"]: texts[row["id"]] for row in result.dropped if row["reason"] == "near"}
-    return pa.concat_tables(passes) if passes else None
+
+def index_of(problems: Any, settings: Deduplication, workers: int = 1) -> Any:
+    """The index of published problems: a table with `problem_id` and `problem`."""
+    texts = problems.select(["problem_id", "problem"]).rename_columns(["id", "text"])
+    return indexed(texts, threshold=settings.threshold, workers=workers)
+
+
+def published_index(lake: Lake, refs: Iterable[Ref], settings: Deduplication, workers: int = 1) -> Any:
+    """The index of everything these refs hold. Each ref is indexed once; later its index is mapped from the lake."""
+    kind = f"duplicates-v{INDEX_VERSION}-{settings.threshold}"
+
+    def made(ref: Ref) -> Any:
+        return index_of(lake.table(ref, ["problem_id", "problem"]), settings, workers)
+
+    return as_table(derived(lake.home, kind, ref, partial(made, ref)) for ref in refs)
 
 
 def contamination(rows: Sequence[Row], benchmarks: Sequence[Row], ngram: int) -> dict[str, Row]:
     """raw_problem_id -> first benchmark item the problem overlaps with."""
     problems = [{"id": row["raw_problem_id"], "text": row["problem"]} for row in rows]
-    items = [{"benchmark": row["benchmark"], "id": row["item_id"], "text": row["problem"]} for row in benchmarks]
-    found = contaminated(problems, items, ngram).to_pylist()
-    return {hit["problem_id"]: hit | {"span": hit["matched_span"]} for hit in reversed(found)}
+    return {hit["problem_id"]: hit for hit in reversed(contaminated(problems, _items(benchmarks), ngram).to_pylist())}
 
 
-def _kept(row: Row) -> Row:
-    return {"problem_id": content_id(row["domain"], row["problem"])} | {name: row[name] for name in KEPT_COLUMNS}
+def _items(benchmarks: Sequence[Row]) -> list[Row]:
+    return [{"benchmark": row["benchmark"], "id": row["item_id"], "text": row["problem"]} for row in benchmarks]
 
 
-def _dropped(row: Row, reason: str, survivor: str | None, similarity: float | None, span: str | None) -> Row:
-    return {
-        "raw_problem_id": row["raw_problem_id"],
-        "domain": row["domain"],
-        "problem": row["problem"],
-        "reason": reason,
-        "survivor_id": survivor,
-        "similarity": similarity,
-        "matched_span": span,
-        "batch": row["batch"],
+def _first_hits(problems: Any, benchmarks: Sequence[Row], ngram: int, workers: int) -> Any:
+    """The first benchmark item that each contaminated problem overlaps with: id, reason, survivor_id, matched_span."""
+    found = contaminated(problems, _items(benchmarks), ngram, workers=workers)
+    _, places = np.unique(found["problem_id"].to_numpy(), return_index=True)
+    first = found.take(places)
+    return pa.table({
+        "id": first["problem_id"].cast(pa.large_string()),
+        "reason": pc.binary_join_element_wise("contaminated by ", first["benchmark"], ""),
+        "survivor_id": first["item_id"],
+        "matched_span": first["matched_span"],
+    })  # fmt: skip
+
+
+def _parsed(raw: Iterable[Any]) -> tuple[Any, int]:
+    """The rows with a problem, and how many rows there were; `reason` says what is wrong with a problem."""
+    tables = []
+    count = 0
+    for batch in raw:
+        rows = pa.table({
+            "row": np.arange(count, count + len(batch)),
+            "id": batch["raw_problem_id"].cast(pa.large_string()),
+            "domain": batch["domain"],
+            "text": batch["problem"].cast(pa.large_string()),
+            "batch": batch["batch"],
+        })  # fmt: skip
+        count += len(batch)
+        rows = rows.filter(pc.is_valid(rows["text"]))
+        texts: Any = zip(rows["domain"].to_pylist(), rows["text"].to_pylist(), strict=True)
+        defects = [domain_named(domain).defect(text) for domain, text in texts]
+        tables.append(rows.append_column("reason", pa.array(defects, pa.string())))
+    names: dict[str, Any] = {
+        "row": pa.int64(),
+        "id": pa.large_string(),
+        "domain": pa.string(),
+        "text": pa.large_string(),
     }
+    schema = pa.schema(names | {"batch": pa.string(), "reason": pa.string()})
+    tables = [schema.empty_table(), *(table.cast(schema) for table in tables)]
+    return pa.concat_tables(tables).combine_chunks(), count
+
+
+def _dropped_rows(parsed: Any, fell: Any) -> Any:
+    """Rows of `dropped_problems` for what fell: its id, reason and evidence."""
+    of = parsed.take(pc.index_in(fell["id"].cast(pa.large_string()), parsed["id"].combine_chunks()))
+    schema = SCHEMAS["dropped_problems"]
+    columns = {"raw_problem_id": fell["id"], "domain": of["domain"], "problem": of["text"], "batch": of["batch"]}
+    evidence = {name: fell[name] for name in ("reason", "survivor_id", "similarity", "matched_span")}
+    return pa.table(columns | evidence).select(schema.names).cast(schema)

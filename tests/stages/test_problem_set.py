@@ -1,14 +1,20 @@
 import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptcot_assets.lake import Lake, Provenance
 from promptcot_assets.lake.ids import content_id
+from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Deduplication
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.decontamination import DecontaminationError
-from promptcot_assets.stages.problem_set import assemble, contamination
+from promptcot_assets.stages.problem_set import contamination, index_of, kept_rows, published_index, settle
 
 SETTINGS = Deduplication()
 LONG = (
@@ -21,11 +27,23 @@ BENCHMARK = [
 ]
 
 
+def assemble(rows: Sequence[Row], former: Sequence[Row], benchmarks: Sequence[Row], values: Deduplication):
+    """Rows of `problems` and of `dropped_problems`, three raw rows read at a time."""
+    batches = pa.Table.from_pylist(list(rows), SCHEMAS["raw_problems"]).to_batches(max_chunksize=3)
+    schema = pa.schema({"problem_id": pa.string(), "problem": pa.string()})
+    index = index_of(pa.Table.from_pylist(list(former), schema), values)
+    with tempfile.TemporaryDirectory() as scratch:
+        fates = settle(batches, index, benchmarks, values, 2, Path(scratch))
+    kept = [row for table in kept_rows(batches, fates.kept) for row in table.to_pylist()]
+    return kept, fates.dropped.to_pylist()
+
+
 def raw(number: int, problem: str | None, **changed: object) -> Row:
     return {
         "raw_problem_id": f"r{number}", "concept_set_id": "c", "domain": "maths", "concepts": ["a"], "level": "easy",
         "rationale": "why", "problem": problem, "well_posed": None, "problem_generator": "p", "batch": "b1",
-        "drop_reason": None if problem else "problem block missing", **changed,
+        "drop_reason": None if problem else "problem block missing", "completion": problem or "", "seed": number,
+        "finish_reason": "stop", "tokens": 1, "logprob": -1.0, **changed,
     }  # fmt: skip
 
 
@@ -36,7 +54,7 @@ def reasons(dropped: list[Row]) -> dict[str, str]:
 def test_every_parsed_problem_is_kept_or_dropped_with_its_reason() -> None:
     rows = [
         raw(0, "What is $3 + 4$?"),
-        raw(1, "what is   3 + 4"),  # the same, in other clothes
+        raw(1, "what is   3 + 4?"),  # the same, in other clothes
         raw(2, None),
         raw(3, "What is 2 + 2?"),
         raw(4, LONG.replace("A farmer", "My uncle")),
@@ -57,6 +75,12 @@ def test_every_parsed_problem_is_kept_or_dropped_with_its_reason() -> None:
     assert evidence["r7"]["survivor_id"] == "s1"
     assert evidence["r4"]["survivor_id"] == "i1" and "red hens and 30 white hens" in evidence["r4"]["matched_span"]
     assert evidence["r5"]["survivor_id"] is evidence["r5"]["similarity"] is None
+
+
+def test_a_good_problem_is_not_lost_to_one_like_it_that_falls_itself() -> None:
+    whole = "A train leaves the town at noon and runs 60 miles an hour for 5 hours; how far does it get in all?"
+    kept, dropped = assemble([raw(0, whole[:-5]), raw(1, whole)], [], BENCHMARK, SETTINGS)
+    assert [row["raw_problem_id"] for row in kept] == ["r1"] and reasons(dropped) == {"r0": "truncated"}
 
 
 def test_a_kept_problem_has_the_id_of_its_text_and_its_whole_ancestry() -> None:
@@ -124,9 +148,31 @@ def test_a_near_duplicate_of_a_former_problem_falls_even_if_that_one_is_near_ano
     words = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(60)]
 
     def text(changed: list[int]) -> str:
-        return " ".join("other" + word if i in changed else word for i, word in enumerate(words)) + "."
+        return " ".join("other" + word if i in changed else word for i, word in enumerate(words)) + "?"
 
     former = [{"problem_id": "s0", "problem": text([])}, {"problem_id": "s1", "problem": text([10, 20])}]
     kept, dropped = assemble([raw(0, text([10, 20, 30, 40]))], former, BENCHMARK, SETTINGS)
     assert not kept
     assert (dropped[0]["reason"], dropped[0]["survivor_id"]) == ("near", "s1")
+
+
+def test_published_problems_are_indexed_once_and_take_precedence_batch_after_batch(tmp_path: Path) -> None:
+    lake, refs = Lake(tmp_path), []
+    texts = [f"A {word} train runs {miles} miles; how far is that in all?" for word in "abc" for miles in (10, 20)]
+    for batch in range(3):  # each batch repeats all of the former ones
+        rows = [raw(10 * batch + i, text, batch=f"b{batch}") for i, text in enumerate(texts[: 2 * batch + 2])]
+        given = pa.Table.from_pylist(rows, SCHEMAS["raw_problems"]).to_batches()
+        index = published_index(lake, refs, SETTINGS)
+        fates = settle(given, index, BENCHMARK, SETTINGS, 1, tmp_path / "scratch")
+        kept = pa.concat_tables(kept_rows(given, fates.kept))
+        assert kept["problem"].to_pylist() == texts[2 * batch : 2 * batch + 2]
+        assert set(fates.dropped["survivor_id"].to_pylist()) == {
+            content_id("maths", text) for text in texts[: 2 * batch]
+        }
+        refs.append(lake.commit("problems", [kept], SCHEMAS["problems"], Provenance("1", "{}", batch), f"b{batch}"))
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("derived/*/*/*")}
+    assert len(files) == 2  # the last batch is indexed when one comes after it
+    assert len(published_index(lake, refs[:2], SETTINGS)) == 4
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.glob("derived/*/*/*")}
+    published_index(lake, refs, Deduplication(threshold=0.9))
+    assert len(list(tmp_path.glob("derived/*"))) == 2  # other settings have an index of their own
