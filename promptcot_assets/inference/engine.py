@@ -6,7 +6,7 @@ Does not belong here: anything that imports torch or vllm; an engine's module is
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -64,14 +64,39 @@ class TokenScores:
     offsets: list[int]  # character of the continuation where the token starts; the end token: len(continuation)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Usage:
-    """Running totals of one engine, for the lake's commit record."""
+    """Totals of one or several engines: what was asked, what was computed for it, how long that took.
 
-    prompt_tokens: int = 0  # read: prompts, scored prefixes, embedded texts
+    A position is a place in a batch that went through the model; a padded one held no token.
+    """
+
+    prompt_tokens: int = 0  # before what is sampled or scored, for every row (n completions: n times); embedded texts
+    shared_tokens: int = 0  # of these: not computed, because another row of the batch had the same beginning
     completion_tokens: int = 0
     scored_tokens: int = 0
-    seconds: float = 0.0  # wall clock inside generate, score and embed
+    positions: int = 0
+    padded_positions: int = 0
+    sampling_seconds: float = 0.0  # wall clock inside generate, score and embed
+    scoring_seconds: float = 0.0
+    embedding_seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def seconds(self) -> float:
+        return self.sampling_seconds + self.scoring_seconds + self.embedding_seconds
+
+    def rates(self) -> dict[str, float]:
+        """What an asset's page shows: tokens a second of each kind, and shares. Only what there is a measure of."""
+        ratios = {
+            "sampled_tokens_per_second": (self.completion_tokens, self.sampling_seconds),
+            "scored_tokens_per_second": (self.scored_tokens, self.scoring_seconds),
+            "padded_share": (self.padded_positions, self.positions),
+            "shared_prompt_share": (self.shared_tokens, self.prompt_tokens),
+        }
+        return {name: part / whole for name, (part, whole) in ratios.items() if whole}
 
 
 class InferenceEngine(Protocol):
@@ -95,7 +120,8 @@ class InferenceEngine(Protocol):
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
         """log p(token | all before it) for every token of each continuation after its prefix.
 
-        Prefix and continuation are tokenized apart and concatenated; `end` appends the end token.
+        Prefix and continuation are tokenized apart and concatenated; `end` appends the end token. A prefix that stands
+        several times in `prefixes` is computed once: give the K candidates of one prompt in one call.
         """
         ...
 

@@ -1,5 +1,6 @@
-"""A key-value cache with room to grow. transformers' own `DynamicCache` copies all it holds at every token."""
+"""Key-value caches: one with room to grow for sampling, and rows that several continuations share for scoring."""
 
+from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,24 @@ if TYPE_CHECKING:
 
 
 def growing_cache(config: Any) -> "DynamicCache":
-    """An empty cache for a model with this config; layers that keep everything get room to grow."""
+    """An empty cache for a model with this config; layers that keep everything get room to grow.
+
+    transformers' own `DynamicCache` copies all it holds at every token.
+    """
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
     cache = DynamicCache(config=config)
     cache.layers = [_growing_layer()() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def rows_of(whole: "DynamicCache", rows: "torch.Tensor") -> "DynamicCache":
+    """A cache of these rows of `whole` (each as often as it is named); `whole` stays as it is."""
+    selected = copy(whole)
+    selected.layers = [copy(layer) for layer in whole.layers]
+    selected.batch_select_indices(rows)  # a plain dynamic layer gets new tensors
+    return selected
 
 
 @cache

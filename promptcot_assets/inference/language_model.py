@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from promptcot_assets.inference.engine import SamplingParams
-from promptcot_assets.inference.kv_cache import growing_cache
+from promptcot_assets.inference.kv_cache import growing_cache, rows_of
 from promptcot_assets.inference.sampling import choose, uniforms
 
 if TYPE_CHECKING:
     import torch
+    from transformers import DynamicCache
 
 LOGITS_AT_ONCE = 1 << 24  # scoring's largest block of logits: 64 MB in float32, whatever the vocabulary
 
@@ -32,6 +33,11 @@ class SampleBatch:
     limits: list[int]  # most new tokens, per row
     params: SamplingParams
 
+    @property
+    def read(self) -> list[list[list[int]]]:
+        """What goes through the model padded to one length, pass by pass (here: before the first sampled token)."""
+        return [self.prompts]
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -42,14 +48,37 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class TailBatch:
+    """Rows of one forward pass: row r is `tails[r]` after head `head_of[r]`, scored from `tails[r][starts[r]]` on."""
+
+    head_of: list[int]
+    tails: list[list[int]]
+    starts: list[int]  # at least 1: a token is predicted by the one before it
+
+    @property
+    def read(self) -> list[list[int]]:
+        return [tail[:-1] for tail in self.tails]  # the last token is only predicted
+
+
+@dataclass(frozen=True)
 class ScoreBatch:
-    ids: list[list[int]]
-    starts: list[int]  # index of the first scored token, at least 1, per row
+    """Rows to score. A head is the beginning that several rows share: computed once, then read by every pass."""
+
+    heads: list[list[int]]  # may be empty
+    passes: list[TailBatch]
+
+    @property
+    def read(self) -> list[list[list[int]]]:
+        return [self.heads, *(tails.read for tails in self.passes)]
 
 
 @dataclass(frozen=True)
 class EmbedBatch:
     ids: list[list[int]]
+
+    @property
+    def read(self) -> list[list[list[int]]]:
+        return [self.ids]
 
 
 Batch = SampleBatch | ScoreBatch | EmbedBatch
@@ -165,23 +194,39 @@ class LanguageModel:
         return results
 
     def _score(self, batch: ScoreBatch) -> list[list[float]]:
+        heads = self._read_heads(batch.heads) if any(batch.heads) else None
+        return [scores for rows in batch.passes for scores in self._score_tails(rows, heads)]
+
+    def _read_heads(self, heads: list[list[int]]) -> tuple["DynamicCache", "torch.Tensor"]:
+        """Keys and values of every head, and the mask of their places, int64 [heads, longest]."""
+        from transformers import DynamicCache
+
+        ids, mask = self._left_padded(heads)
+        cache = DynamicCache(config=self.model.config)
+        position = (mask.cumsum(-1) - 1).clamp(min=0)
+        self._hidden(ids, attention_mask=mask, position_ids=position, past_key_values=cache)
+        return cache, mask
+
+    def _score_tails(self, rows: TailBatch, heads: tuple["DynamicCache", "torch.Tensor"] | None) -> list[list[float]]:
         import torch
 
-        ids = self._right_padded(batch.ids)
-        spans = [(start, len(row)) for start, row in zip(batch.starts, batch.ids, strict=True)]
-        row = torch.cat([torch.full((end - start,), i) for i, (start, end) in enumerate(spans)]).to(self.device)
-        column = torch.cat([torch.arange(start, end) for start, end in spans]).to(self.device)
-        target = ids[row, column]
+        ids = self._right_padded(rows.read)
+        context = {}
+        if heads is not None:
+            context = _context(*heads, torch.tensor(rows.head_of, device=self.device), ids.shape[1])
+        spans = [(start, len(tail)) for start, tail in zip(rows.starts, rows.tails, strict=True)]
+        counts = [end - start for start, end in spans]
+        row = torch.cat([torch.full((count,), i) for i, count in enumerate(counts)]).to(self.device)
+        column = torch.cat([torch.arange(start - 1, end - 1) for start, end in spans]).to(self.device)
+        scored = [token for start, tail in zip(rows.starts, rows.tails, strict=True) for token in tail[start:]]
+        target = torch.tensor(scored, device=self.device)
         if self._plain_head():
-            hidden = self._hidden(ids)
-            head = self.model.get_output_embeddings()
-            flat = self._target_logprobs(lambda part: head(hidden[row[part], column[part] - 1]), target)
+            hidden, head = self._hidden(ids, **context), self.model.get_output_embeddings()
+            flat = self._target_logprobs(lambda part: head(hidden[row[part], column[part]]), target)
         else:
-            logits = self.model(input_ids=ids, use_cache=False).logits
-            flat = self._target_logprobs(lambda part: logits[row[part], column[part] - 1], target)
-        values = flat.tolist()
-        ends = np.cumsum([end - start for start, end in spans]).tolist()
-        return [values[end - (stop - start) : end] for end, (start, stop) in zip(ends, spans, strict=True)]
+            logits = self.model(input_ids=ids, use_cache=bool(context), **context).logits
+            flat = self._target_logprobs(lambda part: logits[row[part], column[part]], target)
+        return [part.tolist() for part in flat.split(counts)]
 
     def _target_logprobs(self, logits_of: Any, target: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -201,9 +246,9 @@ class LanguageModel:
             ids[i, : len(row)] = row
         return torch.from_numpy(ids).to(self.device)
 
-    def _hidden(self, ids: "torch.Tensor") -> "torch.Tensor":
-        """The last hidden state, [rows, longest, hidden]."""
-        return self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    def _hidden(self, ids: "torch.Tensor", **context: Any) -> "torch.Tensor":
+        """The last hidden state, [rows, longest, hidden]. context: nothing, or mask, positions and cache."""
+        return self.model.get_decoder()(input_ids=ids, use_cache=bool(context), **context).last_hidden_state
 
     def _plain_head(self) -> bool:
         """Whether logits are just head(hidden state), found by trial: some families scale or cap them in `forward`."""
@@ -224,6 +269,18 @@ class LanguageModel:
         inside = torch.arange(hidden.shape[1], device=self.device)[None] < length[:, None]
         mean = (hidden.float() * inside[..., None]).sum(1) / length[:, None]
         return torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+
+
+def _context(heads: "DynamicCache", head_mask: "torch.Tensor", head_of: "torch.Tensor", width: int) -> dict[str, Any]:
+    """Arguments of a forward pass over `width` columns, each row after its own head."""
+    import torch
+
+    mask = head_mask[head_of]
+    return {
+        "attention_mask": torch.cat([mask, mask.new_ones(len(mask), width)], -1),
+        "position_ids": mask.sum(-1, keepdim=True) + torch.arange(width, device=mask.device),
+        "past_key_values": rows_of(heads, head_of),
+    }
 
 
 def _remaining(alive: np.ndarray) -> np.ndarray:

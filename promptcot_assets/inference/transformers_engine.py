@@ -5,11 +5,11 @@ order of the requests. Batches depend on the requests and the settings only, nev
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -22,15 +22,18 @@ from promptcot_assets.inference.engine import (
     completion_seed,
     prompt_seed,
 )
-from promptcot_assets.inference.language_model import EmbedBatch, SampleBatch, ScoreBatch
+from promptcot_assets.inference.language_model import Batch, EmbedBatch, SampleBatch, ScoreBatch, TailBatch
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
+
+Value = TypeVar("Value")
+FORWARDS = 8  # forward passes a scoring batch: sorting so many rows by length leaves little padding
 
 
 class TransformersEngine:
     """`InferenceEngine` over `transformers`.
 
     model: a folder with config, weights and tokenizer. workers: processes (1 runs in this one). threads: per worker.
-    batch_size: rows sampled together; score_batch_size: rows scored or embedded together (small fits the cache).
+    batch_size: rows sampled together; score_batch_size: rows scored or embedded together (few fit the cache).
     max_model_len: tokens of prompt and completion together, by default what the model was made for. dtype: "auto" is
     the checkpoint's own.
     """
@@ -52,7 +55,7 @@ class TransformersEngine:
         self.usage = Usage()
         self._batch_size = batch_size
         self._score_batch_size = score_batch_size
-        config, self._tokenizer = _read(model)
+        config, self._tokenizer = _config_and_tokenizer(model)
         text_config = config.get_text_config()
         self._max_len: int = max_model_len or getattr(text_config, "max_position_embeddings", None) or 1 << 30
         self._end = self._tokenizer.eos_token_id
@@ -72,32 +75,39 @@ class TransformersEngine:
             raise EngineError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one a prompt")
         elif any(not 0 <= seed < 1 << 64 for seed in seeds):
             raise EngineError("seeds must be integers from 0 to 2^64 - 1")
-        with self._clock():
-            ids = self._prompt_ids(prompts)
-            rooms = [self._max_len - len(row) for row in ids]
-            for index, room in enumerate(rooms):
-                if room < 1:
-                    raise self._too_long(f"prompt {index}", len(ids[index]), "leaves no room for a completion")
-            rows = [(index, k) for index in range(len(ids)) for k in range(params.n)]
-            row_seeds = [completion_seed(seeds[index], k) for index, k in rows]
-            order = sorted(range(len(rows)), key=lambda row: (len(ids[rows[row][0]]), rows[row]))
-            chunks = _chunks(order, self._batch_size)
-            batches = []
-            for chunk in chunks:
-                used = list(dict.fromkeys(rows[row][0] for row in chunk))
-                place = {index: at for at, index in enumerate(used)}
-                batches.append(
-                    SampleBatch(
-                        prompts=[ids[index] for index in used],
-                        prompt_of=[place[rows[row][0]] for row in chunk],
-                        seeds=[row_seeds[row] for row in chunk],
-                        limits=[min(params.max_new_tokens, rooms[rows[row][0]]) for row in chunk],
-                        params=params,
-                    )
+        began = time.perf_counter()
+        ids = self._prompt_ids(prompts)
+        rooms = [self._max_len - len(row) for row in ids]
+        for index, room in enumerate(rooms):
+            if room < 1:
+                raise self._too_long(f"prompt {index}", len(ids[index]), "leaves no room for a completion")
+        rows = [(index, k) for index in range(len(ids)) for k in range(params.n)]
+        row_seeds = [completion_seed(seeds[index], k) for index, k in rows]
+        order = sorted(range(len(rows)), key=lambda row: (len(ids[rows[row][0]]), rows[row]))
+        chunks = _chunks(order, self._batch_size)
+        batches = []
+        for chunk in chunks:
+            used, place = _distinct(rows[row][0] for row in chunk)
+            batches.append(
+                SampleBatch(
+                    prompts=[ids[index] for index in used],
+                    prompt_of=place,
+                    seeds=[row_seeds[row] for row in chunk],
+                    limits=[min(params.max_new_tokens, rooms[rows[row][0]]) for row in chunk],
+                    params=params,
                 )
-            sampled = _in_order(chunks, self._models.run(batches, "sampling"))
-        self.usage.prompt_tokens += sum(map(len, ids))
-        self.usage.completion_tokens += sum(one.tokens for one in sampled)
+            )
+        sampled = _in_order(chunks, self._models.run(batches, "sampling"))
+        tokens, positions = _read(batches)
+        prompt_tokens, completion_tokens = params.n * _tokens(ids), sum(one.tokens for one in sampled)
+        self.usage += Usage(
+            prompt_tokens=prompt_tokens,
+            shared_tokens=prompt_tokens - tokens,
+            completion_tokens=completion_tokens,
+            positions=positions + completion_tokens - len(sampled),  # a row's last token is sampled, not read
+            padded_positions=positions - tokens,
+            sampling_seconds=time.perf_counter() - began,
+        )
         completions = [
             Completion(one.text, one.tokens, one.finish_reason, one.logprob, seed)
             for one, seed in zip(sampled, row_seeds, strict=True)
@@ -110,33 +120,45 @@ class TransformersEngine:
             raise EngineError(f"{len(prefixes)} prefixes for {len(continuations)} continuations: give one each")
         if end and self._end is None:
             raise EngineError("score(end=True) needs an end token and this tokenizer has none: pass end=False")
-        with self._clock():
-            heads = self._prompt_ids(prefixes, what="prefix")
-            tails, offsets = self._continuation_ids(continuations, end)
-            rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
-            for index, row in enumerate(rows):
-                if not tails[index]:
-                    raise EngineError(f"continuation {index} has no token to score")
-                if len(row) > self._max_len:
-                    raise self._too_long(f"prefix and continuation {index}", len(row), "cannot be scored")
-            chunks = _chunks(sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)), self._score_batch_size)
-            batches = [ScoreBatch([rows[i] for i in chunk], [len(heads[i]) for i in chunk]) for chunk in chunks]
-            logprobs = _in_order(chunks, self._models.run(batches, "scoring"))
-        self.usage.scored_tokens += sum(map(len, tails))
-        self.usage.prompt_tokens += sum(map(len, heads))
+        began = time.perf_counter()
+        heads = self._prompt_ids(prefixes, what="prefix")
+        tails, offsets = self._continuation_ids(continuations, end)
+        for index, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+            if not tail:
+                raise EngineError(f"continuation {index} has no token to score")
+            if len(head) + len(tail) > self._max_len:
+                raise self._too_long(f"prefix and continuation {index}", len(head) + len(tail), "cannot be scored")
+        chunks, batches = _score_batches(heads, tails, self._score_batch_size)
+        logprobs = _in_order(chunks, self._models.run(batches, "scoring"))
+        tokens, positions = _read(batches)
+        prompt_tokens, scored_tokens = _tokens(heads), _tokens(tails)
+        self.usage += Usage(
+            prompt_tokens=prompt_tokens,
+            shared_tokens=prompt_tokens + scored_tokens - len(tails) - tokens,  # a row's last token is not read
+            scored_tokens=scored_tokens,
+            positions=positions,
+            padded_positions=positions - tokens,
+            scoring_seconds=time.perf_counter() - began,
+        )
         return [TokenScores(*pair) for pair in zip(logprobs, offsets, strict=True)]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """See `InferenceEngine.embed`. Raises: EngineError naming the text that is empty or over `max_model_len`."""
-        with self._clock():
-            rows = self._prompt_ids(texts, what="text")
-            for index, row in enumerate(rows):
-                if len(row) > self._max_len:
-                    raise self._too_long(f"text {index}", len(row), "cannot be embedded")
-            chunks = _chunks(sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)), self._score_batch_size)
-            batches = [EmbedBatch([rows[i] for i in chunk]) for chunk in chunks]
-            vectors = _in_order(chunks, self._models.run(batches, "embedding"))
-        self.usage.prompt_tokens += sum(map(len, rows))
+        began = time.perf_counter()
+        rows = self._prompt_ids(texts, what="text")
+        for index, row in enumerate(rows):
+            if len(row) > self._max_len:
+                raise self._too_long(f"text {index}", len(row), "cannot be embedded")
+        chunks = _chunks(sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)), self._score_batch_size)
+        batches = [EmbedBatch([rows[i] for i in chunk]) for chunk in chunks]
+        vectors = _in_order(chunks, self._models.run(batches, "embedding"))
+        tokens, positions = _read(batches)
+        self.usage += Usage(
+            prompt_tokens=tokens,
+            positions=positions,
+            padded_positions=positions - tokens,
+            embedding_seconds=time.perf_counter() - began,
+        )
         return np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)
 
     def close(self) -> None:
@@ -151,11 +173,13 @@ class TransformersEngine:
         self.close()
 
     def _prompt_ids(self, prompts: Sequence[str], what: str = "prompt") -> list[list[int]]:
-        ids = self._tokenizer(list(prompts))["input_ids"] if prompts else []
-        for index, row in enumerate(ids):
+        texts, text_of = _distinct(prompts)
+        ids = self._tokenizer(texts)["input_ids"] if texts else []
+        rows = [ids[text] for text in text_of]
+        for index, row in enumerate(rows):
             if not row:
                 raise EngineError(f"{what} {index} is empty: the model needs at least one token to continue from")
-        return ids
+        return rows
 
     def _continuation_ids(self, texts: Sequence[str], end: bool) -> tuple[list[list[int]], list[list[int]]]:
         if not texts:
@@ -175,17 +199,57 @@ class TransformersEngine:
             "shorten it, or raise engine.max_model_len if the model allows"
         )
 
-    @contextmanager
-    def _clock(self) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.usage.seconds += time.perf_counter() - start
-
 
 def _chunks(order: list[int], size: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _distinct(values: Iterable[Value]) -> tuple[list[Value], list[int]]:
+    """The distinct values in order of appearance, and the place among them of each value."""
+    place: dict[Value, int] = {}
+    places = [place.setdefault(value, len(place)) for value in values]
+    return list(place), places
+
+
+def _tokens(rows: Iterable[list[int]]) -> int:
+    return sum(map(len, rows))
+
+
+def _read(batches: Sequence[Batch]) -> tuple[int, int]:
+    """Tokens that the batches' passes read, and the positions that they take, padded."""
+    passes = [rows for batch in batches for rows in batch.read]
+    return sum(map(_tokens, passes)), sum(len(rows) * max(map(len, rows)) for rows in passes)
+
+
+def _score_batches(
+    prefixes: list[list[int]], continuations: list[list[int]], rows_at_once: int
+) -> tuple[list[list[int]], list[ScoreBatch]]:
+    """Chunks of rows and their batches. Rows of one prefix stand together; within a batch they are sorted by length.
+
+    What is shared is the prefix without its last token, whose output predicts the first scored one. A row alone with
+    its prefix has an empty head: batches of such rows need no cache.
+    """
+    times = Counter(map(tuple, prefixes))
+    heads = [tuple(prefix[:-1]) if times[tuple(prefix)] > 1 else () for prefix in prefixes]
+    tails = [prefix[len(head) :] + more for prefix, head, more in zip(prefixes, heads, continuations, strict=True)]
+    longest: dict[tuple[int, ...], int] = {}
+    for head, tail in zip(heads, tails, strict=True):
+        longest[head] = max(longest.get(head, 0), len(tail))
+    order = sorted(range(len(tails)), key=lambda row: (longest[heads[row]], heads[row], len(tails[row]), row))
+    chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in _chunks(order, FORWARDS * rows_at_once)]
+    batches = []
+    for chunk in chunks:
+        used, head_of = _distinct(heads[row] for row in chunk)
+        passes = [
+            TailBatch(
+                head_of=part,
+                tails=[tails[row] for row in rows],
+                starts=[len(prefixes[row]) - len(heads[row]) for row in rows],
+            )
+            for rows, part in zip(_chunks(chunk, rows_at_once), _chunks(head_of, rows_at_once), strict=True)
+        ]
+        batches.append(ScoreBatch([list(head) for head in used], passes))
+    return chunks, batches
 
 
 def _in_order(chunks: list[list[int]], results: list[Any]) -> list[Any]:
@@ -196,7 +260,7 @@ def _in_order(chunks: list[list[int]], results: list[Any]) -> list[Any]:
     return [flat[row] for row in range(len(flat))]
 
 
-def _read(model: Path) -> tuple[Any, Any]:
+def _config_and_tokenizer(model: Path) -> tuple[Any, Any]:
     """Config and tokenizer of a model folder; EngineError when it is not one."""
     from transformers import AutoConfig, AutoTokenizer
 

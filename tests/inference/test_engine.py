@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from promptcot_assets.inference import EngineError, SamplingParams, completion_seed, open_engine, prompt_seed
+from promptcot_assets.inference import EngineError, SamplingParams, Usage, completion_seed, open_engine, prompt_seed
 
 WRONG_PARAMS = [
     ({"temperature": -0.1}, "temperature"),
@@ -29,6 +29,23 @@ def test_seeds_are_stable_and_fit_a_signed_column() -> None:
     assert completion_seed(5, 0) == 5
     seeds = {completion_seed(prompt_seed(0, "x"), k) for k in range(100)}
     assert len(seeds) == 100 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_usage_adds_up_and_shows_only_what_was_measured() -> None:
+    assert Usage().rates() == {}
+    sampling = Usage(prompt_tokens=30, shared_tokens=20, completion_tokens=90, positions=100, sampling_seconds=2.0)
+    assert sampling.rates() == {
+        "sampled_tokens_per_second": 45.0,
+        "padded_share": 0.0,
+        "shared_prompt_share": pytest.approx(2 / 3),
+    }
+    both = sampling + Usage(prompt_tokens=10, scored_tokens=50, positions=60, padded_positions=8, scoring_seconds=0.5)
+    assert both.seconds == 2.5 and both.rates() == {
+        "sampled_tokens_per_second": 45.0,
+        "scored_tokens_per_second": 100.0,
+        "padded_share": 0.05,
+        "shared_prompt_share": 0.5,
+    }
 
 
 def engine_settings(**changed: object) -> SimpleNamespace:

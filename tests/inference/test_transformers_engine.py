@@ -1,5 +1,6 @@
 """The engine against naive references: Hugging Face's generate, full log-softmax, exact probabilities."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig
 
-from promptcot_assets.inference import Completion, EngineError, SamplingParams, prompt_seed
-from promptcot_assets.inference.transformers_engine import TransformersEngine
+from promptcot_assets.inference import Completion, EngineError, SamplingParams, Usage, prompt_seed
+from promptcot_assets.inference.transformers_engine import FORWARDS, TransformersEngine, _score_batches
+from promptcot_assets.inference.workers import LocalModel
 from tests.tiny_models import tiny_texts
 
 PROMPTS = tiny_texts(20, seed=3, shortest=2, longest=12)
@@ -80,18 +84,82 @@ def test_greedy_is_hugging_face_generate(family: Path) -> None:
     assert [one.text for (one,) in found] == expected
 
 
-def test_score_is_the_full_log_softmax(family: Path) -> None:
+def full_log_softmax(model: Any, tokenizer: Any, prefix: str, continuation: str, end: bool = True) -> list[float]:
+    """The naive reference: every logit of this pair alone."""
+    head, tail = tokenizer(prefix)["input_ids"], tokenizer(continuation)["input_ids"]
+    tail = [*tail, tokenizer.eos_token_id] if end else tail
+    with torch.inference_mode():
+        table = model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
+    return [table[len(head) + i - 1, token].item() for i, token in enumerate(tail)]
+
+
+def copies(*counts: int) -> list[str]:
+    """The first prompts, each so many times, one after the other as the E-step asks."""
+    return [prompt for prompt, count in zip(PROMPTS, counts, strict=False) for _ in range(count)]
+
+
+# with 4 rows at once a scoring batch holds 32
+PREFIXES = {
+    "all different": PROMPTS,
+    "five candidates each": copies(5, 5, 5, 5),
+    "groups of one, two and many": copies(1, 9, 2, 1, 7),
+    "more candidates of one than a batch holds": copies(70, 3),
+    "groups across a batch's end": copies(*[7] * 10),
+    "taking turns": [*PROMPTS[:3]] * 5,
+    "of one token, shared and not": ["let", "find", "let", "let", "sum"],
+    "of one token and longer": ["let", "let", *copies(3, 1, 2)],
+    "one candidate": ["let A be"],
+}
+
+
+@pytest.mark.parametrize("prefixes", PREFIXES.values(), ids=PREFIXES)
+@pytest.mark.parametrize("end", [True, False])
+def test_score_is_the_full_log_softmax(
+    engine: TransformersEngine, reference: tuple[Any, Any], prefixes: list[str], end: bool
+) -> None:
+    continuations = [CONTINUATIONS[row % len(CONTINUATIONS)] for row in range(len(prefixes))]
+    scores = engine.score(prefixes, continuations, end=end)
+    for prefix, continuation, found in zip(prefixes, continuations, scores, strict=True):
+        assert found.logprobs == pytest.approx(full_log_softmax(*reference, prefix, continuation, end), abs=1e-5)
+
+
+def test_score_is_the_full_log_softmax_in_every_family(family: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(family).eval(), AutoTokenizer.from_pretrained(family)
+    prefixes = [*PROMPTS[:5], *copies(5, 1, 3, 4), "let", "let"]
+    continuations = CONTINUATIONS[: len(prefixes)]
     with TransformersEngine(family, score_batch_size=4) as engine:
-        for end in (True, False):
-            scores = engine.score(PROMPTS, CONTINUATIONS, end=end)
-            for prompt, continuation, found in zip(PROMPTS, CONTINUATIONS, scores, strict=True):
-                head, tail = tokenizer(prompt)["input_ids"], tokenizer(continuation)["input_ids"]
-                tail = [*tail, tokenizer.eos_token_id] if end else tail
-                with torch.inference_mode():
-                    table = model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
-                expected = [table[len(head) + i - 1, token].item() for i, token in enumerate(tail)]
-                assert found.logprobs == pytest.approx(expected, abs=1e-5)
+        scores = engine.score(prefixes, continuations)
+    for prefix, continuation, found in zip(prefixes, continuations, scores, strict=True):
+        assert found.logprobs == pytest.approx(full_log_softmax(model, tokenizer, prefix, continuation), abs=1e-5)
+
+
+tokens = st.lists(st.integers(0, 3), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=80), st.integers(1, 3))
+def test_scoring_batches_hold_every_row_once_and_a_shared_prefix_once(
+    pairs: list[tuple[list[int], list[int]]], rows_at_once: int
+) -> None:
+    prefixes, continuations = [list(each) for each in zip(*pairs, strict=True)]
+    chunks, batches = _score_batches(prefixes, continuations, rows_at_once)
+    assert sorted(row for chunk in chunks for row in chunk) == list(range(len(pairs)))
+    for chunk, batch in zip(chunks, batches, strict=True):
+        assert len(batch.passes) <= FORWARDS and len(set(map(tuple, batch.heads))) == len(batch.heads)
+        assert all(len(one.tails) <= rows_at_once for one in batch.passes)
+        rows = [each for one in batch.passes for each in zip(one.head_of, one.tails, one.starts, strict=True)]
+        for row, (head, tail, start) in zip(chunk, rows, strict=True):
+            assert batch.heads[head] + tail == prefixes[row] + continuations[row]
+            assert tail[start:] == continuations[row]
+            assert start == (1 if prefixes.count(prefixes[row]) > 1 else len(prefixes[row]))
+
+
+def test_scores_come_in_the_order_of_the_requests(engine: TransformersEngine) -> None:
+    pairs = list(zip(copies(*[6] * 7), CONTINUATIONS * 3, strict=False))
+    shuffled = random.Random(0).sample(range(len(pairs)), len(pairs))
+    in_order = engine.score(*zip(*pairs, strict=True))
+    for row, found in zip(shuffled, engine.score(*zip(*(pairs[row] for row in shuffled), strict=True)), strict=True):
+        assert found.offsets == in_order[row].offsets
+        assert found.logprobs == pytest.approx(in_order[row].logprobs, abs=1e-5)
 
 
 def test_offsets_say_where_each_token_starts(engine: TransformersEngine, reference: tuple[Any, Any]) -> None:
@@ -146,11 +214,13 @@ def test_top_p_keeps_to_the_nucleus(engine: TransformersEngine, reference: tuple
 
 def test_results_do_not_depend_on_workers(tiny_model: Path, engine: TransformersEngine) -> None:
     params = SamplingParams(max_new_tokens=20, n=3, top_p=0.9)
-    expected = engine.generate(PROMPTS, params), engine.score(PROMPTS, CONTINUATIONS), engine.embed(PROMPTS)
+    pairs = copies(1, 20, 1, 8, 40), CONTINUATIONS * 4
+    pairs = pairs[0], pairs[1][: len(pairs[0])]
+    expected = engine.generate(PROMPTS, params), engine.score(*pairs), engine.embed(PROMPTS)
     for workers in (2, 3):
         with TransformersEngine(tiny_model, workers=workers, batch_size=7, score_batch_size=4) as pool:
             assert pool.generate(PROMPTS, params) == expected[0]
-            assert pool.score(PROMPTS, CONTINUATIONS) == expected[1]
+            assert pool.score(*pairs) == expected[1]
             assert np.array_equal(pool.embed(PROMPTS), expected[2])
 
 
@@ -197,17 +267,57 @@ def test_finish_reasons_and_counts(tiny_model: Path, engine: TransformersEngine)
     assert cut and all(one.tokens == 60 for one in cut)
 
 
-def test_usage_counts_what_was_asked(tiny_model: Path, reference: tuple[Any, Any]) -> None:
-    _, tokenizer = reference
-    prompt_tokens = sum(len(ids) for ids in tokenizer(PROMPTS)["input_ids"])
-    continuation_tokens = sum(len(ids) + 1 for ids in tokenizer(CONTINUATIONS)["input_ids"])
-    with TransformersEngine(tiny_model) as engine:
-        completions = engine.generate(PROMPTS, SamplingParams(max_new_tokens=5, n=2))
-        assert engine.usage.prompt_tokens == prompt_tokens
-        assert engine.usage.completion_tokens == sum(one.tokens for many in completions for one in many)
-        engine.score(PROMPTS, CONTINUATIONS)
-        assert engine.usage.scored_tokens == continuation_tokens
-        assert engine.usage.seconds > 0
+@pytest.fixture
+def measured(tiny_model: Path) -> Iterator[tuple[TransformersEngine, list[int]]]:
+    """An engine, and what its model was really given: the size of every batch of ids that went through it."""
+    with TransformersEngine(tiny_model, batch_size=7, score_batch_size=4) as engine:
+        engine.score(["let"], ["A"])  # the first time, the head is tried out
+        engine.usage = Usage()
+        sizes: list[int] = []
+        assert isinstance(engine._models, LocalModel) and engine._models._model is not None
+        decoder = engine._models._model.model.get_decoder()
+        decoder.register_forward_pre_hook(
+            lambda _, __, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        yield engine, sizes
+
+
+def test_usage_of_sampling(measured: tuple[TransformersEngine, list[int]], reference: tuple[Any, Any]) -> None:
+    (engine, sizes), (_, tokenizer) = measured, reference
+    lengths = [len(ids) for ids in tokenizer(PROMPTS[:2])["input_ids"]]
+    completions = engine.generate(PROMPTS[:2], SamplingParams(max_new_tokens=5, n=3))  # six rows: one batch
+    usage = engine.usage
+    assert usage.prompt_tokens == 3 * sum(lengths) and usage.shared_tokens == 2 * sum(lengths)
+    assert usage.completion_tokens == sum(one.tokens for many in completions for one in many)
+    assert usage.positions == sum(sizes)
+    assert usage.padded_positions == max(lengths) - min(lengths)
+    assert usage.seconds == usage.sampling_seconds > 0
+
+
+def test_usage_of_scoring(measured: tuple[TransformersEngine, list[int]], reference: tuple[Any, Any]) -> None:
+    (engine, sizes), (_, tokenizer) = measured, reference
+    prefixes = copies(8, 1, 4)
+    continuations = CONTINUATIONS[: len(prefixes)]
+    engine.score(prefixes, continuations)
+    prompts = {prompt: len(tokenizer(prompt)["input_ids"]) for prompt in PROMPTS[:3]}
+    scored = sum(len(ids) + 1 for ids in tokenizer(continuations)["input_ids"])
+    usage = engine.usage
+    assert usage.prompt_tokens == sum(prompts[prefix] for prefix in prefixes) and usage.scored_tokens == scored
+    # all but one of a group are spared the prefix, save its last token, which predicts the first scored one
+    assert usage.shared_tokens == 7 * (prompts[PROMPTS[0]] - 1) + 3 * (prompts[PROMPTS[2]] - 1)
+    assert usage.positions == sum(sizes)
+    tokens = usage.prompt_tokens - usage.shared_tokens + scored - len(prefixes)
+    assert usage.positions - usage.padded_positions == tokens
+    assert usage.seconds == usage.scoring_seconds > 0
+
+
+def test_usage_of_embedding(measured: tuple[TransformersEngine, list[int]], reference: tuple[Any, Any]) -> None:
+    (engine, sizes), (_, tokenizer) = measured, reference
+    engine.embed(PROMPTS)
+    usage = engine.usage
+    assert usage.prompt_tokens == sum(len(ids) for ids in tokenizer(PROMPTS)["input_ids"])
+    assert usage.positions == sum(sizes) == usage.prompt_tokens + usage.padded_positions
+    assert usage.seconds == usage.embedding_seconds > 0
 
 
 def test_embeddings_are_normalised_means_of_the_last_hidden_state(
