@@ -1,0 +1,72 @@
+"""The analysis assets on a real Dagster instance and a lake of a few rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from promptcot_assets.assets.analysis import difficulty, item_difficulty, yield_report
+from promptcot_assets.assets.resources import LakeResource, SettingsResource
+from promptcot_assets.automation.partitions import BATCHES
+from promptcot_assets.lake import Lake
+from tests.reports.small_home import BATCH, STUDENT, Home, whole_arc
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return whole_arc(tmp_path_factory.mktemp("small") / "home")
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
+        yield instance
+
+
+def made(
+    asset: dg.AssetsDefinition, home: Path, instance: dg.DagsterInstance, partition: str | None, profile: str = "demo"
+) -> dict[str, object]:
+    """Materialize one asset; the plain values of its metadata."""
+    settings = SettingsResource(profile=profile)
+    resources = {"lake": LakeResource(home=str(home), settings=settings), "settings": settings}
+    result = dg.materialize([asset], partition_key=partition, instance=instance, resources=resources)
+    (event,) = result.asset_materializations_for_node(asset.key.path[-1])
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_costs_are_on_the_page_of_the_yield_report_and_not_in_its_data_version(
+    home: Home, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    priced = tmp_path / "priced.yaml"
+    priced.write_text("extends: demo\nprices: {machine_hour: 3600, million_tokens: {raw_problems: 1000000}}\n")
+    plain = made(yield_report, home.path, instance, BATCH)
+    first = home.lake.newest("yield_report", BATCH)
+    money = made(yield_report, home.path, instance, BATCH, str(priced))
+    second = home.lake.newest("yield_report", BATCH)
+    assert first and second and second.version > first.version and second.data_version == first.data_version
+
+    assert "money_a_kept_row" not in plain and str(plain["costs"]).startswith("![rows and costs of each step]")
+    entries = {record.data["step"]: record.data for record in money["ledger"].records}  # type: ignore[attr-defined]
+    # every commit of the small home took 1.5 s; writing raw problems 40 tokens besides
+    assert entries["raw_problems"]["money"] == pytest.approx(1.5 + 40) and entries["problems"]["money"] == 1.5
+    assert (entries["the batch"]["tokens"], entries["the batch"]["seconds"]) == (40, 6 * 1.5)
+    assert (entries["the batch"]["rows_in"], entries["the batch"]["rows_out"]) == (2, 2)
+    assert money["money_a_kept_row"] == pytest.approx((6 * 1.5 + 40) / 2) and plain["seconds_a_kept_row"] == 4.5
+
+
+def test_difficulty_joins_students_and_teacher(home: Home, instance: dg.DagsterInstance) -> None:
+    made(difficulty, home.path, instance, STUDENT)
+    metadata = made(item_difficulty, home.path, instance, None)
+    (ref,) = [Lake(home.path).newest("item_difficulty")]
+    assert ref
+    rows = {row["problem_id"]: row for row in home.lake.table(ref).to_pylist()}
+    assert {key: (row["solvers"], row["attempts"]) for key, row in rows.items()} == {
+        "problem_1": (1, 1), "problem_2": (2, 3),
+    }  # fmt: skip
+    solvers = {record.data["solver"]: record.data["attempts"] for record in metadata["abilities"].records}  # type: ignore[attr-defined]
+    assert solvers == {"procedural": 2, home.models["sft_model"]: 2}
+    assert {str(one) for one in home.lake.commit_of(ref).provenance.inputs} >= {
+        str(home.lake.newest("difficulty", STUDENT)), str(home.lake.newest("teacher_traces", BATCH)),
+    }  # fmt: skip
