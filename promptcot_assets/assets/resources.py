@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from promptcot_assets.assets.describe import plot, sample
 from promptcot_assets.assets.progress import Progress
-from promptcot_assets.inference import InferenceEngine, open_engine
+from promptcot_assets.inference import InferenceEngine, Usage, open_engine
 from promptcot_assets.lake import Lake, LakeError, Provenance, Ref
 from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.lake.schemas import MODEL, SCHEMAS
@@ -53,10 +53,11 @@ class EngineResource(dg.ConfigurableResource):
 
     @contextlib.contextmanager
     def load(self, step: "Step", model: str | Ref) -> Iterator[InferenceEngine]:
-        """The checkpoint that `step` takes as input `model`; its tokens are added to the step's bill."""
+        """The checkpoint that `step` takes as input `model`; what it did is added to the step's bill."""
         with open_engine(self.settings.values.engine, step.model(model)) as engine:
             yield engine
             step.tokens += engine.usage.completion_tokens + engine.usage.scored_tokens
+            step.usage += engine.usage
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -109,6 +110,7 @@ class Step:
         self.partition = context.partition_key if context.has_partition_key else UNPARTITIONED
         self.refs = {name: _refs(lake, name, asset) for name in inputs}
         self.tokens = 0
+        self.usage = Usage()  # of all engines of this step; a resumed one has not run those of its finished shards
         self.dropped: Counter[str] = Counter()
         self._began = time.perf_counter()
         used = [json.loads(one.canonical()) if isinstance(one, Section) else one for one in uses]
@@ -238,6 +240,7 @@ class Step:
             "inputs": dg.MetadataValue.json([str(one) for one in provenance.inputs]),
             "tokens": provenance.tokens,
             "seconds": provenance.seconds,
+            **self.usage.rates(),
         }
         if self.dropped:
             common["dropped"] = dg.MetadataValue.json(dict(sorted(self.dropped.items())))
