@@ -57,7 +57,10 @@ def init() -> None:
 
 
 @main.command()
-def run() -> None:
+@click.option(
+    "--until", "last", metavar="LEG", help="Stop after this leg, e.g. 'EM round_02' (default: the whole arc)."
+)
+def run(last: str | None) -> None:
     """Run the whole arc of the profile; the same command goes on where a killed one stopped."""
     with _plain_errors():
         from promptcot_assets.automation.arc import ArcError, run_arc
@@ -65,8 +68,30 @@ def run() -> None:
         from promptcot_assets.reports.summary import summary
 
         with _plain_errors(ArcError):
-            run_arc(load_settings(), home())
-        click.echo(summary(Lake(home()), home()))
+            run_arc(load_settings(), home(), last)
+        if last is None:
+            click.echo(summary(Lake(home()), home()))
+
+
+@main.command()
+@_json_option
+def ablations(as_json: bool) -> None:
+    """Run EM and the profile's ablations of it over several seeds; one table of paired differences.
+
+    Every seed has a folder in PROMPTCOT_HOME and every arm a home in it; the same command goes on after a kill.
+    """
+    with _plain_errors():
+        from promptcot_assets.automation.ablations import EM, measure, run_ablations
+        from promptcot_assets.automation.arc import ArcError
+        from promptcot_assets.stages.ablations import table
+
+        with _plain_errors(ArcError):
+            run_ablations(load_settings(), home())
+        outcomes = measure(load_settings(), home())
+        if as_json:
+            _print_json(outcomes)
+        else:
+            click.echo(table(outcomes, EM))
 
 
 @main.command()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
+from promptcot_assets.assets.gates import gate
 from promptcot_assets.assets.held_out import measure
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.automation.partitions import STUDENTS
@@ -89,12 +90,7 @@ def cold_start_bounds(
     step = lake.step(context, "cold_start_bounds", "seed_problems", q, p, uses=[values.em.measured_by(), values.engine])
     yield step.unchanged() or measure(step, engine, values.em, q, p, "cold_start", 0)
     verdict = em_gates.cold_start_gate(lake.rows("cold_start_bounds"), values.em.gate)
-    yield dg.AssetCheckResult(
-        check_name=COLD_START_GATE,
-        passed=verdict.passed,
-        metadata=dict(verdict.measured),
-        description="; ".join(verdict.failures),
-    )
+    yield from gate("cold_start_bounds", COLD_START_GATE, verdict, "EM cannot start from it")
 
 
 @dg.asset(code_version="1", deps=["base_model", "seed_problems"], partitions_def=STUDENTS, pool="gpu")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from promptcot_assets.assets.gates import gate
 from promptcot_assets.assets.held_out import measure
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import PREVIOUS_ROUND, ROUNDS, round_key, round_number
@@ -21,6 +22,10 @@ from promptcot_assets.stages import Row, em, em_bounds, em_gates
 ROUND_OUTPUTS = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
 CONTROL_OUTPUTS = ("control_rationale_model", "control_problem_generator", "control_bounds")
 COLLAPSE_GATE, BOUND_GATE = "candidates_did_not_collapse", "held_out_bound_did_not_fall"
+ADVICE = (
+    "later rounds would learn from worse rationales. Look at em_rationales (lengths, styles, why candidates lost), "
+    "then lower the learning rate or the epochs of em.e_step and em.m_step_training"
+)
 COLD = {
     "rationale_model": "cold_rationale_model",
     "problem_generator": "cold_problem_generator",
@@ -119,13 +124,13 @@ def em_round(
     before = now.before("em_rationales") if now.number > 1 else "seed_triples"
     rationales = [row for row in now.rows(before) if row.get("selected", True)]
     verdict = em_gates.collapse_gate(now.rows(now.this("em_rationales")), rationales, now.em.gate)
-    yield from _gate(now, "em_rationales", COLLAPSE_GATE, verdict)
+    yield from gate("em_rationales", COLLAPSE_GATE, verdict, ADVICE)
     yield _rationale_model(now)
     yield _m_step(now)
     yield _problem_generator(now)
     yield _bounds(now)
     verdict = em_gates.bound_gate(now.rows(now.this("em_bounds")), now.rows(now.before("em_bounds")), now.em.gate)
-    yield from _gate(now, "em_bounds", BOUND_GATE, verdict)
+    yield from gate("em_bounds", BOUND_GATE, verdict, ADVICE)
 
 
 def _e_step(now: Round) -> dg.MaterializeResult:
@@ -221,8 +226,8 @@ def _carry_over(now: Round) -> Iterator[dg.MaterializeResult | dg.AssetCheckResu
             step = now.step(asset, last)
             rows = em_bounds.carried_over(step.rows("em_bounds"), now.number) if asset == "em_bounds" else []
             yield step.unchanged() or step.commit(rows)
-    for asset, gate in (("em_rationales", COLLAPSE_GATE), ("em_bounds", BOUND_GATE)):
-        yield dg.AssetCheckResult(asset_key=asset, check_name=gate, passed=True, metadata={"carried over from": last})
+    for asset, check in (("em_rationales", COLLAPSE_GATE), ("em_bounds", BOUND_GATE)):
+        yield dg.AssetCheckResult(asset_key=asset, check_name=check, passed=True, metadata={"carried over from": last})
 
 
 def _refuse_after_a_failed_gate(now: Round) -> None:
@@ -233,23 +238,9 @@ def _refuse_after_a_failed_gate(now: Round) -> None:
     else:
         verdict = em_gates.bound_gate(now.rows(before), now.rows(now.before("em_bounds", 2)), now.em.gate)
     if not verdict.passed:
-        raise dg.Failure(f"round {now.number} does not start: {before} did not pass its gate: "
-                         + "; ".join(verdict.failures), allow_retries=False)  # fmt: skip
-
-
-def _gate(now: Round, asset: str, name: str, verdict: em_gates.Verdict) -> Iterator[dg.AssetCheckResult]:
-    """The check's result; ends the round when it failed."""
-    failures = "; ".join(verdict.failures)
-    yield dg.AssetCheckResult(
-        asset_key=asset, check_name=name, passed=verdict.passed, metadata=dict(verdict.measured), description=failures
-    )
-    if not verdict.passed:
-        raise dg.Failure(
-            f"round {now.number}: {failures}; later rounds would learn from worse rationales. Look at em_rationales "
-            "(lengths, styles, why candidates lost), then lower the learning rate or the epochs of em.e_step and "
-            "em.m_step_training",
-            allow_retries=False,
-        )
+        why = "; ".join(verdict.failures)
+        raise dg.Failure(f"round {now.number} does not start, {before} is {em_gates.STOPPED}: {why}",
+                         allow_retries=False)  # fmt: skip
 
 
 def _training_rows(now: Round, step: Step, rows: list[Row]) -> list[Row]:

@@ -84,12 +84,25 @@ def legs(settings: Settings) -> list[Leg]:
     return plan
 
 
-def run_arc(settings: Settings, home: Path) -> None:
-    """Run every leg of this process's profile, printing progress.
+def until(plan: Sequence[Leg], name: str) -> list[Leg]:
+    """The leg of this name and what it needs, in the plan's order. Raises: ArcError when there is no such leg."""
+    by_name = {leg.name: leg for leg in plan}
+    if name not in by_name:
+        raise ArcError(f"no leg {name!r}; the legs of this profile are {', '.join(by_name)}")
+    needed, ahead = set[str](), [name]
+    while ahead:
+        leg = ahead.pop()
+        needed.add(leg)
+        ahead += by_name[leg].after
+    return [leg for leg in plan if leg.name in needed]
+
+
+def run_arc(settings: Settings, home: Path, last: str | None = None) -> None:
+    """Run every leg of this process's profile (or up to the leg `last`), printing progress.
 
     Raises: ArcError when a leg fails; what is finished stays.
     """
-    plan = legs(settings)
+    plan = until(legs(settings), last) if last else legs(settings)
     with only_arc_of(home), open_home(home, settings) as instance:
         release_dead_runs(instance)
         board, spawn = Board(plan), multiprocessing.get_context("spawn")
@@ -143,7 +156,7 @@ def _first_error(result: dg.ExecuteInProcessResult) -> str:
         if event.is_step_failure and error:
             while error.cause and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
-            return str(error.message).strip()
+            return str(error.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
     return next((event.message or "" for event in result.all_events if event.is_failure), "no error was recorded")
 
 

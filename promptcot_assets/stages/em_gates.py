@@ -16,6 +16,9 @@ from promptcot_assets.stages import Row
 from promptcot_assets.stages.em_bounds import bound_change
 
 
+STOPPED = "stopped by its gate"  # in the message of every run that a gate ends
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`failures`: one sentence each; empty when the gate lets through. `measured`: the numbers it looked at."""

@@ -1,0 +1,173 @@
+"""EM beside its ablations: one home a seed and arm, each an ordinary run of the arc up to its last EM round.
+
+All arms of a seed start from copies of one home that has the corpus and the cold start, so they differ in nothing but
+their settings. A killed command is continued by the same command, arm by arm and shard by shard.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from promptcot_assets.assets.progress import clock
+from promptcot_assets.automation.arc import ArcError
+from promptcot_assets.automation.partitions import round_key
+from promptcot_assets.inference import open_engine
+from promptcot_assets.lake import Lake
+from promptcot_assets.settings import Settings, profile_name
+from promptcot_assets.stages import Row, ablations, em_bounds, em_gates
+from training.child import CHILD_ENVIRONMENT, die_with_parent
+
+COLD_START, CURVES = "cold start bounds", "EM curves"
+EM = "EM"  # the arm without overrides: the profile as it is, with its control
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run: `overrides` are laid over the profile's `em`."""
+
+    seed: int
+    name: str
+    overrides: dict[str, object]
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def stopped(self) -> Path:
+        """Why the arm ended before its last round: a gate, or a step without anything to train on."""
+        return self.folder / "stopped.txt"
+
+
+def arms(settings: Settings, home: Path) -> list[Arm]:
+    """Every arm of every seed; EM itself is the first of its seed."""
+    named = {EM: {}, **settings.ablations.arms}
+    return [
+        Arm(seed, name, overrides, home / f"seed_{seed}" / re.sub(r"\W+", "_", name).strip("_").lower())
+        for seed in settings.ablations.seeds
+        for name, overrides in named.items()
+    ]
+
+
+def run_ablations(settings: Settings, home: Path) -> None:
+    """Run what is not finished yet, `settings.lanes` runs side by side.
+
+    Raises: ArcError when EM itself fails. An arm that a gate stops is a result: its reason is kept (`Arm.stopped`).
+    """
+    every = arms(settings, home)
+    references = [arm for arm in every if arm.name == EM]
+    others = [arm for arm in every if arm.name != EM]
+    last = f"EM {round_key(settings.em.rounds)}"
+    _together(settings, "cold start", references, COLD_START)
+    for arm in others:
+        if not arm.home.exists():
+            reference = next(one for one in references if one.seed == arm.seed)
+            partial = arm.folder / "partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(reference.home, partial)
+            partial.rename(arm.home)
+    _together(settings, "EM and control", references, CURVES)
+    _together(settings, "ablations", others, last)
+
+
+def _together(settings: Settings, phase: str, runs: Sequence[Arm], last: str) -> None:
+    began, done = time.monotonic(), 0
+    with ThreadPoolExecutor(settings.lanes) as pool:
+        futures = {pool.submit(_run, arm, last): arm for arm in runs}
+        for future in as_completed(futures):
+            arm, failure, done = futures[future], future.result(), done + 1
+            if failure and arm.name == EM:
+                pool.shutdown(cancel_futures=True)
+                raise ArcError(f"seed {arm.seed}: {failure}")
+            elapsed = time.monotonic() - began
+            left = clock(elapsed / done * (len(runs) - done))
+            end = f"stopped: {failure}" if failure else "done"
+            at = f"{phase} {done}/{len(runs)}, {clock(elapsed)} elapsed, ETA {left}"
+            print(f"[{at}] seed {arm.seed} · {arm.name} {end}", file=sys.stderr, flush=True)
+
+
+def _run(arm: Arm, last: str) -> str | None:
+    """Run the arc of one arm up to the leg `last`; why it stopped before, or None."""
+    arm.folder.mkdir(parents=True, exist_ok=True)
+    profile = arm.folder / "profile.yaml"
+    profile.write_text(yaml.safe_dump({"extends": profile_name(), "lanes": 1, "ablations": None, "em": arm.overrides}))
+    environment = {
+        **os.environ,
+        **CHILD_ENVIRONMENT,
+        "PROMPTCOT_HOME": str(arm.home),
+        "DAGSTER_HOME": str(arm.home / "dagster"),
+        "PROMPTCOT_PROFILE": str(profile),
+        "PROMPTCOT_SEED": str(arm.seed),
+    }
+    command = [sys.executable, "-m", "promptcot_assets.cli", "run", "--until", last]
+    log = arm.folder / "log.txt"  # of this run; Dagster keeps the story of all of them
+    with log.open("w") as sink:
+        code = subprocess.run(
+            command, env=environment, stdout=sink, stderr=sink, check=False, preexec_fn=die_with_parent
+        ).returncode
+    arm.stopped.unlink(missing_ok=True)
+    if code == 0:
+        return None
+    reason = log.read_text(errors="replace").rpartition("Error: ")[2].partition("\n")[0]
+    if em_gates.STOPPED not in reason:
+        raise ArcError(f"seed {arm.seed}, {arm.name}: {reason or f'exit code {code}'}; see {log}, mend the cause and "
+                       "run the same command again")  # fmt: skip
+    arm.stopped.write_text(reason)
+    return reason
+
+
+def measure(settings: Settings, home: Path) -> list[Row]:
+    """Rows of `ablations.outcomes`: every arm's last models on the seed's held-out problems, beside EM's.
+
+    An arm's own bound is measured with its own q; the common one on the pool of proposals of EM's home.
+    """
+    outcomes = []
+    for seed in settings.ablations.seeds:
+        own = [arm for arm in arms(settings, home) if arm.seed == seed]
+        reference = Lake(own[0].home)
+        pool = _rows(reference, "proposal_pool")
+        common = _rows(reference, "common_bounds")
+        last = max(row["round"] for row in common)
+        measured: dict[str, ablations.Measured] = {
+            "cold start": (_rows(reference, "cold_start_bounds"), [row for row in common if row["round"] == 0], None),
+            "extra training (control)": (
+                [row for row in _rows(reference, "control_bounds") if row["round"] == last],
+                [row for row in common if (row["series"], row["round"]) == ("extra_training", last)],
+                None,
+            ),
+        }
+        for arm in own:
+            print(f"seed {seed} · {arm.name}: scoring the common pool", file=sys.stderr, flush=True)
+            lake = Lake(arm.home)
+            bounds = _rows(lake, "em_bounds") or _rows(lake, "cold_start_bounds")
+            newest = max(row["round"] for row in bounds)
+            generator = (
+                lake.newest("problem_generator", round_key(newest)) if newest else lake.newest("cold_problem_generator")
+            )
+            assert generator is not None
+            with open_engine(settings.engine, lake.checkpoint(generator)) as p:
+                scores = em_bounds.score_pool(pool, p)
+            of = {"series": arm.name, "round": newest, "problem_generator": str(generator)}
+            stopped = arm.stopped.read_text() if arm.stopped.exists() else None
+            measured[arm.name] = (
+                [row for row in bounds if row["round"] == newest], em_bounds.common_bounds(pool, scores, of), stopped,
+            )  # fmt: skip
+        outcomes += ablations.outcomes(seed, EM, measured)
+    return outcomes
+
+
+def _rows(lake: Lake, asset: str) -> list[Row]:
+    refs = [lake.newest(asset, partition) for partition in lake.partitions(asset)]
+    return [row for ref in refs if ref for row in lake.table(ref).to_pylist()]
