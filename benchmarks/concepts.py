@@ -8,6 +8,10 @@ concepts, 15,000 lists, 384 dimensions. Peers take turns in one process, in CPU 
 (the statistics of the lists) apart. The distribution itself is tested in tests/stages/test_concepts.py.
 """
 
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: on a busy machine its threads burn CPU time waiting
+
 import sys
 import time
 from collections import Counter

@@ -35,7 +35,7 @@ class _Draft:
 
     chosen: NDArray[np.int64]  # [sets, size], -1 where still to come
     co_occurrence: Floats  # sum over the chosen of C[i, j] / C[i, i]
-    dots: Floats  # sum over the chosen of e_i . e_j
+    dots: Floats  # sum over the chosen of e_i . e_j / |e_j|
 
 
 class ConceptSampler:
@@ -61,9 +61,10 @@ class ConceptSampler:
         self._embeddings = None if embeddings is None else _checked(embeddings, len(self.concepts))
         self._gram: Floats | None = None
         if self._embeddings is not None:
-            self._inverse_lengths = _inverse_root((self._embeddings**2).sum(axis=1))
+            self._lengths = np.sqrt((self._embeddings**2).sum(axis=1))
+            self._directions = self._embeddings * _inverse_root(self._lengths**2)[:, None]
             if len(self.concepts) <= _MAX_GRAM:
-                self._gram = self._embeddings @ self._embeddings.T
+                self._gram = self._embeddings @ self._directions.T
 
     def sample(self, n: int, size: Sizes = 5, seed: int = 0) -> list[list[str]]:
         """`n` sets of distinct concepts in the order drawn. The first k sets are the same for every n >= k.
@@ -102,20 +103,18 @@ class ConceptSampler:
         if self._gram is not None:
             draft.dots += self._gram[new]
         elif self._embeddings is not None:
-            draft.dots += self._embeddings[new] @ self._embeddings.T
+            draft.dots += self._embeddings[new] @ self._directions.T
 
     def _weights(self, draft: _Draft, step: int) -> Floats:
         """exp(score / temperature) up to a factor a row; 0 for what is already chosen. [sets, concepts]"""
         rows, chosen = np.arange(len(draft.chosen))[:, None], draft.chosen[:, :step]
-        scores = draft.co_occurrence * np.float32(1 / step)
+        scores = draft.co_occurrence * np.float32(1 / step / self.temperature)
         if self._embeddings is not None:
             # |sum of the chosen|^2 is the sum of their dots with each other; the cosine does not care for the 1 / step
-            cosines = draft.dots * self._inverse_lengths
-            cosines *= _inverse_root(draft.dots[rows, chosen].sum(axis=1))[:, None]
-            scores += cosines
+            squares = (draft.dots[rows, chosen] * self._lengths[chosen]).sum(axis=1)
+            scores += draft.dots * (_inverse_root(squares) / np.float32(self.temperature))[:, None]
         scores[rows, chosen] = -np.inf
         scores -= scores.max(axis=1, keepdims=True)
-        scores /= np.float32(self.temperature)
         return np.exp(scores, out=scores)
 
 
