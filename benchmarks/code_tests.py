@@ -1,0 +1,95 @@
+"""What cross execution makes of tests that a model wrote, against taking them as written (the released approach).
+
+    python -m benchmarks.code_tests [PROBLEMS]
+
+Problems of the procedural world whose true outputs are known. A writer gives four tests a problem, a share of them with
+a wrong output; five candidate programs, a share of them wrong too. Peer: every written test is a test, none is ever run
+(method section 5: "never executed by the authors"). Printed: the share of problems whose tests all are right, of those
+that have any, and what was lost. A problem with one wrong test fails every right program.
+"""
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from promptcot_assets.domains import Attempt, procedural_domain
+from promptcot_assets.domains.mini_code import parse
+from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.settings.profile import Labels, Sandbox
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.labels import code_tests, quality
+from promptcot_assets.stages.verification import Verifier
+from promptcot_assets.stages.written_tests import WrittenTest
+
+WORLD = procedural_domain("mini_code")
+
+
+def truth(problem: str, stdin: str) -> str:
+    parsed = parse(problem)
+    assert parsed, f"not a problem of this world: {problem}"
+    return str(parsed.output(*map(int, stdin.split())))
+
+
+@dataclass(frozen=True)
+class FallibleTeacher:
+    """Programs and tests, each wrong with its own probability."""
+
+    program_error: float
+    test_error: float
+    name: str = "fallible"
+
+    def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
+        return [
+            [
+                replace(WORLD.teach(row["problem"], self.program_error, random.Random(own)), seed=own)
+                for own in (seed_from(seed, row["problem_id"], k) for k in range(n))
+            ]
+            for row in problems
+        ]
+
+    def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
+        return [
+            [self._test(row["problem"], random.Random(seed_from(seed, row["problem_id"], k))) for k in range(calls)]
+            for row in problems
+        ]
+
+    def _test(self, problem: str, rng: random.Random) -> WrittenTest:
+        stdin = WORLD.write_stdin(rng)
+        wrong = rng.choice([-2, -1, 1, 2]) if rng.random() < self.test_error else 0
+        return WrittenTest(stdin, str(int(truth(problem, stdin)) + wrong))
+
+
+def right_share(problems: Sequence[Row], tests: Sequence[Row], output: str) -> tuple[float, float]:
+    """Share of problems with only right tests among those with tests, and share of problems with tests."""
+    texts = {row["problem_id"]: row["problem"] for row in problems}
+    sound: dict[str, bool] = {}
+    for row in tests:
+        if row[output] is not None:
+            right = truth(texts[row["problem_id"]], row["stdin"]) == row[output]
+            sound[row["problem_id"]] = sound.get(row["problem_id"], True) and right
+    return sum(sound.values()) / len(sound), len(sound) / len(problems)
+
+
+def main(count: int = 100) -> None:
+    seeds = WORLD.write_seeds(count, 0, {"planner": 1}, seed=0).train
+    # as problems of the domain whose tests a model writes
+    problems = [
+        {"problem_id": content_id(one.problem), "domain": "code", "problem": one.problem} for one in seeds
+    ]  # fmt: skip
+    with Verifier.open(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
+        for program_error, test_error in ((0.15, 0.1), (0.15, 0.3), (0.4, 0.3)):
+            teacher = FallibleTeacher(program_error, test_error)
+            rows = code_tests(problems, teacher, verifier, Labels(), seed=0)
+            (theirs, _), (ours, kept) = (right_share(problems, rows, name) for name in ("proposed", "expected"))
+            figures = quality(rows)
+            print(
+                f"{program_error:.0%} of programs and {test_error:.0%} of tests wrong: problems with only right tests "
+                f"{ours:.1%} against {theirs:.1%} as written; kept {kept:.0%} of the problems, "
+                f"repaired {figures['repaired']} of {figures['kept']} tests, mean trust {figures['mean_trust']:.2f}, "
+                f"mean mutation score {figures['mean_mutation_score']:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
