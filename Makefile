@@ -7,7 +7,7 @@ export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
 
-.PHONY: setup demo real-seeds ui test test-fast lint bench clean
+.PHONY: setup demo real-seeds ablations ui test test-fast lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -24,6 +24,9 @@ demo: setup  ## the whole arc, from seeds to scores; SEED=1 for another seed; th
 
 real-seeds: setup  ## the same graph on real problems: SEEDS=problems.jsonl BENCHMARKS=folder of aime24.jsonl, ...
 	SEEDS=$(SEEDS) BENCHMARKS=$(BENCHMARKS) PROMPTCOT_PROFILE=real_seeds PROMPTCOT_HOME=$(CURDIR)/.promptcot-real-seeds $(BIN)/promptcot run
+
+ablations: setup  ## EM beside its ablations over three seeds: one table of paired differences
+	PROMPTCOT_PROFILE=ablations PROMPTCOT_HOME=$(CURDIR)/.promptcot-ablations $(BIN)/promptcot ablations
 
 ui: setup  ## Dagster on the same data, http://127.0.0.1:3000
 	$(BIN)/promptcot init

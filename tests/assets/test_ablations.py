@@ -1,0 +1,42 @@
+"""`promptcot ablations` by the real command line, on the small profile: one seed, an arm that runs, one that cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from promptcot_assets.lake import Lake
+from tests.assets.arc_runs import PROMPTCOT, SMALL, run
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_arm_is_measured_beside_em_and_a_stopped_one_says_why(tmp_path: Path) -> None:
+    profile, home = tmp_path / "ablations.yaml", tmp_path / "home"
+    profile.write_text(
+        f"extends: {SMALL}\nlanes: 2\nengine: {{workers: 1}}\nem: {{rounds: 1}}\n"
+        "ablations: {seeds: [5], arms: {chance: {selection: random}, nothing: {cold_start_share: 0}}}\n"
+    )
+    done = run([*PROMPTCOT, "ablations", "--json"], home, PROMPTCOT_PROFILE=str(profile))
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = {row["arm"]: row for row in json.loads(done.stdout)}
+    assert list(rows) == ["cold start", "extra training (control)", "EM", "chance", "nothing"]
+    assert rows["EM"]["em_minus_common"] == rows["EM"]["em_minus_own"] == 0.0
+    assert rows["chance"]["stopped"] is None and rows["chance"]["rounds"] == 1
+    assert "cold_start_bounds is stopped by its gate" in rows["nothing"]["stopped"] and rows["nothing"]["rounds"] == 0
+    assert rows["nothing"]["em_minus_common"] > 50  # an untrained generator
+
+    own = {row["rationale_id"] for row in _winners(home / "seed_5" / "em" / "home")}
+    drawn = {row["rationale_id"] for row in _winners(home / "seed_5" / "chance" / "home")}
+    assert own and drawn and own != drawn
+
+    again = run([*PROMPTCOT, "ablations"], home, PROMPTCOT_PROFILE=str(profile))
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert "| chance |" in again.stdout and "seed 5, nothing: " in again.stdout
+
+
+def _winners(home: Path) -> list[dict[str, object]]:
+    lake = Lake(home)
+    ref = lake.newest("em_rationales", "round_01")
+    assert ref
+    return [row for row in lake.table(ref).to_pylist() if row["selected"]]
