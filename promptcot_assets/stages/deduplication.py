@@ -20,7 +20,6 @@ goes in parts in the order of ids, each compared with the index and the parts be
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,11 +38,13 @@ from promptcot_assets.stages.sketches import (
     POSITION,
     POSITION_BITS,
     DeduplicationError,
+    Each,
     Rule,
     of_wanted,
     shingles,
     sketch,
     sorted_set,
+    threads,
 )
 
 Row = dict[str, Any]
@@ -106,9 +107,9 @@ def deduplicate(
         raise DeduplicationError(f"rows_at_once={rows_at_once}: between 1 and {MAX_ROWS} rows are handled together")
     runs = runs_of(index, rule)
     parts: list[_Part] = []
-    with ThreadPoolExecutor(workers) as pool:
+    with threads(workers) as each:
         for number, rows in enumerate(batch.parts(rows_at_once)):
-            part = _part(rows, runs, rule, pool, workers)
+            part = _part(rows, runs, rule, each)
             if spill and len(rows) < len(batch):
                 part = part._replace(added=mapped(spill / f"{number:05d}.arrow", part.added))
             runs += part.added.combine_chunks().to_batches()
@@ -133,7 +134,8 @@ def indexed(
     """An index of all `problems`, also of those that are near one another: what is published is never withdrawn."""
     rule = Rule(float(threshold), shingle, numbers).checked()
     batch = _Batch.of(problems)
-    return hashed_run(batch.ids, batch.texts.take(batch.order), rule, workers)
+    with threads(workers) as each:
+        return hashed_run(batch.ids, batch.texts.take(batch.order), rule, each)
 
 
 def similarity(left: str, right: str, shingle: int = 3, numbers: Literal["content", "text"] = "content") -> float:
@@ -206,13 +208,13 @@ class _Part(NamedTuple):
     added: Any
 
 
-def _part(batch: _Batch, runs: list[Any], rule: Rule, pool: Executor, workers: int) -> _Part:
-    fingerprints, postings = _sketch(batch, rule, workers)
+def _part(batch: _Batch, runs: list[Any], rule: Rule, each: Each) -> _Part:
+    fingerprints, postings = _sketch(batch, rule, each)
     first_of = _first_equals(fingerprints)
     stands = first_of == np.arange(len(batch))
-    falls = _falls_to_index(batch, stands, runs, postings, rule, pool)
+    falls = _falls_to_index(batch, stands, runs, postings, rule, each)
     stands[list(falls)] = False
-    falls |= _falls_within(batch, stands, postings, rule, pool)
+    falls |= _falls_within(batch, stands, postings, rule, each)
     stands[list(falls)] = False
     return _Part(
         staying=batch.order[stands],
@@ -221,13 +223,13 @@ def _part(batch: _Batch, runs: list[Any], rule: Rule, pool: Executor, workers: i
     )
 
 
-def _sketch(batch: _Batch, rule: Rule, workers: int) -> tuple[Hashes, Positions]:
+def _sketch(batch: _Batch, rule: Rule, each: Each) -> tuple[Hashes, Positions]:
     """Fingerprints by position, and postings. Texts are read in the order they lie in memory."""
     by_row = np.argsort(batch.order)  # positions in the order of rows
     rows = batch.order[by_row]
     adjacent = len(rows) == 0 or rows[-1] - rows[0] == len(rows) - 1
     texts = batch.texts[rows[0] : rows[-1] + 1] if adjacent and len(rows) else batch.texts.take(rows)
-    found, postings = sketch(texts, by_row, rule, workers)
+    found, postings = sketch(texts, by_row, rule, each)
     fingerprints = np.empty_like(found)
     fingerprints[by_row] = found
     return fingerprints, postings
@@ -273,7 +275,7 @@ def _first_equals(fingerprints: Hashes) -> Positions:
 
 
 def _falls_to_index(
-    batch: _Batch, stands: NDArray[np.bool_], runs: list[Any], postings: Positions, rule: Rule, pool: Executor
+    batch: _Batch, stands: NDArray[np.bool_], runs: list[Any], postings: Positions, rule: Rule, each: Each
 ) -> dict[int, _Fall]:
     """Standing rows that are the same as a row of the index, each with its most similar survivor."""
     falls: dict[int, _Fall] = {}
@@ -282,7 +284,7 @@ def _falls_to_index(
         found = [_shared_keys(*bands) for bands in zip(stored, postings, strict=True)]
         mates, positions = (np.concatenate(side) for side in zip(*found, strict=True))
         mates, positions = _distinct(mates[stands[positions]], positions[stands[positions]])
-        _settle(falls, run["id"], run["text"].take, mates, batch, positions, rule, pool)
+        _settle(falls, run["id"], run["text"].take, mates, batch, positions, rule, each)
     return falls
 
 
@@ -301,7 +303,7 @@ def _distinct(lefts: Positions, rights: Positions) -> tuple[Positions, Positions
 
 
 def _falls_within(
-    batch: _Batch, stands: NDArray[np.bool_], postings: Positions, rule: Rule, pool: Executor
+    batch: _Batch, stands: NDArray[np.bool_], postings: Positions, rule: Rule, each: Each
 ) -> dict[int, _Fall]:
     """Standing rows that are the same as one of them that stays and comes before them, in parallel rounds.
 
@@ -318,7 +320,7 @@ def _falls_within(
         waits[positions[~first]] = True
         compared = ~first & ~waits[leaders]
         survivors, others = _distinct(leaders[compared], positions[compared])
-        _settle(falls, batch.ids, batch.texts_at, survivors, batch, others, rule, pool)
+        _settle(falls, batch.ids, batch.texts_at, survivors, batch, others, rule, each)
         decided = ~waits
         decided[[other for other in sorted_set(others).tolist() if other in falls]] = True
         buckets, positions = _shared_buckets(buckets, positions, ~decided)
@@ -348,7 +350,7 @@ def _settle(
     batch: _Batch,
     others: Positions,
     rule: Rule,
-    pool: Executor,
+    each: Each,
 ) -> None:
     """Compare candidate pairs; note for each row that falls its most similar survivor (of equals, the least id)."""
 
@@ -357,7 +359,7 @@ def _settle(
         return _compare(texts_at(survivors[some]), batch.texts_at(others[some]), rule)
 
     starts = range(0, len(others), _PAIRS)
-    for start, found in zip(starts, pool.map(compare, starts), strict=True):
+    for start, found in zip(starts, each(compare, starts), strict=True):
         pairs = np.array(list(found.spans), np.int64)
         names = ids.take(survivors[start + pairs]).to_pylist()
         for (pair, span), other, name in zip(found.spans.items(), others[start + pairs].tolist(), names, strict=True):

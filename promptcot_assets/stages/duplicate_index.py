@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from promptcot_assets.stages.ngrams import Positions
-from promptcot_assets.stages.sketches import DeduplicationError, Rule, sketch
+from promptcot_assets.stages.sketches import DeduplicationError, Each, Rule, sketch
 
 _FIELDS: list[tuple[str, Any]] = [
     ("id", pa.string()),
@@ -53,11 +53,11 @@ def new_run(ids: Any, texts: Any, postings: Positions, rule: Rule) -> Any:
     return pa.table(columns).cast(INDEX_SCHEMA)
 
 
-def hashed_run(ids: Any, texts: Any, rule: Rule, workers: int = 1) -> Any:
+def hashed_run(ids: Any, texts: Any, rule: Rule, each: Each = map) -> Any:
     """A run of all these rows, whether or not they are near each other. Arrow arrays, in any order."""
     order = pc.sort_indices(ids)
     ids, texts = ids.take(order), texts.take(order)
-    _, postings = sketch(texts, np.arange(len(ids)), rule, workers)
+    _, postings = sketch(texts, np.arange(len(ids)), rule, each)
     return new_run(ids, texts, postings, rule)
 
 

@@ -9,7 +9,9 @@ A *posting* is band, band key and position of a text in one number. Sorted posti
 and key stand together, and another text's are found by binary search.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import ceil, log
@@ -20,6 +22,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from promptcot_assets.stages.ngrams import Hashes, Positions, Tokens, mix, ranges, tokenize
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or one that shares out the work
 
 PERMUTATIONS = 128  # at most; as many as the threshold asks for
 MAX_ROWS = 1 << 24
@@ -96,10 +100,10 @@ def shingles(tokens: Tokens, n: int) -> Shingles:
     return Shingles(hashes, starts, counts)
 
 
-def sketch(texts: Any, names: Positions, rule: Rule, workers: int) -> tuple[Hashes, Positions]:
+def sketch(texts: Any, names: Positions, rule: Rule, each: Each = map) -> tuple[Hashes, Positions]:
     """Fingerprints [texts] and postings [bands, texts] of an Arrow array of large strings, each band's sorted.
 
-    `names[i]` is the position that the postings of text i name; `workers` threads share the work.
+    `names[i]` is the position that the postings of text i name; `each` shares out the work.
     """
     bands, _ = rule.banding
     fingerprints = np.empty(len(texts), np.uint64)
@@ -112,11 +116,20 @@ def sketch(texts: Any, names: Positions, rule: Rule, workers: int) -> tuple[Hash
         keys <<= POSITION_BITS
         np.bitwise_or(keys, names[rows], out=postings[:, rows])
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(fill, _chunks(texts)))
-        for band, in_order in enumerate(pool.map(in_ascending_order, postings)):
-            postings[band] = in_order
+    list(each(fill, _chunks(texts)))
+    for band, in_order in enumerate(each(in_ascending_order, postings)):
+        postings[band] = in_order
     return fingerprints, postings
+
+
+@contextmanager
+def threads(workers: int) -> Iterator[Each]:
+    """`map`, done by so many threads. One worker is the caller itself."""
+    if workers == 1:
+        yield map
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool.map
 
 
 def _chunks(texts: Any) -> list[slice]:
@@ -137,21 +150,28 @@ def _chunks(texts: Any) -> list[slice]:
 def _shifts(values: int) -> NDArray[np.void]:
     """Entry s is the values from s on of one random table: what so many permutations make of a shingle s."""
     table = (mix(np.arange((1 << 16) + values, dtype=np.uint64)) >> np.uint64(48)).astype(np.uint16)
-    return np.ndarray((1 << 16,), f"V{2 * values}", table.data, strides=(2,))
+    return _windows(table, values)[: 1 << 16]
+
+
+def _windows(array: NDArray[np.uint16], width: int) -> NDArray[np.void]:
+    """Entry i is `array[i : i + width]` as one item: numpy copies such items several times as fast as rows."""
+    return np.ndarray((len(array) - width + 1,), f"V{2 * width}", array.data, strides=(2,))
 
 
 def minhash(found: Shingles, values: int) -> NDArray[np.uint16]:
     """MinHash signatures [texts, values] of sets of shingles."""
-    slots = (found.hashes >> np.uint64(48)).astype(np.uint16)
     signatures = np.empty((len(found.counts), values), np.uint16)
     by_count = np.argsort(found.counts)
     starts, counts = found.starts[by_count], found.counts[by_count]
-    step = max(1, _GATHERED // int(counts.max(initial=1)))
-    for start in range(0, len(counts), step):
-        some = slice(start, start + step)
-        # texts padded to one length by repeating their last shingle, which cannot change a minimum
-        ranks = np.minimum(np.arange(counts[some].max())[:, None], counts[some] - 1)
-        looked_up = _shifts(values)[slots[starts[some] + ranks]].view(np.uint16)
+    widest = int(counts.max(initial=1))
+    slots = np.concatenate(((found.hashes >> np.uint64(48)).astype(np.uint16), np.zeros(widest, np.uint16)))
+    step = max(1, _GATHERED // widest)
+    for some in (slice(start, start + step) for start in range(0, len(counts), step)):
+        width = int(counts[some].max())
+        rows = _windows(slots, width)[starts[some]].view(np.uint16).reshape(-1, width)
+        # a text's row is filled up with its first shingle, which cannot change a minimum
+        np.copyto(rows, rows[:, :1], where=np.arange(width) >= counts[some][:, None])
+        looked_up = _shifts(values)[rows.T.astype(np.intp, order="C")].view(np.uint16)
         signatures[by_count[some]] = np.minimum.reduce(looked_up).reshape(-1, values)
     return signatures
 
