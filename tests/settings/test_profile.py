@@ -56,6 +56,15 @@ BAD_PROFILES = {
         "extends: demo\nprices: {million_tokens: {problems: 1}}",
         ["prices.million_tokens.problems"],
     ),
+    "an arm of no setting": ("extends: demo\nablations: {arms: {odd: {K: 3}}}", ["ablations.arms.odd: em.K"]),
+    "an arm that cannot be": (
+        "extends: demo\nem: {m_step: greedy}\nablations: {arms: {odd: {selection: frozen}}}",
+        ["ablations.arms.odd", "set em.m_step: selected"],
+    ),
+    "a reward of nothing": (
+        "extends: demo\nem: {reward: {rationale: false, problem: false}}",
+        ["em.reward", "em.selection: random"],
+    ),
     "hub id without revision": (
         "extends: demo\nbase: {scratch: null, hub_id: Qwen/Qwen3-4B}",
         ["base", "hub_id needs a pinned revision"],
@@ -67,7 +76,7 @@ BAD_PROFILES = {
     "comment only": ("# nothing\n", ["mine.yaml is empty or not a mapping"]),
     "a list": ("- demo", ["mine.yaml is empty or not a mapping"]),
     "not YAML": ("em: {rounds: 2", ["mine.yaml is not valid YAML", "line 1"]),
-    "unknown parent": ("extends: demmo", ["'demmo'", "known: demo"]),
+    "unknown parent": ("extends: demmo", ["'demmo'", "known: ablations, demo"]),
     "parent without a name": ("extends: 3", ["mine.yaml", "extends: 3"]),
     "its own parent": ("extends: mine.yaml", ["mine.yaml extends itself"]),
     "a name of its own": ("extends: demo\nprofile: other", ["mine.yaml", "`profile`", "delete"]),
@@ -84,6 +93,19 @@ def test_a_bad_profile_is_one_error_that_names_the_place_and_the_mend(tmp_path: 
     assert all(part in str(error.value) for part in said), str(error.value)
 
 
+def test_null_takes_away_what_the_parent_sets(tmp_path: Path) -> None:
+    text = "extends: demo\ncorpus: {procedural: {mini_code: null}}\nsynthesis: {concept_sets: {mini_code: null}}"
+    settings = load_settings(written(tmp_path, text))
+    assert settings.domains == ["mini_maths"] and list(settings.synthesis.concept_sets) == ["mini_maths"]
+
+
+def test_the_ablations_differ_from_em_in_what_their_names_say() -> None:
+    arms = load_settings("ablations").ablations.arms
+    assert {arm["candidates"] for arm in arms.values() if "candidates" in arm} == {1, 2, 4, 16}
+    assert {"selection": "random"} in arms.values() and {"selection": "frozen"} in arms.values()
+    assert {"cold_start_share": 0} in arms.values()
+
+
 def test_several_mistakes_are_counted(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"\(2 problem\(s\) in all\)"):
         load_settings(written(tmp_path, "extends: demo\nem: {rounds: 0, candidates: 0}"))
@@ -97,7 +119,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["demmo", "absent.yaml", "tests"])
 def test_an_unknown_profile_is_named_with_the_known_ones(name: str) -> None:
-    with pytest.raises(SettingsError, match=rf"no profile '{name}' .*known: demo, .*or the path of a YAML file"):
+    with pytest.raises(
+        SettingsError, match=rf"no profile '{name}' .*known: ablations, demo, .*or the path of a YAML file"
+    ):
         load_settings(name)
 
 
