@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptcot_assets.stages.decontamination import HIT_SCHEMA, DecontaminationError, contaminated
+from promptcot_assets.stages.decontamination import HIT_SCHEMA, DecontaminationError, contaminated, with_texts
 from promptcot_assets.stages.seeds import read_seeds
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -166,6 +166,29 @@ def test_agrees_with_plain_python(items, n, data):
             problem[a:b] for a in range(9) for b in range(a, 10) if b - a >= n and grams(problem[a:b]) <= grams(item)
         ]
         assert hit["words"] == (len(problem) if hit["match"] == "exact" else max(map(len, runs)))
+
+
+def test_the_report_has_both_texts_whole():
+    problems = [{"id": "p", "text": f"So: {ITEM} Then rest."}, {"id": "q", "text": "Is it so?"}]
+    items = {"aime": [{"id": "i", "text": WRAPPERS[1].format(ITEM)}], "hmmt": [{"id": "i", "text": "is it so"}]}
+    hits = contaminated(problems, items)
+    report = with_texts(hits, problems, items)
+    assert report.drop_columns(["problem", "item"]).equals(hits)
+    found = {(row["problem_id"], row["benchmark"]): (row["problem"], row["item"]) for row in report.to_pylist()}
+    assert found == {("p", "aime"): (f"So: {ITEM} Then rest.", ITEM), ("q", "hmmt"): ("Is it so?", "is it so")}
+    assert len(with_texts(hits.slice(0, 0), problems, items)) == 0
+
+
+def test_a_short_text_in_a_wrapper_is_found_among_long_items():
+    items = {"b": [{"id": "short", "text": "compute $3+4$"}, {"id": "long", "text": ITEM}]}
+    problems = [{"id": str(i), "text": wrapper.format("Compute 3 + 4.")} for i, wrapper in enumerate(WRAPPERS[:3])]
+    assert hit_pairs(contaminated(problems, items, workers=2)) == {(str(i), "short") for i in range(3)}
+
+
+def test_no_run_is_found_across_the_border_of_two_texts():
+    words = ITEM.split()
+    problems = [{"id": "1", "text": " ".join(words[:10])}, {"id": "2", "text": " ".join(words[10:20])}]
+    assert len(contaminated(problems, {"b": [{"id": "i", "text": ITEM}]})) == 0
 
 
 def test_both_forms_of_benchmarks_and_a_stable_order():

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptcot_assets.stages import sketches
-from promptcot_assets.stages.deduplication import DROPPED_SCHEMA, DeduplicationError, deduplicate, similarity
+from promptcot_assets.stages.deduplication import DROPPED_SCHEMA, DeduplicationError, deduplicate, indexed, similarity
 from promptcot_assets.stages.duplicate_index import compact
 
 CASES = json.loads(Path(__file__).with_name("same_problems.json").read_text())
@@ -199,6 +199,36 @@ def check_evidence(rows, kept, dropped, threshold):
         assert row["shared_span"] and row["shared_span"] in fallen
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(STATEMENTS, max_size=14), st.integers(1, 6), st.sampled_from([0.3, 0.8]), st.integers(0, 14))
+def test_in_parts_the_kept_set_is_the_same(statements, rows_at_once, threshold, cut):
+    rows = rows_of(*statements)
+    index = deduplicate(rows[:cut], threshold=threshold).index
+    whole = deduplicate(rows[cut:], index, threshold=threshold)
+    parts = deduplicate(rows[cut:], index, threshold=threshold, rows_at_once=rows_at_once)
+    assert parts.kept == whole.kept and ids(parts.dropped) == ids(whole.dropped)
+    assert parts.index["id"].to_pylist() == whole.index["id"].to_pylist()
+    check_evidence(rows, rows_of(*statements)[:cut] + parts.kept, parts.dropped, threshold)
+
+
+def test_parts_spill_to_files_and_still_make_an_index(tmp_path):
+    rows = corpus(400, seed=8)
+    whole = deduplicate(rows[:300])
+    parts = deduplicate(rows[:300], rows_at_once=100, spill=tmp_path)
+    assert parts.kept == whole.kept and len(list(tmp_path.iterdir())) == 3
+    assert parts.index.equals(parts.added) and parts.index["text"].to_pylist() == whole.index["text"].to_pylist()
+    assert deduplicate(rows[300:], parts.index).kept == deduplicate(rows[300:], whole.index).kept
+
+
+def test_what_is_indexed_takes_precedence_also_near_duplicates_of_one_another():
+    published = rows_of("a b c d e f g", "a b c d e f g h", "a b c d e f g h i")
+    index = indexed(published, threshold=0.6)
+    assert index["id"].to_pylist() == ids(published)
+    result = deduplicate([{"id": "new", "text": "a b c d e f g h i j"}], index, threshold=0.6)
+    assert (result.dropped[0]["survivor_id"], result.dropped[0]["similarity"]) == ("p0002", 7 / 8)
+    assert len(indexed([])) == 0
+
+
 def test_evidence_on_a_corpus():
     rows = corpus(500, seed=3)
     result = deduplicate(rows)
@@ -287,6 +317,7 @@ def test_nothing_in_nothing_out():
         ([], {"threshold": 1.2}, "threshold=1.2"),
         ([], {"shingle": 0}, "shingle=0"),
         ([], {"numbers": "ignore"}, "numbers='ignore'"),
+        ([], {"rows_at_once": 0}, "rows_at_once=0"),
         ([], {"index": pa.table({"id": ["a"]})}, "the index lacks"),
         (pa.table({"id": ["a"]}), {}, "no column `text`"),
     ],
