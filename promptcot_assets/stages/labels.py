@@ -146,8 +146,8 @@ def _cross_executed(
         if not voters:
             return _all_dropped(tests, "no candidate program reproduces the worked example"), []
     for place, at in enumerate(sound):
-        said = (output[place] for _, output in voters)
-        tests[at] = _decided(tests[at], [one for one in said if one is not None], len(programs), settings)
+        said = [output[place] for _, output in voters]
+        tests[at] = _decided(tests[at], [one for one in said if one], len(programs), settings)
     kept = [(place, tests[at].expected) for place, at in enumerate(sound) if tests[at].reason is None]
     passing = [program for program, said in voters if all(_same(said[place], expected) for place, expected in kept)]
     if kept and not passing:
@@ -166,7 +166,10 @@ def _without_repeats(written: Sequence[WrittenTest]) -> list[_Test]:
 
 
 def _decided(test: _Test, said: Sequence[str], programs: int, settings: Labels) -> _Test:
-    """The output most programs say, if enough do. Of equal numbers the one that its writer expects, else the first."""
+    """The output most programs say, if enough do. Of equal numbers the one that its writer expects, else the first.
+
+    said: what programs that end well print. Silence is no vote: programs that only define functions all agree on it.
+    """
     groups: list[list[str]] = []  # outputs that the judge takes for the same
     for output in said:
         group = next((one for one in groups if _same(one[0], output)), None)
@@ -174,7 +177,7 @@ def _decided(test: _Test, said: Sequence[str], programs: int, settings: Labels) 
             groups.append(group := [])
         group.append(output)
     if not groups:
-        return replace(test, reason="no candidate program ends well on it")
+        return replace(test, reason="no candidate program gives an output")
     best = max(groups, key=lambda group: (len(group), _same(group[0], test.written.proposed)))
     enough = len(best) / programs >= settings.min_test_agreement
     return replace(

@@ -159,7 +159,7 @@ def test_without_an_example_every_program_that_ends_well_has_a_vote(verifier: Ve
     assert len(rows) == 4
     assert {(row["expected"], row["agree"], row["programs"]) for row in rows} == {("26", 2, 3)}
     rows = written(verifier, [BROKEN], text="Print a number.")
-    assert {row["drop_reason"] for row in rows} == {"no candidate program ends well on it"}
+    assert {row["drop_reason"] for row in rows} == {"no candidate program gives an output"}
 
 
 def test_no_input_is_asked_twice_not_even_the_examples(verifier: Verifier) -> None:
@@ -225,7 +225,7 @@ def test_unreadable_repeated_and_impossible_tests_fall_with_their_reasons(verifi
     rows = cross_executed(verifier, [DOUBLE, SUM], [unread, ("3", "6"), (" 3\n", "7"), ("three", "six"), unread])
     assert [row["drop_reason"] for row in rows] == [
         "no JSON object in what was written", None, "the input of an earlier test",
-        "no candidate program ends well on it", "no JSON object in what was written",
+        "no candidate program gives an output", "no JSON object in what was written",
     ]  # fmt: skip
     assert (rows[0]["stdin"], rows[0]["completion"], rows[0]["seed"]) == (None, "I cannot.", 7)
     assert len({row["test_id"] for row in rows}) == len(rows)
@@ -238,6 +238,14 @@ def test_a_statements_example_outvotes_the_majority_of_programs(verifier: Verifi
     assert [(row["stdin"], row["expected"], row["agree"]) for row in rows] == [("3", "6", 1), ("5", "10", 1)]
     rows = cross_executed(verifier, [SQUARE, SQUARE], [("5", "10")], text)
     assert {row["drop_reason"] for row in rows} == {"no candidate program reproduces the worked example"}
+
+
+def test_silence_is_no_agreement(verifier: Verifier) -> None:
+    """Programs that define a function and never call it all print the same."""
+    (row,) = cross_executed(verifier, [SILENT, SILENT, DOUBLE], [("3", "6")], min_test_agreement=0.5)
+    assert (row["expected"], row["agree"], row["trust"]) == (None, 1, 1 / 3)
+    (row,) = cross_executed(verifier, [SILENT], [("3", "6")])
+    assert row["drop_reason"] == "no candidate program gives an output"
 
 
 def test_of_equal_votes_the_writers_output_wins(verifier: Verifier) -> None:
