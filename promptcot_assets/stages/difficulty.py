@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ from promptcot_assets.domains import domain_named
 from promptcot_assets.stages import Row
 
 NORMAL_95 = 1.959964
-HARD, MEDIUM = 1 / 4, 1 / 2  # pass rates where the next band begins
+Band = Literal["unsolved", "hard", "medium", "easy", "solved"]
+HARD, MEDIUM = 1 / 4, 1 / 2  # pass rates where these bands end
 
 Floats = NDArray[np.float64]
 NODES = np.linspace(-5, 5, 101)  # of the difficulties, in units of their spread
@@ -45,14 +47,15 @@ def difficulty(drawn: Sequence[Row], judged: Sequence[Row]) -> list[Row]:
         outcomes = [passed[row["rollout_id"]] for row in group if passed[row["rollout_id"]] is not None]
         if not outcomes:
             continue
+        rate = sum(outcomes) / len(outcomes)
         low, high = wilson_interval(sum(outcomes), len(outcomes))
         rows.append({
             "problem_id": problem,
             "domain": domain,
-            "pass_rate": sum(outcomes) / len(outcomes),
+            "pass_rate": rate,
             "low": low,
             "high": high,
-            "band": band(sum(outcomes), len(outcomes)),
+            "band": band(rate),
             "passes": sum(outcomes),
             "rollouts": len(outcomes),
             "tokens": math.fsum(row["tokens"] for row in group) / len(group),
@@ -61,12 +64,11 @@ def difficulty(drawn: Sequence[Row], judged: Sequence[Row]) -> list[Row]:
     return rows
 
 
-def band(passes: int, attempts: int) -> str:
+def band(pass_rate: float) -> Band:
     """unsolved, hard (up to a quarter), medium (below a half), easy, solved. The paper plays on hard and medium."""
-    rate = passes / attempts
-    if rate in (0, 1):
-        return "solved" if rate else "unsolved"
-    return "hard" if rate <= HARD else "medium" if rate < MEDIUM else "easy"
+    if pass_rate in (0, 1):
+        return "solved" if pass_rate else "unsolved"
+    return "hard" if pass_rate <= HARD else "medium" if pass_rate < MEDIUM else "easy"
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:

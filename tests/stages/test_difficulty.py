@@ -48,7 +48,7 @@ def test_difficulty_counts_judged_rollouts_only() -> None:
 def test_bands_of_eight_attempts() -> None:
     """The paper plays on problems solved at least once and in fewer than half of 8 attempts: hard and medium."""
     bands = ["unsolved", "hard", "hard", "medium", "easy", "easy", "easy", "easy", "solved"]
-    assert [band(passes, 8) for passes in range(9)] == bands
+    assert [band(passes / 8) for passes in range(9)] == bands
 
 
 # ---- several solvers
