@@ -1,9 +1,10 @@
 """How fast problems are held against every published benchmark, beside the same test in plain Python sets.
 
-    python benchmarks/decontamination.py [ROWS]
+    python -m benchmarks.decontamination [ROWS]
 
 Needs the files of ../shared/data (1,817 items of AIME, HMMT, GSM8K, Codeforces). Peers take turns in one process, in
-CPU time on one thread; the best of three counts. Both must name the same contaminated problems.
+CPU time on one thread; the best of three counts. Indexing the items is part of it. Both must name the same contaminated
+problems.
 """
 
 import re
