@@ -78,6 +78,11 @@ class Round:
         """The input whose weights a round's training of `asset` starts from."""
         return self.before(asset) if self.em.restart_from == "previous" else COLD[asset]
 
+    @property
+    def replayed(self) -> tuple[str, ...]:
+        """The annotated triples, where a round's models are trained on some of them: else no ancestor of theirs."""
+        return ("seed_triples",) if self.em.replay else ()
+
     def step(self, asset: str, *inputs: str, uses: tuple[object, ...] = ()) -> Step:
         return self.lake.step(self.context, asset, *dict.fromkeys(inputs), uses=uses)  # type: ignore[arg-type]
 
@@ -168,7 +173,7 @@ def _e_step(now: Round) -> dg.MaterializeResult:
 
 def _rationale_model(now: Round) -> dg.MaterializeResult:
     start = now.start_of("rationale_model")
-    step = now.step("rationale_model", now.this("em_rationales"), "seed_triples", start,
+    step = now.step("rationale_model", now.this("em_rationales"), *now.replayed, start,
                     uses=(now.em.e_step, now.em.training_uses()))  # fmt: skip
     if done := step.unchanged():
         return done
@@ -197,7 +202,7 @@ def _m_step(now: Round) -> dg.MaterializeResult:
 
 def _problem_generator(now: Round) -> dg.MaterializeResult:
     start = now.start_of("problem_generator")
-    step = now.step("problem_generator", now.this("em_m_step"), "seed_triples", start,
+    step = now.step("problem_generator", now.this("em_m_step"), *now.replayed, start,
                     uses=(now.em.m_step_training, now.em.training_uses()))  # fmt: skip
     if done := step.unchanged():
         return done
@@ -245,7 +250,8 @@ def _refuse_after_a_failed_gate(now: Round) -> None:
 
 def _training_rows(now: Round, step: Step, rows: list[Row]) -> list[Row]:
     seed = seed_from(step.seed, "examples", now.number)
-    return em.training_rows(rows, step.rows("seed_triples"), now.em.replay, now.em.mixture, seed)
+    triples = step.rows("seed_triples") if now.replayed else []
+    return em.training_rows(rows, triples, now.em.replay, now.em.mixture, seed)
 
 
 def _asset(name: str) -> str:
@@ -276,9 +282,10 @@ def extra_training(
     ):
         start = now.start_of(asset)
         step = now.step(asset, "seed_triples", start, uses=(training, now.em.training_uses()))
-        yield step.unchanged() or trainer.train(
-            step, "sft", _asset(start), examples_of(_training_rows(now, step, step.rows("seed_triples"))), training
-        )
+        if not (result := step.unchanged()):
+            rows = em.training_rows(step.rows("seed_triples"), [], 0.0, now.em.mixture, step.seed)
+            result = trainer.train(step, "sft", _asset(start), examples_of(rows), training)
+        yield result
     q, p = CONTROL_OUTPUTS[:2]
     step = now.step("control_bounds", "seed_problems", now.this(q), now.this(p),
                     uses=(now.em.measured_by(), now.settings.engine))  # fmt: skip

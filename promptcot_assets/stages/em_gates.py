@@ -5,7 +5,6 @@ A verdict says what was measured and, where it fails, what is wrong and the mend
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from itertools import pairwise
 from promptcot_assets.settings.profile import Gate
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.em_bounds import bound_change
-
 
 STOPPED = "stopped by its gate"  # in the message of every run that a gate ends
 
@@ -58,7 +56,7 @@ def collapse_gate(candidates: Sequence[Row], before: Sequence[Row], gate: Gate) 
         "usable share": _share(len(usable), len(candidates)),
         "distinct share": _share(len({(row["problem_id"], row["rationale"]) for row in usable}), len(usable)),
         "share of the most repeated winner": _share(repeated[0][1], len(winners)) if len(winners) > 1 else 0.0,
-        "winners' length over the rationales' before": _mean_length(winners) / (_mean_length(before) or math.inf),
+        "winners' length over the rationales' before": _mean_length(winners) / (_mean_length(before or winners) or 1.0),
     }
     usable_share, distinct, most, length = measured.values()
     failures = []

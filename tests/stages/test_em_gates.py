@@ -54,6 +54,10 @@ def test_collapsed_candidates_are_named(rows: list[Row], said: str) -> None:
     assert not verdict.passed and said in "; ".join(verdict.failures)
 
 
+def test_without_rationales_before_there_is_no_length_to_lose() -> None:
+    assert collapse_gate(candidates(*(f"a{at}" for at in range(18))), [], GATE).passed  # after a carried round
+
+
 def test_a_gates_thresholds_are_settings() -> None:
     rows = candidates(*(f"a{at}" for at in range(18)))
     assert collapse_gate(rows, BEFORE, Gate(min_length_ratio=0.0)).passed
