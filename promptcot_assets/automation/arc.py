@@ -80,7 +80,8 @@ def legs(settings: Settings) -> list[Leg]:
         plan.append(Leg(f"control {key}", CONTROL_OUTPUTS, key, (before,), 75))
         before = f"control {key}"
     plan.append(Leg("EM curves", ("proposal_pool", "common_bounds", "em_curves"), None, (before,), 30))
-    plan.append(Leg("analysis", ("distribution",), None, (f"batch {FIRST_BATCH}",), 8))
+    played = tuple(f"{student}: self-play" for student in sorted(settings.students))
+    plan.append(Leg("analysis", ("distribution", "item_difficulty"), None, (f"batch {FIRST_BATCH}", *played), 8))
     return plan
 
 

@@ -45,6 +45,7 @@ SHARED: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
         ("benchmark_verdicts", {"benchmark": "benchmark", "compared_with": "stage"}),
     ),
     "difficulty": (("verdicts", {"problem_id": "problem_id"}),),
+    "item_difficulty": (("difficulty", {"problem_id": "problem_id"}), ("teacher_traces", {"problem_id": "problem_id"})),
     "scaling": (("benchmark_scores", {"benchmark": "benchmark", "stage": "stage", "model": "model"}),),
     # gains compare rounds and series of one domain
     "em_curves": tuple(
