@@ -256,5 +256,24 @@ def doctor(context: click.Context, profile: str | None, as_json: bool) -> None:
     context.exit(0 if healthy else 1)
 
 
+@main.command()
+@click.argument("student")
+@_json_option
+def regrade(student: str, as_json: bool) -> None:
+    """Judge a student's stored rollouts and benchmark generations by the grader as it is now.
+
+    Shows which rewards, preference pairs and scores change. Generates nothing and writes nothing.
+    """
+    from promptcot_assets.reports import regrade as reports
+    from sandbox import SandboxUnavailable
+
+    with _plain_errors(SandboxUnavailable):
+        found = reports.regrade(home(), student, load_settings())
+        if as_json:
+            _print_json(reports.as_json(found))
+        else:
+            click.echo(reports.as_text(found))
+
+
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.reports import plots
 from promptcot_assets.stages import evaluation
-from promptcot_assets.stages.verification import Verifier
+from promptcot_assets.stages.verdicts import metered
 
 STAGE_MODELS = {"base": "student_base", "sft": "sft_model", "self_play": "self_play_model"}
 
@@ -45,7 +45,7 @@ def benchmark_generations(
     return step.commit(rows)
 
 
-@dg.asset(code_version="1", deps=["benchmark_generations", "benchmark_items"], partitions_def=STUDENTS)
+@dg.asset(code_version="2", deps=["benchmark_generations", "benchmark_items"], partitions_def=STUDENTS)
 def benchmark_verdicts(
     context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
@@ -56,12 +56,12 @@ def benchmark_verdicts(
     if done := step.unchanged():
         return done
     items = {row["item_id"]: row for row in step.rows("benchmark_items")}
-    with Verifier.open(values.sandbox) as verifier:
+    with metered(values.sandbox) as (verifier, pool):
         rows = step.map(
             "judge generations", step.rows("benchmark_generations"),
             lambda drawn: evaluation.verdicts(drawn, items, verifier), values.evaluation.shard_rows * 8,
         )  # fmt: skip
-    return step.commit(rows)
+    return step.commit(rows, **pool.figures())
 
 
 @dg.asset(code_version="1", deps=["benchmark_verdicts"], partitions_def=STUDENTS)

@@ -6,7 +6,8 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.partitions import ALL_BATCHES, STUDENTS
 from promptcot_assets.stages import self_play, synthesis
 from promptcot_assets.stages.distillation import played_on
-from promptcot_assets.stages.verification import Verifier, labelled
+from promptcot_assets.stages.verdicts import metered
+from promptcot_assets.stages.verification import labelled
 
 PROBLEMS = ("problems[*]", "math_answers[*]", "code_tests[*]")
 PROBLEM_DEPS = [dg.AssetDep(one, partition_mapping=ALL_BATCHES) for one in ("problems", "math_answers", "code_tests")]
@@ -34,7 +35,7 @@ def rollouts(
     return step.commit(rows)
 
 
-@dg.asset(code_version="1", deps=["rollouts", *PROBLEM_DEPS], partitions_def=STUDENTS)
+@dg.asset(code_version="2", deps=["rollouts", *PROBLEM_DEPS], partitions_def=STUDENTS)
 def verdicts(context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource) -> dg.MaterializeResult:
     """Every rollout judged in the sandbox: passed, failed, or an infrastructure failure that is neither."""
     values = settings.values
@@ -43,14 +44,15 @@ def verdicts(context: dg.AssetExecutionContext, lake: LakeResource, settings: Se
         return done
     every = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
     labels = {row["problem_id"]: row for row in every}
-    with Verifier.open(values.sandbox) as verifier:
+    with metered(values.sandbox) as (verifier, sandbox):
         rows = step.map(
             "judge rollouts", step.rows("rollouts"), lambda drawn: self_play.verdicts(drawn, labels, verifier),
             values.self_play.shard_rows * values.self_play.rollouts,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows, "unusable_because")
     passed = [row["passed"] for row in rows if row["passed"] is not None]
-    return step.commit(rows, pass_rate=sum(passed) / max(1, len(passed)), system_errors=len(rows) - len(passed))
+    figures = {"pass_rate": sum(passed) / max(1, len(passed)), "system_errors": len(rows) - len(passed)}
+    return step.commit(rows, **figures, **sandbox.figures())
 
 
 @dg.asset(code_version="1", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)

@@ -15,7 +15,8 @@ from promptcot_assets.stages.asking import ask, completion_columns
 from promptcot_assets.stages.corpus import cases_of
 from promptcot_assets.stages.seeds import read_seeds
 from promptcot_assets.stages.statistics import Interval, clustered_interval, paired_difference
-from promptcot_assets.stages.verification import Question, Verifier
+from promptcot_assets.stages.verdicts import judge
+from promptcot_assets.stages.verification import Verifier
 
 STAGES = ("base", "sft", "self_play")
 IDENTITY = ("item_id", "benchmark", "domain", "stage", "attempt", "model")
@@ -99,13 +100,9 @@ def generations(
 
 def verdicts(drawn: Sequence[Row], items: dict[str, Row], verifier: Verifier) -> list[Row]:
     """Rows of `benchmark_verdicts`. Generations are kept, so a new grader needs no new ones."""
-    questions = [
-        Question(row["domain"], row["completion"], items[row["item_id"]]["answer"], items[row["item_id"]]["tests"])
-        for row in drawn
-    ]
     return [
-        {"generation_id": row["generation_id"]} | {name: row[name] for name in IDENTITY} | judgement.columns()
-        for row, judgement in zip(drawn, verifier.judge(questions), strict=True)
+        {"generation_id": row["generation_id"]} | {name: row[name] for name in IDENTITY} | verdict
+        for row, verdict in zip(drawn, judge(drawn, items, "item_id", verifier), strict=True)
     ]
 
 

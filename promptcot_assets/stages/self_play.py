@@ -12,7 +12,8 @@ from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
-from promptcot_assets.stages.verification import Question, Verifier, extract
+from promptcot_assets.stages.verdicts import judge
+from promptcot_assets.stages.verification import Verifier, extract
 
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
@@ -55,17 +56,11 @@ def unusable(domain: str, completion: str) -> str | None:
 
 def verdicts(drawn: Sequence[Row], labels: dict[str, Row], verifier: Verifier) -> list[Row]:
     """Rows of `verdicts`: every rollout judged by its problem's label, and whether a pair may use it."""
-    questions = [
-        Question(
-            row["domain"], row["completion"], labels[row["problem_id"]]["answer"], labels[row["problem_id"]]["tests"]
-        )
-        for row in drawn
-    ]
     rows = []
-    for row, judgement in zip(drawn, verifier.judge(questions), strict=True):
+    for row, verdict in zip(drawn, judge(drawn, labels, "problem_id", verifier), strict=True):
         reason = unusable(row["domain"], row["completion"])
         identity = {name: row[name] for name in ("rollout_id", "problem_id", "domain")}
-        rows.append(identity | {"usable": reason is None, "unusable_because": reason} | judgement.columns())
+        rows.append(identity | {"usable": reason is None, "unusable_because": reason} | verdict)
     return rows
 
 

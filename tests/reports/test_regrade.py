@@ -1,0 +1,87 @@
+"""Verdicts of a former, wrong grader in a lake: what the present one changes, down to pairs and scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from promptcot_assets.cli import main
+from promptcot_assets.lake import LakeError
+from promptcot_assets.reports.regrade import as_json, as_text, regrade
+from promptcot_assets.settings import load_settings
+from promptcot_assets.stages.evaluation import verdicts as judge_benchmarks
+from promptcot_assets.stages.self_play import verdicts as judge_rollouts
+from promptcot_assets.stages.verification import Verifier
+from tests.reports.small_home import Home
+
+PROFILE = """
+extends: demo
+evaluation: {generations: 2}
+sandbox: {workers: 1}
+"""
+ABOUT = {"domain": "maths", "problem_id": "p", "model": "sft/1"}
+RIGHT, WRONG = r"<think>a</think>\boxed{0.5}", r"<think>b</think>\boxed{2}"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("regrade") / "home")
+    (home.path / "profile.yaml").write_text(PROFILE)
+    at = {"partition": "tiny"}
+    home.commit("problems", [{"problem_id": "p", "domain": "maths", "problem": "Half?"}])
+    home.commit("math_answers", [{"label_id": "l", "problem_id": "p", "domain": "maths", "answer": r"\frac12"}])
+    home.commit("code_tests", [])
+    drawn = [ABOUT | {"rollout_id": f"r{n}", "completion": text} for n, text in enumerate((RIGHT, WRONG))]
+    home.commit("rollouts", drawn, **at)
+    home.commit("benchmark_items", [{"item_id": "i", "benchmark": "aime", "domain": "maths", "answer": "0.5"}])
+    about = {"item_id": "i", "benchmark": "aime", "domain": "maths", "stage": "sft", "model": "sft/1"}
+    asked = [
+        about | {"generation_id": f"g{n}", "attempt": n, "completion": text} for n, text in enumerate((RIGHT, WRONG))
+    ]
+    home.commit("benchmark_generations", asked, **at)
+    with Verifier.open(load_settings(str(home.path / "profile.yaml")).sandbox) as verifier:
+        label = {"answer": r"\frac12", "tests": None}
+        played, answered = (
+            judge_rollouts(drawn, {"p": label}, verifier),
+            judge_benchmarks(asked, {"i": label}, verifier),
+        )
+    played[0] |= {"passed": False, "verdict": "wrong_answer", "rule": "text"}  # a grader that cannot read decimals
+    played[0]["grader"] = "sandbox.maths/0"
+    answered[0] |= {"passed": False, "verdict": "wrong_answer", "rule": "text"}  # ... and kept its version
+    home.commit("verdicts", played, "rollouts", "problems", "math_answers", "code_tests", **at)
+    home.commit("benchmark_verdicts", answered, "benchmark_generations", "benchmark_items", **at)
+    return home
+
+
+def test_rewards_pairs_and_scores_that_a_new_grader_changes(home: Home) -> None:
+    found = regrade(home.path, "tiny", load_settings(str(home.path / "profile.yaml")))
+    for table, changed in (("verdicts", "r0"), ("benchmark_verdicts", "g0")):
+        assert found.tables[table].judged == 2
+        assert [row["id"] for row in found.tables[table].rewards] == [changed]
+        assert found.tables[table].moves() == {"fail -> pass": 1}
+    assert len(found.pairs["gained"]) == 1 and found.pairs["lost"] == []
+    (score,) = found.scores
+    assert (score["before"]["value"], score["after"]["value"]) == (0.0, 0.5)
+    assert [len(one.unannounced()) for one in found.tables.values()] == [0, 1]
+    text = as_text(found)
+    assert "1 gained" in text and "give the grader a new one" in text and "--select 'verdicts*'" in text
+    assert json.loads(json.dumps(as_json(found)))["tables"]["verdicts"]["rewards"] == {"fail -> pass": 1}
+
+
+def test_the_command_writes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTCOT_HOME", str(home.path))
+    monkeypatch.setenv("PROMPTCOT_PROFILE", str(home.path / "profile.yaml"))
+    before = sorted(path for path in home.path.rglob("*") if path.is_file())
+    result = CliRunner().invoke(main, ["regrade", "tiny", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["student"] == "tiny"
+    assert sorted(path for path in home.path.rglob("*") if path.is_file()) == before
+    missing = CliRunner().invoke(main, ["regrade", "nobody"])
+    assert missing.exit_code == 1 and "no verdicts of student 'nobody'" in missing.output
+
+
+def test_a_home_without_verdicts_says_so(tmp_path: Path) -> None:
+    empty = Home(tmp_path / "home")
+    with pytest.raises(LakeError, match="materialize verdicts"):
+        regrade(empty.path, "tiny", load_settings("demo"))
