@@ -1,10 +1,10 @@
-"""What our decode loop and scorer gain over the obvious way, on a tiny model (0.5M weights, as in the demo).
+"""What our decode loop gains over the obvious way, on a tiny model (0.5M weights, as in the demo). Scoring: scoring.py.
 
     python benchmarks/engine.py [ROUNDS]
 
-Sampling against `generate` of transformers at the same batch size, scoring against the table of log-probabilities of
-every position, the SFT trainer against a bare loop over the same batches. Peers run alternately in one process, on one
-thread, in CPU time (the cores are shared); the best of ROUNDS counts. Prints ratios, rates only beside them.
+Sampling against `generate` of transformers at the same batch size, the SFT trainer against a bare loop over the same
+batches. Peers run alternately in one process, on one thread, in CPU time (the cores are shared); the best of ROUNDS
+counts. Prints ratios, rates only beside them.
 """
 
 from __future__ import annotations
@@ -95,31 +95,6 @@ def sampling(model: Path, rounds: int) -> None:
             show(f"sampling, {batch_size} rows, {n} a prompt / generate", *best(rounds, ours, peer))
 
 
-def scoring(model: Path, rounds: int) -> None:
-    prefixes, continuations = texts(PROMPTS, 2, 10, 30), [f" {text}" for text in texts(PROMPTS, 3, 10, 30)]
-    reference, tokenizer = AutoModelForCausalLM.from_pretrained(model).eval(), AutoTokenizer.from_pretrained(model)
-    with TransformersEngine(model) as engine:
-
-        def ours() -> int:
-            return sum(len(one.logprobs) for one in engine.score(prefixes, continuations))
-
-        def peer(batch_size: int = 32) -> int:
-            heads, tails = tokenizer(prefixes)["input_ids"], tokenizer(continuations)["input_ids"]
-            rows = [(head, [*tail, tokenizer.eos_token_id]) for head, tail in zip(heads, tails, strict=True)]
-            tokens = 0
-            for start in range(0, len(rows), batch_size):
-                part = rows[start : start + batch_size]
-                batch = tokenizer.pad({"input_ids": [head + tail for head, tail in part]}, return_tensors="pt")
-                with torch.inference_mode():
-                    table = reference(**batch).logits[:, :-1].log_softmax(-1)
-                    scores = table.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-                found = [scores[i, len(head) - 1 :][: len(tail)].tolist() for i, (head, tail) in enumerate(part)]
-                tokens += sum(map(len, found))
-            return tokens
-
-        show("scoring / table of every position", *best(rounds, ours, peer))
-
-
 def training(model: Path, folder: Path, rounds: int) -> None:
     prompts, completions = texts(16 * STEPS, 4, 5, 15), [f" {text}" for text in texts(16 * STEPS, 5, 15, 40)]
     data = folder / "data.parquet"
@@ -173,7 +148,6 @@ def main() -> None:
         folder = Path(name)
         model = from_scratch(texts(500, 0, 5, 40), Size(), folder / "model")
         sampling(model, rounds)
-        scoring(model, rounds)
         training(model, folder, rounds)
 
 

@@ -30,6 +30,13 @@ def rows_of(whole: "DynamicCache", rows: "torch.Tensor") -> "DynamicCache":
     return selected
 
 
+def keeps_everything(cache: "DynamicCache") -> bool:
+    """Whether every layer attends to all that came before: no sliding window, no recurrent state."""
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
 @cache
 def _growing_layer() -> type:
     """The class, made on first use because its base class comes with torch."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from promptcot_assets.inference.engine import SamplingParams
-from promptcot_assets.inference.kv_cache import growing_cache, rows_of
+from promptcot_assets.inference.kv_cache import growing_cache, keeps_everything, rows_of
 from promptcot_assets.inference.sampling import choose, uniforms
 
 if TYPE_CHECKING:
@@ -275,12 +275,25 @@ def _context(heads: "DynamicCache", head_mask: "torch.Tensor", head_of: "torch.T
     """Arguments of a forward pass over `width` columns, each row after its own head."""
     import torch
 
-    mask = head_mask[head_of]
-    return {
-        "attention_mask": torch.cat([mask, mask.new_ones(len(mask), width)], -1),
-        "position_ids": mask.sum(-1, keepdim=True) + torch.arange(width, device=mask.device),
-        "past_key_values": rows_of(heads, head_of),
-    }
+    cache, mask = rows_of(heads, head_of), head_mask[head_of]
+    position = mask.sum(-1, keepdim=True) + torch.arange(width, device=mask.device)
+    mask = torch.cat([mask, mask.new_ones(len(mask), width)], -1)
+    if keeps_everything(cache):
+        mask = _additive(mask, width, cache.layers[0].keys.dtype)
+    return {"attention_mask": mask, "position_ids": position, "past_key_values": cache}
+
+
+def _additive(mask: "torch.Tensor", width: int, dtype: "torch.dtype") -> "torch.Tensor":
+    """The causal mask of the last `width` columns as numbers, 0 or -inf, [rows, 1, width, columns].
+
+    transformers would hand every layer a mask of booleans, and each layer would turn it into these.
+    """
+    import torch
+
+    columns = mask.shape[1]
+    later = torch.full((width, columns), -torch.inf, dtype=dtype, device=mask.device).triu(columns - width + 1)
+    padding = torch.zeros_like(mask, dtype=dtype).masked_fill(mask == 0, -torch.inf)
+    return later + padding[:, None, None]
 
 
 def _remaining(alive: np.ndarray) -> np.ndarray:

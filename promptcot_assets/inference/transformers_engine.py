@@ -234,7 +234,7 @@ def _score_batches(
     tails = [prefix[len(head) :] + more for prefix, head, more in zip(prefixes, heads, continuations, strict=True)]
     longest: dict[tuple[int, ...], int] = {}
     for head, tail in zip(heads, tails, strict=True):
-        longest[head] = max(longest.get(head, 0), len(tail))
+        longest[head] = max(longest.get(head, 0), len(head) + len(tail))
     order = sorted(range(len(tails)), key=lambda row: (longest[heads[row]], heads[row], len(tails[row]), row))
     chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in _chunks(order, FORWARDS * rows_at_once)]
     batches = []
