@@ -7,7 +7,7 @@ export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
 
-.PHONY: setup demo real-seeds ablations ui test test-fast lint bench clean
+.PHONY: setup browser demo real-seeds ablations ui test test-fast screenshots lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -18,6 +18,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install -q torch==2.13.0
 	$(BIN)/pip install -q -e '.[dev]'
 	touch $@
+
+browser:  ## Debian's Chromium, for the browser tests; they are skipped without it
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 demo: setup  ## the whole arc, from seeds to scores; SEED=1 for another seed; the same command goes on after a kill
 	PROMPTCOT_SEED=$(SEED) $(BIN)/promptcot run
@@ -37,6 +40,10 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow'
+
+screenshots: setup browser  ## the browser tests; what they see goes into docs/images
+	mkdir -p docs/images
+	PROMPTCOT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser --basetemp=/tmp/promptcot
 
 lint: setup
 	$(BIN)/ruff check .

@@ -18,8 +18,8 @@ def asset_page(name: str, schema: pa.Schema, partitioned: bool) -> dict[str, dg.
         "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(schema)),
         "query": dg.MetadataValue.text(f'promptcot sql "from {name} limit 5"'),
         "exact versions behind it": dg.MetadataValue.text(lineage),
-        "made from": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=upstream"),
-        "used by": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=downstream"),
+        "made from": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=upstream&lineageDepth=20"),
+        "used by": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=downstream&lineageDepth=20"),
     }
 
 
