@@ -97,8 +97,8 @@ def clean(lake: Lake, rows: int) -> None:
     provenance = Provenance("1", settings.canonical(), 0, inputs=(raw,))
     items = [{"benchmark": "aime", "item_id": "1", "problem": ITEM}]
     scratch = lake.spool("problems", BATCH, provenance.fingerprint).folder
-    index = problem_set.published_index(lake, [], settings)
-    fates = problem_set.settle(lake.batches(raw, problem_set.READ), index, items, settings, 2, scratch)
+    before = problem_set.published(lake, [], settings)
+    fates = problem_set.settle(lake.batches(raw, problem_set.READ), before, items, settings, scratch, workers=2)
     _commit(lake, "problems", problem_set.kept_rows(lake.batches(raw), fates.kept), provenance)
     _commit(lake, "dropped_problems", [fates.dropped], provenance)
 

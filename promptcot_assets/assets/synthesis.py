@@ -1,5 +1,6 @@
 """From the last round's generator to a clean problem set, one synthesis batch at a time."""
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -87,19 +88,20 @@ DROPPED = "Every parsed problem that fell, with its reason and evidence."
     pool="deduplication",
 )
 def problem_sets(
-    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> Iterator[dg.MaterializeResult]:
     """Drop what cannot be asked, decontaminate, deduplicate against seeds and earlier batches.
 
     Batches are compared in the order of their first commit; the pool lets one batch at a time through. What earlier
     batches kept is an input of exact version, not an edge of the graph; the index of each is kept in the lake.
     """
-    values = settings.values
+    values = settings.values.deduplication
     raw = f"raw_problems[{context.partition_key}]"
     earlier = [f"problems[{batch}]" for batch in lake.earlier_batches("problems", context.partition_key)]
     inputs = [raw, "seed_problems", "benchmark_items", *earlier]
     kept_step, dropped_step = (
-        lake.step(context, name, *inputs, uses=[values.deduplication]) for name in ("problems", "dropped_problems")
+        lake.step(context, name, *inputs, uses=[values, embedder_version(values.semantic)])
+        for name in ("problems", "dropped_problems")
     )
     done = [step.unchanged() for step in (kept_step, dropped_step)]
     if done[0] and done[1]:
@@ -107,15 +109,21 @@ def problem_sets(
         return
     (read,) = kept_step.refs[raw]
     former = [ref for name in ("seed_problems", *earlier) for ref in kept_step.refs[name]]
-    threads = len(os.sched_getaffinity(0))
-    fates = problem_set.settle(
-        kept_step.lake.batches(read, problem_set.READ),
-        problem_set.published_index(kept_step.lake, former, values.deduplication, threads),
-        kept_step.rows_of("benchmark_items"),
-        values.deduplication,
-        threads,
-        kept_step.lake.spool("problems", kept_step.partition, kept_step.provenance.fingerprint).folder,
-    )
+    threads = os.cpu_count() or 1
+    with contextlib.ExitStack() as open_models:
+        encoder = None
+        if values.semantic:
+            model = open_models.enter_context(embedder(kept_step, engine, values.semantic))
+            encoder = problem_set.Encoder(model.embed, str(embedder_version(values.semantic)))
+        fates = problem_set.settle(
+            kept_step.lake.batches(read, problem_set.READ),
+            problem_set.published(kept_step.lake, former, values, threads, encoder),
+            kept_step.rows_of("benchmark_items"),
+            values,
+            kept_step.lake.spool("problems", kept_step.partition, kept_step.provenance.fingerprint).folder,
+            threads,
+            encoder,
+        )
     kept = problem_set.kept_rows(kept_step.lake.batches(read), fates.kept)
     kept_step.dropped = dropped_step.dropped = Counter(fates.dropped["reason"].to_pylist())
     yield kept_step.commit(row for table in kept for row in table.to_pylist())

@@ -264,6 +264,8 @@ class Synthesis(Section):
 
 class Deduplication(Section):
     threshold: Share = 0.8  # Jaccard similarity of shingles at which two problems count as near duplicates
+    semantic: SentenceModel | None = None  # compares what is left by meaning too; null: by words alone
+    semantic_threshold: Share = 0.95  # cosine of its vectors at which problems of the same numbers mean the same
     decontamination_ngram: Annotated[int, pydantic.Field(ge=2)] = 13  # words (paper section on decontamination)
 
 

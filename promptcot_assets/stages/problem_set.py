@@ -7,7 +7,7 @@ texts of the batch, not its rationales.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,26 @@ from promptcot_assets.stages import Row
 from promptcot_assets.stages.decontamination import contaminated
 from promptcot_assets.stages.deduplication import deduplicate, indexed
 from promptcot_assets.stages.duplicate_index import INDEX_VERSION, as_table
+from promptcot_assets.stages.semantic_duplicates import MEANING_SCHEMA, Embed, meanings, semantic_duplicates
 
 READ = ["raw_problem_id", "domain", "problem", "batch"]  # columns of `raw_problems` that decide a row's fate
 _ROWS_AT_ONCE = 1 << 20  # larger batches are deduplicated in parts, each about 3 GB
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A sentence model, and what tells it from every other one."""
+
+    embed: Embed
+    version: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is in place already, ready to be compared with. It takes precedence, and none of it is withdrawn."""
+
+    index: Any  # of stages/deduplication.py
+    meanings: Any = None  # of stages/semantic_duplicates.py; None: meaning is not compared
 
 
 @dataclass(frozen=True)
@@ -42,13 +59,18 @@ class Fates:
 
 
 def settle(
-    raw: Iterable[Any], index: Any, benchmarks: Sequence[Row], settings: Deduplication, workers: int, scratch: Path
+    raw: Iterable[Any],
+    before: Published,
+    benchmarks: Sequence[Row],
+    settings: Deduplication,
+    scratch: Path,
+    workers: int = 1,
+    encoder: Encoder | None = None,
 ) -> Fates:
     """Decide which raw problems are kept. A raw row without a problem has its reason already and is in neither part.
 
-    `raw`: Arrow batches with the columns `READ`. `index`: of all that is in place already, from `published_index`; it
-    takes precedence and none of it is withdrawn. `workers` threads share the work; `scratch` is a folder for what a
-    very large batch spills.
+    `raw`: Arrow batches with the columns `READ`. `scratch`: a folder for what a very large batch spills. `workers`
+    threads share the work. `encoder`: the settings' sentence model, when meaning is compared.
     """
     parsed, count = _parsed(raw)
     askable = pc.is_null(parsed["reason"])
@@ -56,12 +78,22 @@ def settle(
     hits = hits.filter(pc.is_in(hits["id"], parsed["id"].filter(askable)))
     clean = parsed.filter(pc.and_not(askable, pc.is_in(parsed["id"], hits["id"])))
     unique = deduplicate(
-        clean, index, threshold=settings.threshold, workers=workers, rows_at_once=_ROWS_AT_ONCE, spill=scratch / "runs"
+        clean,
+        before.index,
+        threshold=settings.threshold,
+        workers=workers,
+        rows_at_once=_ROWS_AT_ONCE,
+        spill=scratch / "runs",
     )
-    kept = np.zeros(count, bool)
-    kept[clean["row"].to_numpy()[unique.staying]] = True
     defective = parsed.filter(pc.invert(askable)).select(["id", "reason"])
     fell = [defective, hits, unique.dropped.rename_columns({"shared_span": "matched_span"})]
+    rows = clean["row"].to_numpy()[unique.staying]
+    if encoder:
+        twins = semantic_duplicates(meanings(unique.kept, encoder.embed), before.meanings, settings.semantic_threshold)
+        rows = rows[~pc.is_in(unique.kept["id"], twins["id"].cast(pa.large_string())).to_numpy(zero_copy_only=False)]
+        fell.append(twins.append_column("reason", pa.repeat("semantic", len(twins))))
+    kept = np.zeros(count, bool)
+    kept[rows] = True
     return Fates(kept, _dropped_rows(parsed, pa.concat_tables(fell, promote_options="permissive")))
 
 
@@ -73,24 +105,29 @@ def kept_rows(raw: Iterable[Any], kept: NDArray[np.bool_]) -> Iterator[Any]:
         start += len(batch)
         texts = zip(rows["domain"].to_pylist(), rows["problem"].to_pylist(), strict=True)
         ids = pa.array([content_id(domain, problem) for domain, problem in texts], pa.string())
-        schema = SCHEMAS["problems"]
-        yield rows.append_column("problem_id", ids).select(schema.names).cast(schema)
+        yield rows.append_column("problem_id", ids).select(SCHEMAS["problems"].names)
 
 
-def index_of(problems: Any, settings: Deduplication, workers: int = 1) -> Any:
-    """The index of published problems: a table with `problem_id` and `problem`."""
-    texts = problems.select(["problem_id", "problem"]).rename_columns(["id", "text"])
-    return indexed(texts, threshold=settings.threshold, workers=workers)
+def published(
+    lake: Lake, refs: Sequence[Ref], settings: Deduplication, workers: int = 1, encoder: Encoder | None = None
+) -> Published:
+    """All problems that these refs hold. Each ref is indexed once; later its index is mapped from the lake."""
 
+    def of_each(kind: str, make: Callable[[Any], Any]) -> Iterator[Any]:
+        for ref in refs:
+            yield derived(lake.home, kind, ref, partial(of_one, ref, make))
 
-def published_index(lake: Lake, refs: Iterable[Ref], settings: Deduplication, workers: int = 1) -> Any:
-    """The index of everything these refs hold. Each ref is indexed once; later its index is mapped from the lake."""
-    kind = f"duplicates-v{INDEX_VERSION}-{settings.threshold}"
+    def of_one(ref: Ref, make: Callable[[Any], Any]) -> Any:
+        return make(lake.table(ref, ["problem_id", "problem"]).rename_columns({"problem_id": "id", "problem": "text"}))
 
-    def made(ref: Ref) -> Any:
-        return index_of(lake.table(ref, ["problem_id", "problem"]), settings, workers)
+    def index_of(texts: Any) -> Any:
+        return indexed(texts, threshold=settings.threshold, workers=workers)
 
-    return as_table(derived(lake.home, kind, ref, partial(made, ref)) for ref in refs)
+    index = as_table(of_each(f"duplicates-v{INDEX_VERSION}-{settings.threshold}", index_of))
+    if encoder is None:
+        return Published(index)
+    known = of_each(f"meanings-{content_id(encoder.version)}", lambda texts: meanings(texts, encoder.embed))
+    return Published(index, pa.concat_tables([MEANING_SCHEMA.empty_table(), *known]))
 
 
 def contamination(rows: Sequence[Row], benchmarks: Sequence[Row], ngram: int) -> dict[str, Row]:

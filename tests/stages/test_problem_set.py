@@ -3,6 +3,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Deduplication
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.decontamination import DecontaminationError
-from promptcot_assets.stages.problem_set import contamination, index_of, kept_rows, published_index, settle
+from promptcot_assets.stages.problem_set import Encoder, contamination, kept_rows, published, settle
 
 SETTINGS = Deduplication()
 LONG = (
@@ -27,13 +28,21 @@ BENCHMARK = [
 ]
 
 
-def assemble(rows: Sequence[Row], former: Sequence[Row], benchmarks: Sequence[Row], values: Deduplication):
+def assemble(
+    rows: Sequence[Row],
+    former: Sequence[Row],
+    benchmarks: Sequence[Row],
+    values: Deduplication,
+    encoder: Encoder | None = None,
+) -> tuple[list[Row], list[Row]]:
     """Rows of `problems` and of `dropped_problems`, three raw rows read at a time."""
     batches = pa.Table.from_pylist(list(rows), SCHEMAS["raw_problems"]).to_batches(max_chunksize=3)
-    schema = pa.schema({"problem_id": pa.string(), "problem": pa.string()})
-    index = index_of(pa.Table.from_pylist(list(former), schema), values)
-    with tempfile.TemporaryDirectory() as scratch:
-        fates = settle(batches, index, benchmarks, values, 2, Path(scratch))
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(Path(folder))
+        schema = pa.schema({"problem_id": pa.string(), "problem": pa.string()})
+        ref = lake.commit("seeds", [pa.Table.from_pylist(list(former), schema)], schema, Provenance("1", "{}", 0))
+        before = published(lake, [ref], values, encoder=encoder)
+        fates = settle(batches, before, benchmarks, values, Path(folder), 2, encoder)
     kept = [row for table in kept_rows(batches, fates.kept) for row in table.to_pylist()]
     return kept, fates.dropped.to_pylist()
 
@@ -162,8 +171,7 @@ def test_published_problems_are_indexed_once_and_take_precedence_batch_after_bat
     for batch in range(3):  # each batch repeats all of the former ones
         rows = [raw(10 * batch + i, text, batch=f"b{batch}") for i, text in enumerate(texts[: 2 * batch + 2])]
         given = pa.Table.from_pylist(rows, SCHEMAS["raw_problems"]).to_batches()
-        index = published_index(lake, refs, SETTINGS)
-        fates = settle(given, index, BENCHMARK, SETTINGS, 1, tmp_path / "scratch")
+        fates = settle(given, published(lake, refs, SETTINGS), BENCHMARK, SETTINGS, tmp_path / "scratch")
         kept = pa.concat_tables(kept_rows(given, fates.kept))
         assert kept["problem"].to_pylist() == texts[2 * batch : 2 * batch + 2]
         assert set(fates.dropped["survivor_id"].to_pylist()) == {
@@ -172,7 +180,30 @@ def test_published_problems_are_indexed_once_and_take_precedence_batch_after_bat
         refs.append(lake.commit("problems", [kept], SCHEMAS["problems"], Provenance("1", "{}", batch), f"b{batch}"))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("derived/*/*/*")}
     assert len(files) == 2  # the last batch is indexed when one comes after it
-    assert len(published_index(lake, refs[:2], SETTINGS)) == 4
+    assert len(published(lake, refs[:2], SETTINGS).index) == 4
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.glob("derived/*/*/*")}
-    published_index(lake, refs, Deduplication(threshold=0.9))
+    published(lake, refs, Deduplication(threshold=0.9))
     assert len(list(tmp_path.glob("derived/*"))) == 2  # other settings have an index of their own
+
+
+def test_problems_of_one_meaning_fall_last_and_name_whom_they_repeat() -> None:
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        """A sentence model in the small: sums are one direction, everything else another."""
+        return np.array([[1, 0] if "sum" in text or "add" in text else [0, 1] for text in texts], np.float32)
+
+    values = Deduplication(semantic_threshold=0.9)
+    rows = [
+        raw(0, "What is the sum of 3 and 4?"),
+        raw(1, "Please add 4 to 3; what do you get?"),
+        raw(2, "What is the sum of 3 and 5?"),
+        raw(3, "How large is the sum of 8 and 9?"),
+        raw(4, "How often does 3 go into 4?"),
+    ]
+    former = [{"problem_id": "s", "problem": "If you add 9 and 8, what is it?"}]
+    kept, dropped = assemble(rows, former, BENCHMARK, values, Encoder(embed, "small"))
+    assert {row["raw_problem_id"] for row in kept} == {"r0", "r2", "r4"}
+    assert {(row["raw_problem_id"], row["reason"], row["survivor_id"]) for row in dropped} == {
+        ("r1", "semantic", "r0"),
+        ("r3", "semantic", "s"),
+    }
+    assert assemble(rows, former, BENCHMARK, values)[1] == []
