@@ -6,7 +6,7 @@ are the sample: generations of one question resemble each other, so every standa
 own means, so a question with more generations weighs no more.
 
 When several models or benchmarks are compared at once, some difference will look real by chance: with m comparisons
-pass `level=1 - 0.05 / m` (Bonferroni), or read every interval as the only one.
+pass `level=corrected_level(m)` (Bonferroni), or read every interval as the only one.
 """
 
 from collections import Counter
@@ -47,14 +47,12 @@ def pass_at_k(results: Results, k: int) -> float:
 
     `n >= k` generations of each question are used in full; `c` of them are right.
     """
-    _check(results, k)
-    chances = []
-    for number, marks in enumerate(results):
-        if any(mark not in (0, 1) for mark in marks):
-            raise StatisticsError(f"question {number} (from 0): pass@k counts right answers, so results must be 0 or 1")
-        n, right = len(marks), int(sum(marks))
-        chances.append(1 - comb(n - right, k) / comb(n, k))
-    return _mean(chances)
+    return _mean(_pass_chances(results, k))
+
+
+def pass_at_k_interval(results: Results, k: int, level: float = 0.95) -> Interval:
+    """pass@k with its interval, clustered by question like that of avg@k."""
+    return clustered_interval([[chance] for chance in _pass_chances(results, k)], level=level)
 
 
 def majority_at_k(
@@ -66,13 +64,17 @@ def majority_at_k(
     answers lead, the question counts by the share of them that are right. Without `answers` all wrong ones are taken
     for one and the same, so the result is a lower bound: right needs more than half, and half counts half.
     """
-    _check(results, k)
-    if answers is None:
-        answers = [[bool(mark) for mark in marks] for marks in results]
-    shapes = [len(marks) for marks in results], [len(given) for given in answers]
-    if shapes[0] != shapes[1]:
-        raise StatisticsError("answers and results differ in shape: one answer (or None) for each result, please")
-    return _mean([_vote(marks[:k], given[:k]) for marks, given in zip(results, answers, strict=True)])
+    return _mean(_votes(results, k, answers))
+
+
+def majority_interval(
+    results: Results,
+    k: int | None = None,
+    answers: Sequence[Sequence[Hashable | None]] | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """majority@k with its interval, clustered by question like that of avg@k."""
+    return clustered_interval([[vote] for vote in _votes(results, k, answers)], level=level)
 
 
 def clustered_interval(results: Results, k: int | None = None, level: float = 0.95) -> Interval:
@@ -137,11 +139,51 @@ def plan_questions(effect: float, spread: float = 0.5, power: float = 0.8, level
     """
     if not 0 < abs(effect) <= 1:
         raise StatisticsError(f"effect={effect}: a difference between shares, as 0.02 for two points, lies in (0, 1]")
+    return max(2, ceil((_errors_to_see(spread, power, level) * spread / effect) ** 2))
+
+
+def smallest_effect(questions: int, spread: float = 0.5, power: float = 0.8, level: float = 0.95) -> float:
+    """The difference that so many questions show with `power`: `plan_questions` the other way round."""
+    if questions < 2:
+        raise StatisticsError(f"questions={questions}: it takes two to know how much they differ")
+    return _errors_to_see(spread, power, level) * spread / sqrt(questions)
+
+
+def corrected_level(comparisons: int, level: float = 0.95) -> float:
+    """The level of each of several intervals, so that all of them hold at once with `level` (Bonferroni)."""
+    if comparisons < 1:
+        raise StatisticsError(f"comparisons={comparisons}: at least one is made")
+    return 1 - (1 - _checked_level(level)) / comparisons
+
+
+def _errors_to_see(spread: float, power: float, level: float) -> float:
+    """Standard errors that a difference must measure to be seen with `power`."""
     if not 0 < spread <= 1 or not 0 < power < 1:
         raise StatisticsError(f"spread={spread}, power={power}: need 0 < spread <= 1 and 0 < power < 1")
     from scipy.special import ndtri
 
-    return max(2, ceil(((ndtri((1 + _checked_level(level)) / 2) + ndtri(power)) * spread / effect) ** 2))
+    return float(ndtri((1 + _checked_level(level)) / 2) + ndtri(power))
+
+
+def _pass_chances(results: Results, k: int) -> list[float]:
+    _check(results, k)
+    chances = []
+    for number, marks in enumerate(results):
+        if any(mark not in (0, 1) for mark in marks):
+            raise StatisticsError(f"question {number} (from 0): pass@k counts right answers, so results must be 0 or 1")
+        n, right = len(marks), int(sum(marks))
+        chances.append(1 - comb(n - right, k) / comb(n, k))
+    return chances
+
+
+def _votes(results: Results, k: int | None, answers: Sequence[Sequence[Hashable | None]] | None) -> list[float]:
+    _check(results, k)
+    if answers is None:
+        answers = [[bool(mark) for mark in marks] for marks in results]
+    shapes = [len(marks) for marks in results], [len(given) for given in answers]
+    if shapes[0] != shapes[1]:
+        raise StatisticsError("answers and results differ in shape: one answer (or None) for each result, please")
+    return [_vote(marks[:k], given[:k]) for marks, given in zip(results, answers, strict=True)]
 
 
 def _check(results: Results, k: int | None) -> None:

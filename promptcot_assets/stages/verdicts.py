@@ -33,7 +33,7 @@ def judge(drawn: Sequence[Row], labels: Mapping[str, Row], label_id: str, verifi
     ]
     forms = {one.answer: normal_form(one.answer) for one in questions if _is_maths(one) and one.answer is not None}
     return [
-        judgement.columns() | {"reference": forms.get(question.answer) if _is_maths(question) else None}
+        judgement.columns() | {"reference": forms.get(question.answer or "") if _is_maths(question) else None}
         for question, judgement in zip(questions, verifier.judge(questions), strict=True)
     ]
 

@@ -6,18 +6,22 @@ from math import inf, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptcot_assets.stages.statistics import (
     StatisticsError,
     avg_at_k,
     clustered_interval,
+    corrected_level,
     majority_at_k,
+    majority_interval,
     mean_and_error,
     paired_difference,
     pass_at_k,
+    pass_at_k_interval,
     plan_questions,
+    smallest_effect,
 )
 
 HAND = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
@@ -26,6 +30,7 @@ HAND = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
 # --- by hand ---
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
 def test_mean_and_error_are_numpys(values: list[float]) -> None:
     mean, error = mean_and_error(values)
@@ -92,11 +97,30 @@ def test_planner_by_hand():
     assert plan_questions(0.02, spread=0.25) == 1227
 
 
+@pytest.mark.parametrize(("effect", "spread"), [(0.02, 0.5), (0.1, 0.3), (0.3, 0.9)])
+def test_the_planner_and_its_inverse_agree(effect, spread):
+    questions = plan_questions(effect, spread)
+    assert smallest_effect(questions, spread) <= effect < smallest_effect(questions - 1, spread)
+
+
+def test_several_comparisons_share_the_room_for_error():
+    assert corrected_level(1) == 0.95 and corrected_level(5) == pytest.approx(0.99)
+
+
+def test_intervals_of_other_metrics_are_those_of_the_questions_values():
+    passes = pass_at_k_interval(HAND, 2)
+    assert passes.estimate == pytest.approx(pass_at_k(HAND, 2)) and passes.questions == 4
+    assert passes == clustered_interval([[1 / 2], [5 / 6], [0], [1]])
+    votes = majority_interval(HAND, None)
+    assert votes == clustered_interval([[0], [1 / 2], [0], [1]]) and votes.low < votes.estimate < votes.high
+
+
 # --- against an independent computation ---
 
 RESULTS = st.lists(st.lists(st.integers(0, 1), min_size=4, max_size=6), min_size=2, max_size=8)
 
 
+@settings(deadline=None)
 @given(RESULTS, st.integers(1, 4))
 def test_pass_at_k_is_the_mean_over_all_subsets(results, k):
     each = [
@@ -105,6 +129,7 @@ def test_pass_at_k_is_the_mean_over_all_subsets(results, k):
     assert pass_at_k(results, k) == pytest.approx(float(sum(each) / len(each)))
 
 
+@settings(deadline=None)
 @given(RESULTS, RESULTS)
 def test_intervals_hold_their_estimates_and_differences_are_antisymmetric(first, second):
     interval = clustered_interval(first)
@@ -156,6 +181,8 @@ def test_all_right_and_all_alike_still_leave_room():
         (lambda: paired_difference([[1]], [[1], [0]]), "1 against 2 questions"),
         (lambda: plan_questions(0), "effect=0"),
         (lambda: plan_questions(0.1, power=1), "power=1"),
+        (lambda: smallest_effect(1), "questions=1"),
+        (lambda: corrected_level(0), "comparisons=0"),
     ],
 )
 def test_what_has_no_statistic_is_named(call, says):
@@ -185,3 +212,30 @@ def test_95_percent_intervals_cover_95_percent(questions, k, a, b):
         covered_pair += pair.low <= 0.2 * mean <= pair.high
     assert 0.94 <= covered / runs <= 0.96
     assert 0.94 <= covered_pair / runs <= 0.96
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("questions", "k", "a", "b"), [(30, 16, 2, 1), (60, 4, 1, 1)])
+def test_95_percent_intervals_of_pass_at_k_cover_95_percent(questions, k, a, b):
+    """pass@2 at success rate p is 1 - (1 - p)^2; over Beta(a, b) its mean is 1 - b (b + 1) / (s (s + 1)), s = a + b."""
+    rng = np.random.default_rng(k)
+    runs, mean = 6000, 1 - b * (b + 1) / ((a + b) * (a + b + 1))
+    covered = 0
+    for _ in range(runs):
+        right = rng.binomial(k, rng.beta(a, b, questions)).tolist()
+        interval = pass_at_k_interval([[1] * count + [0] * (k - count) for count in right], 2)
+        covered += interval.low <= mean <= interval.high
+    assert 0.94 <= covered / runs <= 0.96
+
+
+@pytest.mark.slow
+def test_the_planned_number_of_questions_shows_the_difference_as_often_as_planned():
+    """Two models that disagree on a quarter of the questions, one better by ten points: seen four times in five."""
+    rng = np.random.default_rng(0)
+    n, seen, runs = plan_questions(0.1, spread=0.49), 0, 2000  # sqrt(0.25 - 0.1^2)
+    for _ in range(runs):
+        difference = rng.choice([1, -1, 0], n, p=[0.175, 0.075, 0.75]).tolist()
+        first = [[max(0, d)] for d in difference]
+        second = [[max(0, -d)] for d in difference]
+        seen += paired_difference(first, second).low > 0
+    assert 0.77 <= seen / runs <= 0.83
