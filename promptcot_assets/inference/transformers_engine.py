@@ -121,20 +121,21 @@ class TransformersEngine:
         if end and self._end is None:
             raise EngineError("score(end=True) needs an end token and this tokenizer has none: pass end=False")
         began = time.perf_counter()
-        heads = self._prompt_ids(prefixes, what="prefix")
-        tails, offsets = self._continuation_ids(continuations, end)
-        for index, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-            if not tail:
+        before = self._prompt_ids(prefixes, what="prefix")
+        after, offsets = self._continuation_ids(continuations, end)
+        for index, (prefix, continuation) in enumerate(zip(before, after, strict=True)):
+            if not continuation:
                 raise EngineError(f"continuation {index} has no token to score")
-            if len(head) + len(tail) > self._max_len:
-                raise self._too_long(f"prefix and continuation {index}", len(head) + len(tail), "cannot be scored")
-        chunks, batches = _score_batches(heads, tails, self._score_batch_size)
+            length = len(prefix) + len(continuation)
+            if length > self._max_len:
+                raise self._too_long(f"prefix and continuation {index}", length, "cannot be scored")
+        chunks, batches = _score_batches(before, after, self._score_batch_size)
         logprobs = _in_order(chunks, self._models.run(batches, "scoring"))
         tokens, positions = _read(batches)
-        prompt_tokens, scored_tokens = _tokens(heads), _tokens(tails)
+        prompt_tokens, scored_tokens = _tokens(before), _tokens(after)
         self.usage += Usage(
             prompt_tokens=prompt_tokens,
-            shared_tokens=prompt_tokens + scored_tokens - len(tails) - tokens,  # a row's last token is not read
+            shared_tokens=prompt_tokens + scored_tokens - len(after) - tokens,  # a row's last token is not read
             scored_tokens=scored_tokens,
             positions=positions,
             padded_positions=positions - tokens,
