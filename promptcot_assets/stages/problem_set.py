@@ -89,9 +89,9 @@ def settle(
     fell = [defective, hits, unique.dropped.rename_columns({"shared_span": "matched_span"})]
     rows = clean["row"].to_numpy()[unique.staying]
     if encoder:
-        twins = semantic_duplicates(meanings(unique.kept, encoder.embed), before.meanings, settings.semantic_threshold)
-        rows = rows[~pc.is_in(unique.kept["id"], twins["id"].cast(pa.large_string())).to_numpy(zero_copy_only=False)]
-        fell.append(twins.append_column("reason", pa.repeat("semantic", len(twins))))
+        twins = _same_meaning(unique.kept, before, benchmarks, encoder, settings.semantic_threshold)
+        rows = rows[~pc.is_in(unique.kept["id"], twins["id"]).to_numpy(zero_copy_only=False)]
+        fell.append(twins)
     kept = np.zeros(count, bool)
     kept[rows] = True
     return Fates(kept, _dropped_rows(parsed, pa.concat_tables(fell, promote_options="permissive")))
@@ -151,6 +151,22 @@ def _first_hits(problems: Any, benchmarks: Sequence[Row], ngram: int, workers: i
         "survivor_id": first["item_id"],
         "matched_span": first["matched_span"],
     })  # fmt: skip
+
+
+def _same_meaning(
+    problems: Any, before: Published, benchmarks: Sequence[Row], encoder: Encoder, threshold: float
+) -> Any:
+    """Problems that say what a benchmark item, a published problem or an earlier one says: id, reason and evidence."""
+    items = {f"item {number}": row for number, row in enumerate(benchmarks)}
+    texts = pa.table({"id": list(items), "text": [row["problem"] for row in items.values()]})
+    former = pa.concat_tables([meanings(texts, encoder.embed), before.meanings])
+    falls = semantic_duplicates(meanings(problems, encoder.embed), former, threshold).to_pylist()
+    for fall in falls:
+        item = items.get(fall["survivor_id"])
+        fall["reason"] = f"contaminated by {item['benchmark']}" if item else "semantic"
+        fall["survivor_id"] = item["item_id"] if item else fall["survivor_id"]
+    names: dict[str, Any] = {"id": pa.large_string(), "reason": pa.string(), "survivor_id": pa.string()}
+    return pa.Table.from_pylist(falls, pa.schema(names | {"similarity": pa.float64()}))
 
 
 def _parsed(raw: Iterable[Any]) -> tuple[Any, int]:

@@ -198,12 +198,15 @@ def test_problems_of_one_meaning_fall_last_and_name_whom_they_repeat() -> None:
         raw(2, "What is the sum of 3 and 5?"),
         raw(3, "How large is the sum of 8 and 9?"),
         raw(4, "How often does 3 go into 4?"),
+        raw(5, "How large is the sum if 2 is added to 2?"),
     ]
+    items = [{"benchmark": "hmmt", "item_id": "s1", "problem": "Find the sum of 2 and 2."}]
     former = [{"problem_id": "s", "problem": "If you add 9 and 8, what is it?"}]
-    kept, dropped = assemble(rows, former, BENCHMARK, values, Encoder(embed, "small"))
+    kept, dropped = assemble(rows, former, items, values, Encoder(embed, "small"))
     assert {row["raw_problem_id"] for row in kept} == {"r0", "r2", "r4"}
     assert {(row["raw_problem_id"], row["reason"], row["survivor_id"]) for row in dropped} == {
         ("r1", "semantic", "r0"),
         ("r3", "semantic", "s"),
+        ("r5", "contaminated by hmmt", "s1"),
     }
-    assert assemble(rows, former, BENCHMARK, values)[1] == []
+    assert assemble(rows, former, items, values)[1] == []
