@@ -40,7 +40,6 @@ from promptcot_assets.stages.sketches import (
     DeduplicationError,
     Each,
     Rule,
-    of_wanted,
     shingles,
     sketch,
     sorted_set,
@@ -133,9 +132,9 @@ def indexed(
 ) -> Any:
     """An index of all `problems`, also of those that are near one another: what is published is never withdrawn."""
     rule = Rule(float(threshold), shingle, numbers).checked()
-    batch = _Batch.of(problems)
+    texts = _Batch.of(problems).texts
     with threads(workers) as each:
-        return hashed_run(batch.ids, batch.texts.take(batch.order), rule, each)
+        return hashed_run(_column(problems, "id"), texts, rule, each)
 
 
 def similarity(left: str, right: str, shingle: int = 3, numbers: Literal["content", "text"] = "content") -> float:
@@ -238,7 +237,7 @@ def _sketch(batch: _Batch, rule: Rule, each: Each) -> tuple[Hashes, Positions]:
 def _run_of_standing(batch: _Batch, stands: NDArray[np.bool_], postings: Positions, rule: Rule) -> Any:
     """The rows that stand, as one run of the index; dropping positions keeps the postings sorted."""
     new_position = np.cumsum(stands) - 1
-    of_standing = of_wanted(stands, postings)
+    of_standing = np.stack([band[stands[band & POSITION]] for band in postings])
     for band in of_standing:
         places = band & POSITION
         band += new_position[places] - places

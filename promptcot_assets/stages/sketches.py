@@ -203,8 +203,3 @@ def sorted_set(values: Positions) -> Positions:
     """np.unique, several times as fast."""
     values = in_ascending_order(values)
     return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
-
-
-def of_wanted(wanted: NDArray[np.bool_], postings: Positions) -> Positions:
-    """The postings of the wanted positions, still sorted. [bands, positions wanted]"""
-    return np.stack([band[wanted[band & POSITION]] for band in postings])
