@@ -1,9 +1,11 @@
 """The problem set assets on a real Dagster instance: batches in their order, drops counted, indexes in the lake."""
 
 import json
+import re
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 
 from promptcot_assets.assets.resources import RESUME_TAG, EngineResource, LakeResource, SettingsResource
 from promptcot_assets.assets.synthesis import problem_sets
@@ -20,6 +22,14 @@ def raw(batch: str, *problems: str | None) -> list[Row]:
         {"raw_problem_id": f"{batch}{i}", "domain": "maths", "problem": problem, "rationale": "so", "batch": batch}
         for i, problem in enumerate(problems)
     ]
+
+
+def reported(home: Path) -> list[tuple[str, ...]]:
+    """What the query of docs/architecture/problem_sets.md answers."""
+    page = Path(__file__).parents[2] / "docs" / "architecture" / "problem_sets.md"
+    (query,) = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
+    with duckdb.connect(str(home / "catalog.duckdb"), read_only=True) as con:
+        return con.sql(query).fetchall()
 
 
 def test_batches_take_precedence_in_their_order_and_a_resumed_run_does_nothing(tmp_path: Path) -> None:
@@ -46,6 +56,7 @@ def test_batches_take_precedence_in_their_order_and_a_resumed_run_does_nothing(t
         kept, dropped = made("b2")
         assert [row["problem"] for row in kept] == [THREE] and dropped == {"exact": 1}
         assert lake.rows("dropped_problems", "b2")[0]["survivor_id"] == content_id("maths", TWO)
+        assert reported(home.path) == [("contaminated by aime", "what is 9 9", "What is 9 + 9?", "What is 9 + 9?")]
         indexes = {path.parent.name for path in home.path.glob("derived/duplicates-*/*/*.arrow")}
         assert indexes == {"seed_problems", "problems"}
 
