@@ -11,6 +11,9 @@ demo; prompts get longer from table to table, because that is what sharing them 
 The limit is a forward that is nothing but its matrix products (`flops`), at the rate of a float32 matmul in the same
 run: a big one, and one in the shape of the model's own. Each way is held against the products of its own forward, for
 ours c once and no padding.
+
+The last line of a table is the whole machine by the wall clock, so for an idle one: naive with the threads that torch
+takes by itself against our engine with one worker a core, as the profiles have it.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from promptcot_assets.domains.layout import TOKENIZER_MARKERS, problem_block, ra
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.stages.base_models import from_scratch
 
+OWN_THREADS = torch.get_num_threads()
 K, SEEDS, ROWS_AT_ONCE, TOLERANCE = 8, 32, 16, 1e-4
 ANNOTATORS = {"planner": 3.0, "partial": 1.0, "chatty": 1.0, "careless": 1.0}
 PROMPTS = (("mini_maths", 1), ("maths", 1), ("maths", 6), ("maths", 24))  # layout, times the seed's concepts
@@ -144,6 +148,22 @@ def best(rounds: int, *peers: Callable[[], Any]) -> list[float]:
     return seconds
 
 
+def machine(model: Path, rows: list[Candidate], expected: Terms, rounds: int) -> tuple[float, float]:
+    """Candidates a second by the wall clock: the engine with a worker a core, and naive with torch's own threads."""
+    reference, tokenizer = AutoModelForCausalLM.from_pretrained(model).eval(), AutoTokenizer.from_pretrained(model)
+    seconds = [float("inf")] * 2
+    with TransformersEngine(model, workers=os.cpu_count() or 1, score_batch_size=ROWS_AT_ONCE) as engine:
+        check(one_pass(engine, rows), expected)  # the workers have started
+        for _ in range(rounds):
+            for index, peer in enumerate((lambda: one_pass(engine, rows), lambda: naive(reference, tokenizer, rows))):
+                torch.set_num_threads(OWN_THREADS if index else 1)
+                start = time.perf_counter()
+                peer()
+                seconds[index] = min(seconds[index], time.perf_counter() - start)
+    torch.set_num_threads(1)
+    return len(rows) / seconds[0], len(rows) / seconds[1]
+
+
 def check(terms: Terms, expected: Terms) -> None:
     pairs = zip(terms, expected, strict=True)
     apart = max(abs(a - b) for ours, naive_ones in pairs for a, b in zip(ours, naive_ones, strict=True))
@@ -180,9 +200,11 @@ def compare(model: Path, rows: list[Candidate], rounds: int) -> None:
     line("one pass, c shared", once, of_ours)
     line("  the limit of that", of_ours / peaks[0], of_ours)
     shares = usage.rates()
+    cores, by_itself = machine(model, rows, expected, rounds)
     print(
         f"  one pass / naive {alone / once:.2f}x, / two passes {twice / once:.2f}x; "
-        f"{shares['padded_share']:.1%} of positions padded, {shares['shared_prompt_share']:.0%} of prompt tokens shared"
+        f"{shares['padded_share']:.1%} of positions padded, {shares['shared_prompt_share']:.0%} of prompt tokens shared\n"
+        f"  whole machine: one pass {cores:.0f}, naive {by_itself:.0f} candidates a second, {cores / by_itself:.2f}x"
     )
 
 

@@ -300,6 +300,7 @@ class Distillation(Section):
     """Teacher traces (method section 7)."""
 
     traces_per_problem: AtLeastOne = 1
+    max_trace_characters: AtLeastOne | None = None  # longer traces are not valid; null: only the token limits hold
     shard_rows: AtLeastOne = 512
 
 
@@ -312,35 +313,62 @@ class Student(Section):
         arguments={"learning_rate": 8e-5, "per_device_train_batch_size": 1024, "num_train_epochs": 1}
     )
     replay_seed_solutions: bool = True  # keep the base problems in the SFT mix
+    continues: str | None = None  # a student whose self-play model this one starts from: the next round of self-play
 
 
 class SelfPlay(Section):
     """Rollouts, verdicts, pairs (method section 6)."""
 
     pool_share: Share = 0.25  # of labelled problems kept out of SFT and played on
+    held_out_share: Share = 0.0  # of these, never played on: the regression gate asks them before and after a round
+    real_problems: dict[str, AtLeastOne] = {}  # by domain: training seeds with a label that are played on as well
     rollouts: AtLeastOne = 8
     sampling: Sampling = Sampling(temperature=1.2, top_p=1.0, max_new_tokens=81920)
     max_pass_rate: Share = 0.5  # problems solved at least this often are dropped, like those never solved
-    max_pairs_per_problem: AtLeastOne = 4
+    max_pairs_per_problem: AtLeastOne = 4  # and passes a problem, where the optimiser is sft
+    optimiser: Literal["dpo", "sft"] = "dpo"  # sft: rejection sampling, on the student's own usable passes
     training: Training = Training(
         arguments={"learning_rate": 1e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1, "beta": 0.1}
     )
     shard_rows: AtLeastOne = 128
 
 
+class PublishedBenchmark(Section):
+    """Where the items of one benchmark are: JSONL, Parquet or hf:org/name@revision#split, and which of them count."""
+
+    source: str
+    since: str | None = None  # ISO date of the earliest contest, e.g. LiveCodeBench v5: 2024-08-01
+    until: str | None = None  # and of the first one that is too late: 2025-02-01
+
+
 class Benchmarks(Section):
     """Published items read from files (domain -> name -> source), besides each procedural domain's own benchmark."""
 
-    files: dict[str, dict[str, str]] = {}
+    files: dict[str, dict[str, str | PublishedBenchmark]] = {}
+    standings: str | None = None  # JSONL or Parquet of rated participants, for a Codeforces Elo (method section 8)
     limit: AtLeastOne | None = None  # items of a benchmark to evaluate; decontamination always uses all
+
+    def published(self) -> dict[tuple[str, str], PublishedBenchmark]:
+        """(domain, benchmark) -> its source."""
+        return {
+            (domain, name): PublishedBenchmark(source=source) if isinstance(source, str) else source
+            for domain, files in self.files.items()
+            for name, source in files.items()
+        }
 
 
 class Evaluation(Section):
     """Generations a question and their sampling (method section 8)."""
 
     generations: AtLeastOne = 16
+    generations_of: dict[str, AtLeastOne] = {}  # by benchmark, e.g. the paper's {livecodebench_v6: 1, codeforces: 8}
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=81920)
+    prompts: Literal["domain", "published"] = "domain"  # published: programs asked for as in the released files
     shard_rows: AtLeastOne = 128
+
+    def attempts(self, benchmark: str) -> int:
+        """Generations a question of this benchmark."""
+        return self.generations_of.get(benchmark, self.generations)
 
 
 class Engine(Section):
@@ -351,7 +379,7 @@ class Engine(Section):
     workers: AtLeastOne = 1
     threads: AtLeastOne = 1
     batch_size: AtLeastOne = 256
-    score_batch_size: AtLeastOne = 32
+    score_batch_size: AtLeastOne = 16
     max_model_len: AtLeastOne | None = None
     dtype: str = "float32"
 
@@ -398,6 +426,15 @@ class Settings(Section):
                 f"synthesis.concept_sets asks for {', '.join(missing)}, of which corpus has no seeds "
                 f"(it has {', '.join(self.domains) or 'none'}); add a source to corpus or set synthesis.concept_sets"
             )
+        for name in self.students:
+            before = [name]
+            while (former := self.students[before[-1]].continues) is not None:
+                if former not in self.students or former in before:
+                    raise ValueError(
+                        f"students.{before[-1]}.continues: {former!r} is no student of this profile that came before; "
+                        f"it has {', '.join(self.students)}"
+                    )
+                before.append(former)
         if self.labels.min_votes > self.labels.votes:
             raise ValueError(
                 f"labels.min_votes {self.labels.min_votes} is more than the {self.labels.votes} labels.votes"
