@@ -201,9 +201,10 @@ def compare(model: Path, rows: list[Candidate], rounds: int) -> None:
     line("  the limit of that", of_ours / peaks[0], of_ours)
     shares = usage.rates()
     cores, by_itself = machine(model, rows, expected, rounds)
+    padded, shared = shares["padded_share"], shares["shared_prompt_share"]
     print(
         f"  one pass / naive {alone / once:.2f}x, / two passes {twice / once:.2f}x; "
-        f"{shares['padded_share']:.1%} of positions padded, {shares['shared_prompt_share']:.0%} of prompt tokens shared\n"
+        f"{padded:.1%} of positions padded, {shared:.0%} of prompt tokens shared\n"
         f"  whole machine: one pass {cores:.0f}, naive {by_itself:.0f} candidates a second, {cores / by_itself:.2f}x"
     )
 
