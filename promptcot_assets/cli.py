@@ -277,3 +277,39 @@ def regrade(student: str, as_json: bool) -> None:
 
 if __name__ == "__main__":
     main()
+@main.command("benchmark-report")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write report.md and scaling.png into.")
+@_json_option
+def benchmark_report(out: Path | None, as_json: bool) -> None:
+    """Every student's scores with intervals, beside the paper's tables; with the exact versions behind them."""
+    from promptcot_assets.reports import benchmark_report as reports
+
+    with _plain_errors():
+        report = reports.benchmark_report(home())
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "report.md").write_text(reports.as_markdown(report) + "\n")
+            if report.scaling:
+                reports.scaling_figure(report.scaling, out / "scaling.png")
+        if as_json:
+            _print_json(reports.as_json(report))
+        else:
+            click.echo(reports.as_markdown(report))
+
+
+@main.command()
+@click.argument("points", type=float)
+@_json_option
+def plan(points: float, as_json: bool) -> None:
+    """How many benchmark questions it takes to see a difference of POINTS between two stages, e.g. 2."""
+    from promptcot_assets.reports import benchmark_report as reports
+    from promptcot_assets.stages.statistics import StatisticsError
+
+    with _plain_errors(StatisticsError):
+        plans = reports.plan(home(), points / 100)
+        if as_json:
+            _print_json(plans)
+        else:
+            click.echo(reports.plan_as_text(plans, points / 100))
+
+

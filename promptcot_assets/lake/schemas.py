@@ -356,6 +356,26 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "benchmark_items": pa.schema(
         [
+    "self_play_examples": pa.schema(
+        [
+            _id("example_id", "content hash of the rollout"),
+            problem_id,
+            domain,
+            text("rollout_id", "rollout, a usable pass"),
+            text("prompt", "what the student saw"),
+            text("completion", "what it wrote, and learns to write"),
+            real("pass_rate", "of the problem's judged rollouts"),
+        ]
+    ),
+    "self_play_gate": pa.schema(
+        [
+            _id("problem_id", "content hash of domain and problem text"),
+            domain,
+            real("before", "share of attempts that pass, of the model that the round started from"),
+            real("pass_rate", "the same of the model that the round made"),
+            text("model", "model that the round made"),
+        ]
+    ),
             _id("item_id", "content hash of benchmark and problem text"),
             text("benchmark", "name of the benchmark"),
             domain,
@@ -365,6 +385,34 @@ SCHEMAS: dict[str, pa.Schema] = {
             text("source", "procedural domain, file or hub data set"),
         ]
     ),
+            maybe_text("contest", "contest that the problem is from, where its source says so"),
+            maybe_real("points", "what solving it earns in its contest"),
+            maybe_flag("sample_tests", "its tests are only the samples of the statement; null where nobody knows"),
+        ]
+    ),
+    "contest_standings": pa.schema(
+        [
+            _id("standing_id", "content hash of the row and its place in the source"),
+            text("contest", "contest that was taken part in"),
+            text("style", "codeforces: points that fall with failures; icpc: problems solved, then penalty"),
+            real("rating", "rating of the participant before the contest"),
+            real("points", "what the participant earned"),
+            real("penalty", "minutes, ICPC style"),
+            source,
+        ]
+    ),
+    "codeforces_ratings": pa.schema(
+        [
+            _id("score_id", "content hash of benchmark, stage and model"),
+            text("benchmark", "name of the benchmark"),
+            text("stage", "base, sft or self_play"),
+            text("model", "model that is rated"),
+            maybe_real("rating", "Elo, the mean over contests (method section 8); null when it is refused"),
+            maybe_real("low", "lower end of the 95 % bootstrap interval over contests"),
+            maybe_real("high", "upper end"),
+            integer("contests", "contests it is a mean over"),
+            integer("problems", "problems attempted"),
+            maybe_text("refused", "why there is no rating"),
     "benchmark_generations": pa.schema(
         [
             _id("generation_id", "content hash of item, model, attempt and seed"),
