@@ -5,7 +5,8 @@ import dagster as dg
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.assets.teaching import TEACHER_DEPS, teacher, teacher_inputs
 from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, STUDENTS
-from promptcot_assets.stages import distillation, synthesis
+from promptcot_assets.settings.profile import SelfPlay
+from promptcot_assets.stages import distillation, self_play, synthesis
 from promptcot_assets.stages.verification import Verifier, labelled
 
 
@@ -56,10 +57,32 @@ def sft_examples(
 def sft_model(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """The student after supervised fine-tuning on distilled traces (method section 7)."""
+    """The student after supervised fine-tuning on distilled traces (method section 7).
+
+    A student that continues another one is that one's self-play model: the next round of self-play starts there. This
+    dependency is an input and no edge of the graph, where it would be a circle (sft_model -> self_play_model).
+    """
     name = context.partition_key
-    training = settings.values.students[name].sft
-    step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=[training])
+    student = settings.values.students[name]
+    if student.continues:
+        return _continued(context, lake, student.continues, settings.values.self_play)
+    step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=[student.sft])
     if done := step.unchanged():
         return done
-    return trainer.train(step, "sft", "student_base", step.rows("sft_examples"), training)
+    return trainer.train(step, "sft", "student_base", step.rows("sft_examples"), student.sft)
+
+
+def _continued(
+    context: dg.AssetExecutionContext, lake: LakeResource, former: str, play: SelfPlay
+) -> dg.MaterializeResult:
+    """The former round's model, if that round passed its regression gate; without held-out problems there is none."""
+    gate = [f"self_play_gate[{former}]"] if play.held_out_share else []
+    step = lake.step(context, "sft_model", f"self_play_model[{former}]", *gate, uses=[{"continues": former}])
+    gain = self_play.gate_difference(step.rows("self_play_gate")) if gate else None
+    if self_play.regressed(gain) and gain:
+        raise dg.Failure(
+            f"self-play of {former} made it worse on {gain.questions} held-out problems: {gain.estimate:+.3f} "
+            f"[{gain.low:+.3f}, {gain.high:+.3f}]; change self_play and run {former} again before going on",
+            allow_retries=False,
+        )
+    return step.unchanged() or step.commit_copy("self_play_model")

@@ -6,7 +6,7 @@ from promptcot_assets.assets.describe import plot
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.reports import plots
-from promptcot_assets.stages import evaluation
+from promptcot_assets.stages import codeforces, evaluation
 from promptcot_assets.stages.verdicts import metered
 
 STAGE_MODELS = {"base": "student_base", "sft": "sft_model", "self_play": "self_play_model"}
@@ -21,8 +21,8 @@ def benchmark_items(
     step = lake.step(context, "benchmark_items", "seed_problems", uses=[values.corpus, values.benchmarks])
     if done := step.unchanged():
         return done
-    seeds = step.rows("seed_problems")
-    return step.commit(evaluation.benchmark_items(values.corpus, values.benchmarks, seeds, step.seed))
+    published, step.dropped = evaluation.published_items(values.benchmarks)
+    return step.commit(evaluation.procedural_items(values.corpus, step.rows("seed_problems"), step.seed) + published)
 
 
 @dg.asset(code_version="1", deps=["benchmark_items", *STAGE_MODELS.values()], partitions_def=STUDENTS, pool="gpu")
@@ -75,6 +75,30 @@ def benchmark_scores(
     )
     if done := step.unchanged():
         return done
-    rows = evaluation.scores(step.rows("benchmark_verdicts"), values.evaluation.generations)
+    asked = values.evaluation
+    rows = evaluation.scores(step.rows("benchmark_verdicts"), asked.generations, asked.generations_of)
     shown = [row for row in rows if row["compared_with"] is None]
     return step.commit(rows, plot=plot(plots.score_bars(shown, f"benchmarks of {context.partition_key}")))
+
+
+@dg.asset(code_version="1")
+def contest_standings(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Frozen standings of the contests that benchmark problems are from: what a Codeforces rating is held against."""
+    benchmarks = settings.values.benchmarks
+    step = lake.step(context, "contest_standings", uses=[{"standings": benchmarks.standings}])
+    return step.unchanged() or step.commit(codeforces.contest_standings(benchmarks))
+
+
+@dg.asset(
+    code_version="1", deps=["benchmark_verdicts", "benchmark_items", "contest_standings"], partitions_def=STUDENTS
+)
+def codeforces_ratings(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+    """Codeforces Elo of every stage with its interval over contests, or the reason why there is none."""
+    verdicts = f"benchmark_verdicts[{context.partition_key}]"
+    step = lake.step(context, "codeforces_ratings", verdicts, "benchmark_items", "contest_standings")
+    if done := step.unchanged():
+        return done
+    tables = (step.rows(name) for name in ("benchmark_items", "benchmark_verdicts", "contest_standings"))
+    return step.commit(codeforces.codeforces_ratings(*tables, step.seed))

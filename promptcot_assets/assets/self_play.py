@@ -2,15 +2,28 @@
 
 import dagster as dg
 
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
-from promptcot_assets.automation.partitions import ALL_BATCHES, STUDENTS
-from promptcot_assets.stages import self_play, synthesis
-from promptcot_assets.stages.distillation import played_on
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
+from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
+from promptcot_assets.settings.profile import SelfPlay
+from promptcot_assets.stages import Row, self_play, synthesis
 from promptcot_assets.stages.verdicts import metered
-from promptcot_assets.stages.verification import labelled
 
 PROBLEMS = ("problems[*]", "math_answers[*]", "code_tests[*]")
-PROBLEM_DEPS = [dg.AssetDep(one, partition_mapping=ALL_BATCHES) for one in ("problems", "math_answers", "code_tests")]
+PROBLEM_DEPS: list[dg.AssetDep | str] = [
+    dg.AssetDep(one, partition_mapping=ALL_BATCHES) for one in ("problems", "math_answers", "code_tests")
+]
+if PROFILE.self_play.real_problems:  # only then: a new seed makes no rollout stale that is not of a seed
+    PROBLEM_DEPS.append("seed_problems")
+
+
+def _problems(play: SelfPlay) -> tuple[str, ...]:
+    """The inputs that problems and their labels come from."""
+    return (*PROBLEMS, "seed_problems") if play.real_problems else PROBLEMS
+
+
+def _labels(step: Step, play: SelfPlay) -> list[Row]:
+    seeds = step.rows("seed_problems") if play.real_problems else []
+    return self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
 
 
 @dg.asset(code_version="1", deps=["sft_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
@@ -18,36 +31,35 @@ def rollouts(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
     """The student's attempts at every labelled problem kept out of SFT (method section 6)."""
-    values = settings.values
-    inputs = (f"sft_model[{context.partition_key}]", *PROBLEMS)
-    step = lake.step(context, "rollouts", *inputs, uses=[values.self_play, values.engine])
+    values, play = settings.values, settings.values.self_play
+    inputs = (f"sft_model[{context.partition_key}]", *_problems(play))
+    step = lake.step(context, "rollouts", *inputs, uses=[play, values.engine])
     if done := step.unchanged():
         return done
-    every = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
-    pool = [row for row in every if played_on(row["problem_id"], values.self_play.pool_share)]
+    pool = self_play.play_pool(_labels(step, play), play)
     model = step.model_id("sft_model")
     with engine.load(step, "sft_model") as student:
         rows = step.map(
-            f"{values.self_play.rollouts} rollouts a problem", pool,
-            lambda problems: self_play.rollouts(problems, student, values.self_play, model, step.seed),
-            values.self_play.shard_rows,
+            f"{play.rollouts} rollouts a problem", pool,
+            lambda problems: self_play.rollouts(problems, student, play, model, step.seed),
+            play.shard_rows,
         )  # fmt: skip
-    return step.commit(rows)
+    return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)))
 
 
 @dg.asset(code_version="2", deps=["rollouts", *PROBLEM_DEPS], partitions_def=STUDENTS)
 def verdicts(context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource) -> dg.MaterializeResult:
     """Every rollout judged in the sandbox: passed, failed, or an infrastructure failure that is neither."""
-    values = settings.values
-    step = lake.step(context, "verdicts", f"rollouts[{context.partition_key}]", *PROBLEMS, uses=[values.sandbox])
+    values, play = settings.values, settings.values.self_play
+    inputs = (f"rollouts[{context.partition_key}]", *_problems(play))
+    step = lake.step(context, "verdicts", *inputs, uses=[values.sandbox])
     if done := step.unchanged():
         return done
-    every = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
-    labels = {row["problem_id"]: row for row in every}
+    labels = {row["problem_id"]: row for row in _labels(step, play)}
     with metered(values.sandbox) as (verifier, sandbox):
         rows = step.map(
             "judge rollouts", step.rows("rollouts"), lambda drawn: self_play.verdicts(drawn, labels, verifier),
-            values.self_play.shard_rows * values.self_play.rollouts,
+            play.shard_rows * play.rollouts,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows, "unusable_because")
     passed = [row["passed"] for row in rows if row["passed"] is not None]
@@ -67,20 +79,83 @@ def preference_pairs(
     return step.commit(self_play.preference_pairs(step.rows("rollouts"), step.rows("verdicts"), play, step.seed))
 
 
-@dg.asset(code_version="1", deps=["sft_model", "preference_pairs"], partitions_def=STUDENTS, pool="gpu")
+@dg.asset(code_version="1", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)
+def self_play_examples(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """The student's own usable passes: what it learns from where the optimiser is sft (rejection sampling)."""
+    name, play = context.partition_key, settings.values.self_play
+    step = lake.step(context, "self_play_examples", f"rollouts[{name}]", f"verdicts[{name}]", uses=[play])
+    if done := step.unchanged():
+        return done
+    return step.commit(self_play.rejection_sampled(step.rows("rollouts"), step.rows("verdicts"), play, step.seed))
+
+
+LEARNED_FROM = {"dpo": "preference_pairs", "sft": "self_play_examples"}  # by optimiser, a module of training/
+
+
+@dg.asset(
+    code_version="1",
+    deps=["sft_model", LEARNED_FROM[PROFILE.self_play.optimiser]],
+    partitions_def=STUDENTS,
+    pool="gpu",
+)
 def self_play_model(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """The student after direct preference optimisation on its own pairs.
+    """The student after learning from its own play: by preference optimisation (dpo) or on its own passes (sft).
 
-    Without a single pair there is nothing to learn: the model is then the SFT model itself, and says so.
+    Without a single example there is nothing to learn: the model is then the SFT model itself, and says so.
     """
-    name, training = context.partition_key, settings.values.self_play.training
-    step = lake.step(context, "self_play_model", f"sft_model[{name}]", f"preference_pairs[{name}]", uses=[training])
+    name, play = context.partition_key, settings.values.self_play
+    source = LEARNED_FROM[play.optimiser]
+    step = lake.step(context, "self_play_model", f"sft_model[{name}]", f"{source}[{name}]", uses=[play.training])
     if done := step.unchanged():
         return done
-    pairs = step.rows("preference_pairs")
-    if not pairs:
-        context.log.warning("no preference pairs: self_play_model is the SFT model, unchanged")
+    examples = step.rows(source)
+    if not examples:
+        context.log.warning(f"no {source}: self_play_model is the SFT model, unchanged")
         return step.commit_copy("sft_model")
-    return trainer.train(step, "dpo", "sft_model", pairs, training)
+    return trainer.train(step, play.optimiser, "sft_model", examples, play.training)
+
+
+@dg.asset(code_version="1", deps=["sft_model", "self_play_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
+def self_play_gate(
+    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """Problems neither taught nor played on, asked before and after the round: whether the student got worse.
+
+    A student that `continues` this one starts from its model only if it did not.
+    """
+    values, play, name = settings.values, settings.values.self_play, context.partition_key
+    models = ("sft_model", "self_play_model")
+    inputs = (*(f"{model}[{name}]" for model in models), *_problems(play))
+    step = lake.step(context, "self_play_gate", *inputs, uses=[play, values.engine, values.sandbox])
+    if done := step.unchanged():
+        return done
+    pool = self_play.gate_pool(_labels(step, play), play)
+    if not pool:
+        raise dg.Failure(
+            f"self_play_gate: no problem is held out (self_play.held_out_share {play.held_out_share}); raise it",
+            allow_retries=False,
+        )
+    labels = {row["problem_id"]: row for row in pool}
+    judged = {}
+    with metered(values.sandbox) as (verifier, sandbox):
+        for model in models:
+            with engine.load(step, model) as student:
+                drawn = step.map(
+                    f"ask {model}", pool,
+                    lambda some, student=student, model=model: self_play.rollouts(
+                        some, student, play, step.model_id(model), step.seed
+                    ),
+                    play.shard_rows,
+                )  # fmt: skip
+            judged[model] = step.map(
+                f"judge {model}", drawn, lambda some: self_play.verdicts(some, labels, verifier),
+                play.shard_rows * play.rollouts,
+            )  # fmt: skip
+    rows = self_play.gate_rows(*(judged[model] for model in models), step.model_id("self_play_model"))
+    gain = self_play.gate_difference(rows)
+    figures = {"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high} if gain else {}
+    return step.commit(rows, regressed=self_play.regressed(gain), **figures, **sandbox.figures())

@@ -371,8 +371,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _id("problem_id", "content hash of domain and problem text"),
             domain,
-            real("before", "share of attempts that pass, of the model that the round started from"),
-            real("pass_rate", "the same of the model that the round made"),
+            real("before", "share of attempts that passed before the round"),
+            real("pass_rate", "share of attempts that pass after it"),
             text("model", "model that the round made"),
         ]
     ),

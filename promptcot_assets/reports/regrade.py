@@ -14,7 +14,7 @@ from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.settings import Settings
 from promptcot_assets.stages import Row, evaluation, self_play
 from promptcot_assets.stages.regrade import Difference, pair_difference, score_difference, verdict_difference
-from promptcot_assets.stages.verification import Verifier, labelled
+from promptcot_assets.stages.verification import Verifier
 
 SHOWN = 10  # changed verdicts of each table in the printed report
 
@@ -62,8 +62,8 @@ class _Inputs:
 
 
 def _rollouts(found: Regrade, stored: _Inputs, settings: Settings, verifier: Verifier) -> None:
-    known = labelled(stored.rows("problems"), stored.rows("math_answers"), stored.rows("code_tests"))
-    labels = {row["problem_id"]: row for row in known}
+    tables = (stored.rows(name) for name in ("problems", "math_answers", "code_tests", "seed_problems"))
+    labels = {row["problem_id"]: row for row in self_play.labels(*tables)}
     drawn, before = stored.rows("rollouts"), stored.own()
     after = self_play.verdicts(drawn, labels, verifier)
     found.tables["verdicts"] = verdict_difference(before, after, "rollout_id")
@@ -76,7 +76,8 @@ def _benchmarks(found: Regrade, stored: _Inputs, settings: Settings, verifier: V
     before = stored.own()
     after = evaluation.verdicts(stored.rows("benchmark_generations"), items, verifier)
     found.tables["benchmark_verdicts"] = verdict_difference(before, after, "generation_id")
-    sides = (evaluation.scores(side, settings.evaluation.generations) for side in (before, after))
+    asked = settings.evaluation
+    sides = (evaluation.scores(side, asked.generations, asked.generations_of) for side in (before, after))
     found.scores.extend(score_difference(*sides))
 
 

@@ -153,6 +153,8 @@ def _score(attempts: list[Row], icpc: bool) -> tuple[float, float]:
     for row in attempts:
         if True not in row["passed"]:
             continue
+        if not icpc and row.get("points") is None:
+            raise EloRefused(f"problem {_name(row)}: nobody says what it is worth; add its points to the items")
         failures = list(row["passed"]).index(True)
         points += 1 if icpc else max(0.0, row["points"] - 50 * failures)
         penalty += 10 * failures if icpc else 0

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 from promptcot_assets.domains import domain_named, procedural_domain
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.asking import ask, completion_columns
+from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
 from promptcot_assets.stages.corpus import cases_of
-from promptcot_assets.stages.seeds import read_seeds
+from promptcot_assets.stages.published_items import EXTRA, function_prompt, published_prompt, read_items
 from promptcot_assets.stages.statistics import Interval, clustered_interval, paired_difference
 from promptcot_assets.stages.verdicts import judge
 from promptcot_assets.stages.verification import Verifier
@@ -27,30 +27,46 @@ def benchmark_items(corpus: Corpus, benchmarks: Benchmarks, seeds: Sequence[Row]
 
     Raises: SeedError naming the file and line when a file is malformed.
     """
+    return procedural_items(corpus, seeds, seed) + published_items(benchmarks)[0]
+
+
+def procedural_items(corpus: Corpus, seeds: Sequence[Row], seed: int) -> list[Row]:
+    """Each procedural domain's own benchmark, on problems that are no seeds."""
     rows = []
     for name, sizes in corpus.procedural.items():
         known = {row["problem"] for row in seeds if row["domain"] == name}
-        written = procedural_domain(name).write_benchmark(sizes.benchmark, seed, known)
-        rows += [_item(name, name, item.problem, item.answer, item.tests, name) for item in written]
-    for domain, files in benchmarks.files.items():
-        for benchmark, source in files.items():
-            read, _ = read_seeds(source)
-            rows += [
-                _item(benchmark, domain, row["problem"], row["answer"], cases_of(row), row["source"]) for row in read
-            ]
-    return list({row["item_id"]: row for row in rows}.values())
+        for item in procedural_domain(name).write_benchmark(sizes.benchmark, seed, known):
+            written = {"problem": item.problem, "answer": item.answer, "source": name}
+            rows.append(_item(name, name, written, item.tests))
+    return _unique(rows)
 
 
-def _item(benchmark: str, domain: str, problem: str, answer: str | None, tests: object, source: str) -> Row:
+def published_items(benchmarks: Benchmarks) -> tuple[list[Row], Counter[str]]:
+    """The items of the profile's files, and those left out by benchmark and reason."""
+    rows, dropped = [], Counter[str]()
+    for (domain, name), benchmark in benchmarks.published().items():
+        read, bad = read_items(benchmark)
+        rows += [_item(name, domain, row, cases_of(row)) for row in read]
+        dropped.update({f"{name}: {reason}": count for reason, count in bad.items()})
+    unique = _unique(rows)
+    dropped["same text as an earlier item"] += len(rows) - len(unique)
+    return unique, +dropped
+
+
+def _item(benchmark: str, domain: str, row: Row, tests: object) -> Row:
     return {
-        "item_id": content_id(benchmark, problem),
+        "item_id": content_id(benchmark, row["problem"]),
         "benchmark": benchmark,
         "domain": domain,
-        "problem": problem,
-        "answer": answer,
+        "problem": row["problem"],
+        "answer": row["answer"],
         "tests": json.dumps(tests) if tests else None,
-        "source": source,
-    }
+        "source": row["source"],
+    } | {name: row.get(name) for name in EXTRA}
+
+
+def _unique(rows: Sequence[Row]) -> list[Row]:
+    return list({row["item_id"]: row for row in rows}.values())
 
 
 def evaluated(items: Sequence[Row], limit: int | None) -> list[Row]:
@@ -77,13 +93,9 @@ def generations(
     items: Sequence[Row], student: InferenceEngine, settings: Evaluation, stage: str, model: str, seed: int
 ) -> list[Row]:
     """Rows of `benchmark_generations`. Attempt k of an item has the same seed whatever the model."""
-    asked = ask(
-        items,
-        student,
-        settings.sampling,
-        settings.generations,
-        lambda row: seed_from(seed, "benchmark", row["item_id"]),
-    )
+    by_attempts: dict[int, list[Row]] = defaultdict(list)
+    for row in items:
+        by_attempts[settings.attempts(row["benchmark"])].append(row)
     return [
         {
             "generation_id": content_id(row["item_id"], model, stage, attempt, completion.seed),
@@ -93,9 +105,26 @@ def generations(
             "stage": stage,
         }
         | completion_columns(completion, attempt, model)
-        for row, completions in asked
+        for attempts, group in by_attempts.items()
+        for row, completions in ask(
+            group,
+            student,
+            settings.sampling,
+            attempts,
+            lambda row: seed_from(seed, "benchmark", row["item_id"]),
+            lambda row: item_prompt(row, settings),
+        )
         for attempt, completion in enumerate(completions)
     ]
+
+
+def item_prompt(item: Row, settings: Evaluation) -> str:
+    """What a model reads. Maths is asked as in the released files either way; a function is never asked for as a
+    program that reads standard input."""
+    if item["tests"] is not None and json.loads(item["tests"])[0].get("fn_name"):
+        return function_prompt(item["problem"])
+    is_program = domain_named(item["domain"]).answers == "program"
+    return published_prompt(item["problem"]) if is_program and settings.prompts == "published" else solve_prompt(item)
 
 
 def verdicts(drawn: Sequence[Row], items: dict[str, Row], verifier: Verifier) -> list[Row]:
@@ -106,8 +135,11 @@ def verdicts(drawn: Sequence[Row], items: dict[str, Row], verifier: Verifier) ->
     ]
 
 
-def scores(judged: Sequence[Row], generations_per_question: int) -> list[Row]:
-    """Rows of `benchmark_scores`: avg@k of every stage, and its paired difference to the stage before."""
+def scores(judged: Sequence[Row], generations: int, generations_of: Mapping[str, int] | None = None) -> list[Row]:
+    """Rows of `benchmark_scores`: avg@k of every stage, and its paired difference to the stage before.
+
+    generations: a question; generations_of: by benchmark, where there are others (`Evaluation`).
+    """
     table: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     failures: dict[tuple[str, str], int] = defaultdict(int)
     models = {}
@@ -120,6 +152,7 @@ def scores(judged: Sequence[Row], generations_per_question: int) -> list[Row]:
             table[key][row["item_id"]].append(int(row["passed"]))
     rows = []
     for benchmark in sorted({name for name, _ in table}):
+        k = (generations_of or {}).get(benchmark, generations)
         present = [stage for stage in STAGES if (benchmark, stage) in table]
         for at, stage in enumerate(present):
             key = (benchmark, stage)
@@ -127,13 +160,11 @@ def scores(judged: Sequence[Row], generations_per_question: int) -> list[Row]:
                 "benchmark": benchmark,
                 "stage": stage,
                 "model": models[key],
-                "generations": generations_per_question,
+                "generations": k,
                 "infrastructure_failures": failures[key],
             }
             answers = table[key]
-            rows.append(
-                _score(common, f"avg@{generations_per_question}", None, clustered_interval(list(answers.values())))
-            )
+            rows.append(_score(common, f"avg@{k}", None, clustered_interval(list(answers.values()))))
             if at:
                 before = table[benchmark, present[at - 1]]
                 shared = sorted(answers.keys() & before.keys())

@@ -3,19 +3,72 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
+from promptcot_assets.stages.distillation import HASH_RANGE, played_on
+from promptcot_assets.stages.statistics import Interval, paired_difference
 from promptcot_assets.stages.verdicts import judge
-from promptcot_assets.stages.verification import Verifier, extract
+from promptcot_assets.stages.verification import Verifier, extract, labelled
 
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+
+
+def labels(problems: Iterable[Row], answers: Iterable[Row], tests: Iterable[Row], seeds: Iterable[Row]) -> list[Row]:
+    """Every problem that can be judged, with `answer`, `tests` and `source`: synthetic ones, then real ones.
+
+    seeds: rows of `seed_problems`, or none where `self_play.real_problems` asks for none.
+    """
+    rows = [row | {"source": "synthetic"} for row in labelled(problems, answers, tests)]
+    known = {row["problem_id"] for row in rows}
+    for row in seeds:
+        reference = row["answer"] if domain_named(row["domain"]).answers == "maths" else row["tests"]
+        if row["split"] == "train" and reference is not None and row["problem_id"] not in known:
+            rows.append(row | {"source": "real"})
+    return rows
+
+
+def play_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:
+    """The problems that are played on: the pool's share of the synthetic ones, and as many real ones as are asked for.
+
+    Which ones follows from their ids alone, so that a new batch moves none; those of `gate_pool` are never among them.
+    """
+    synthetic = [
+        row for row in known if row["source"] == "synthetic" and played_on(row["problem_id"], settings.pool_share)
+    ]
+    rows = [row for row in synthetic if not _held_out(row, settings)]
+    for domain, count in settings.real_problems.items():
+        real = [row for row in known if row["source"] == "real" and row["domain"] == domain]
+        rows += sorted(real, key=lambda row: content_id("real", row["problem_id"]))[:count]
+    return rows
+
+
+def gate_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:
+    """Synthetic problems neither taught nor played on: what the regression gate asks."""
+    return [
+        row
+        for row in known
+        if row["source"] == "synthetic"
+        and played_on(row["problem_id"], settings.pool_share)
+        and _held_out(row, settings)
+    ]
+
+
+def _held_out(row: Row, settings: SelfPlay) -> bool:
+    return int(content_id("self-play gate", row["problem_id"]), 16) < settings.held_out_share * HASH_RANGE
+
+
+def mix(pool: Sequence[Row]) -> dict[str, float]:
+    """Share of the pool by domain and source, e.g. {"maths, synthetic": 0.7}."""
+    counts = Counter(f"{row['domain']}, {row['source']}" for row in pool)
+    return {name: count / len(pool) for name, count in sorted(counts.items())}
 
 
 def rollouts(problems: Sequence[Row], student: InferenceEngine, settings: SelfPlay, model: str, seed: int) -> list[Row]:
@@ -108,6 +161,60 @@ def preference_pairs(drawn: Sequence[Row], judged: Sequence[Row], settings: Self
                 "pass_rate": rates[problem],
             })  # fmt: skip
     return rows
+
+
+def rejection_sampled(drawn: Sequence[Row], judged: Sequence[Row], settings: SelfPlay, seed: int) -> list[Row]:
+    """Rows of `self_play_examples`: the student's own usable passes, for iterative SFT (rejection sampling).
+
+    The difficulty filter is that of the pairs, but a fail is not needed; distinct texts, at most
+    `max_pairs_per_problem` a problem, drawn by their text and the seed.
+    """
+    verdict = {row["rollout_id"]: row for row in judged}
+    rates = pass_rates(judged)
+    passes: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in drawn:
+        if verdict[row["rollout_id"]]["usable"] and verdict[row["rollout_id"]]["passed"]:
+            passes[row["problem_id"]].setdefault(row["completion"], row)
+    return [
+        {
+            "example_id": content_id(row["rollout_id"]),
+            "problem_id": problem,
+            "domain": row["domain"],
+            "rollout_id": row["rollout_id"],
+            "prompt": row["prompt"],
+            "completion": row["completion"],
+            "pass_rate": rates[problem],
+        }
+        for problem, texts in passes.items()
+        if rates[problem] < settings.max_pass_rate
+        for row in _drawn(texts, seed, settings.max_pairs_per_problem)
+    ]
+
+
+def gate_rows(before: Sequence[Row], after: Sequence[Row], model: str) -> list[Row]:
+    """Rows of `self_play_gate`: the held-out problems that both models were judged on, with both pass rates.
+
+    before, after: rows of `verdicts` of the student before and after the round; model: the one after it.
+    """
+    rates = pass_rates(before), pass_rates(after)
+    domains = {row["problem_id"]: row["domain"] for row in after}
+    return [
+        {"problem_id": problem, "domain": domains[problem], "before": rates[0][problem],
+         "pass_rate": rates[1][problem], "model": model}
+        for problem in domains if problem in rates[0] and problem in rates[1]
+    ]  # fmt: skip
+
+
+def gate_difference(rows: Sequence[Row]) -> Interval | None:
+    """The round's gain on the held-out problems, paired by problem; None without a problem."""
+    if not rows:
+        return None
+    return paired_difference([[row["pass_rate"]] for row in rows], [[row["before"]] for row in rows])
+
+
+def regressed(gain: Interval | None) -> bool:
+    """Whether the student is worse than before beyond its noise: the whole 95 % interval is below 0."""
+    return gain is not None and gain.high < 0
 
 
 def _drawn(side: dict[str, Row], seed: int, count: int) -> list[Row]:

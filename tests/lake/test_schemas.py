@@ -29,6 +29,7 @@ from promptcot_assets.settings.profile import (
 from promptcot_assets.stages import (
     Row,
     analysis,
+    codeforces,
     corpus,
     difficulty,
     distillation,
@@ -130,6 +131,8 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     )
     made["verdicts"] = self_play.verdicts(made["rollouts"], {row["problem_id"]: row for row in known}, verifier)
     made["preference_pairs"] = self_play.preference_pairs(made["rollouts"], made["verdicts"], play, 0)
+    made["self_play_examples"] = self_play.rejection_sampled(made["rollouts"], made["verdicts"], play, 0)
+    made["self_play_gate"] = self_play.gate_rows(made["verdicts"], made["verdicts"], "self_play/1")
     made["difficulty"] = difficulty.difficulty(made["rollouts"], made["verdicts"])
     made["item_difficulty"], _ = difficulty.item_difficulty(made["difficulty"], made["teacher_traces"])
 
@@ -144,6 +147,14 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     by_id = {row["item_id"]: row for row in items}
     made["benchmark_verdicts"] = evaluation.verdicts(made["benchmark_generations"], by_id, verifier)
     made["benchmark_scores"] = evaluation.scores(made["benchmark_verdicts"], 2)
+    in_contests = [row | {"contest": "1", "points": 500.0, "sample_tests": False} for row in items]
+    made["contest_standings"] = [
+        {"standing_id": "s", "contest": "1", "style": "codeforces", "rating": 1500.0, "points": 1.0, "penalty": 0.0,
+         "source": "standings.jsonl"}
+    ]  # fmt: skip
+    made["codeforces_ratings"] = codeforces.codeforces_ratings(
+        in_contests, made["benchmark_verdicts"], made["contest_standings"], 0
+    )
     made["scaling"] = analysis.scaling(made["benchmark_scores"], "tiny", {"base/1": 5, "sft/1": 50})
     sets = analysis.problem_sets(seeds, made["problems"], items)
     means = {name: np.array([len(texts), 1.0, 2.0]) for name, texts in sets.items()}
@@ -215,6 +226,8 @@ ANCESTORS = [  # (table, column) -> (table, column): every id leads to a row
     ("preference_pairs", "rejected_rollout_id", "rollouts", "rollout_id"),
     ("benchmark_generations", "item_id", "benchmark_items", "item_id"),
     ("benchmark_verdicts", "generation_id", "benchmark_generations", "generation_id"),
+    ("self_play_examples", "rollout_id", "rollouts", "rollout_id"),
+    ("self_play_gate", "problem_id", "problems", "problem_id"),
     ("difficulty", "problem_id", "problems", "problem_id"),
     ("item_difficulty", "problem_id", "problems", "problem_id"),
 ]

@@ -11,7 +11,21 @@ from promptcot_assets.domains import domain_named, procedural_domain
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Sampling, Sandbox, SelfPlay
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.self_play import pass_rates, preference_pairs, rollouts, unusable, verdicts
+from promptcot_assets.stages.self_play import (
+    gate_difference,
+    gate_pool,
+    gate_rows,
+    labels,
+    mix,
+    pass_rates,
+    play_pool,
+    preference_pairs,
+    regressed,
+    rejection_sampled,
+    rollouts,
+    unusable,
+    verdicts,
+)
 from promptcot_assets.stages.verification import Verifier
 from tests.exact_models import solver
 
@@ -168,3 +182,85 @@ def test_a_students_rollouts_become_sound_pairs(name: str, verifier: Verifier) -
         reference = labels[pair["problem_id"]]["answer"]
         if reference is not None:
             assert answers[pair["chosen_rollout_id"]] == reference != answers[pair["rejected_rollout_id"]]
+
+
+# ---- what is played on
+def known(count: int = 200) -> list[Row]:
+    synthetic = [{"problem_id": f"s{n}", "domain": "maths", "source": "synthetic"} for n in range(count)]
+    return synthetic + [{"problem_id": f"r{n}", "domain": "maths", "source": "real"} for n in range(count)]
+
+
+def ids(rows: list[Row]) -> set[str]:
+    return {row["problem_id"] for row in rows}
+
+
+def test_problems_are_taught_played_on_or_held_out_and_a_new_batch_moves_none() -> None:
+    settings = SelfPlay(pool_share=0.5, held_out_share=0.3)
+    played, held_out = play_pool(known(), settings), gate_pool(known(), settings)
+    assert played and held_out and not ids(played) & ids(held_out)
+    assert ids(played) | ids(held_out) == ids(play_pool(known(), SelfPlay(pool_share=0.5)))
+    assert ids(play_pool(known(100), settings)) == ids(played) & {f"s{n}" for n in range(100)}
+    assert gate_pool(known(), SelfPlay(pool_share=0.5)) == []
+
+
+def test_real_problems_come_in_the_number_asked_for_and_the_mix_is_told() -> None:
+    settings = SelfPlay(pool_share=1.0, real_problems={"maths": 50})
+    pool = play_pool(known(150), settings)
+    assert sum(row["source"] == "real" for row in pool) == 50
+    assert mix(pool) == {"maths, real": 0.25, "maths, synthetic": 0.75}
+    fewer = play_pool(known(150), SelfPlay(pool_share=1.0, real_problems={"maths": 20}))
+    assert ids(fewer) < ids(pool)
+
+
+def test_only_training_seeds_with_a_label_are_real_problems() -> None:
+    def seed(name: str, **changed: object) -> Row:
+        return {"problem_id": name, "domain": "maths", "split": "train", "answer": "4", "tests": None} | changed
+
+    seeds = [seed("a"), seed("b", split="held_out"), seed("c", answer=None), seed("d", domain="code"),
+             seed("e", domain="code", tests="[]")]  # fmt: skip
+    problems = [{"problem_id": "p", "domain": "maths"}, {"problem_id": "q", "domain": "maths"}]
+    answers = [{"problem_id": "p", "answer": "1"}, {"problem_id": "q", "answer": None}]
+    rows = labels(problems, answers, [], seeds)
+    assert [(row["problem_id"], row["source"]) for row in rows] == [("p", "synthetic"), ("a", "real"), ("e", "real")]
+
+
+# ---- iterative SFT
+@given(PLAYS, SETTINGS, st.integers(0, 5))
+def test_rejection_sampling_keeps_distinct_usable_passes_of_problems_that_are_hard_enough(
+    outcomes: list, settings: SelfPlay, seed: int
+) -> None:
+    drawn, judged = played(outcomes)
+    examples = rejection_sampled(drawn, judged, settings, seed)
+    rates = pass_rates(judged)
+    usable = {(row["problem_id"], row["completion"]) for row, verdict in zip(drawn, judged, strict=True)
+              if verdict["usable"] and verdict["passed"]}  # fmt: skip
+    texts = Counter((row["problem_id"], row["completion"]) for row in examples)
+    assert set(texts) <= usable and all(count == 1 for count in texts.values())
+    for problem in {problem for problem, _ in usable}:
+        possible = min(sum(one == problem for one, _ in usable), settings.max_pairs_per_problem)
+        made = sum(one == problem for one, _ in texts)
+        assert made == (possible if rates[problem] < settings.max_pass_rate else 0)
+
+
+# ---- the gate of a round
+def judged_at(rates: dict[str, list[bool | None]]) -> list[Row]:
+    return [{"problem_id": name, "domain": "maths", "passed": one} for name, marks in rates.items() for one in marks]
+
+
+def test_the_gate_pairs_problems_that_both_models_were_judged_on() -> None:
+    before = judged_at({"a": [True, False], "b": [False, False], "c": [None]})
+    after = judged_at({"b": [True, True], "a": [True, None], "c": [True]})
+    rows = gate_rows(before, after, "m")
+    assert [(row["problem_id"], row["before"], row["pass_rate"]) for row in rows] == [("b", 0, 1), ("a", 0.5, 1)]
+    gain = gate_difference(rows)
+    assert gain and gain.estimate == 0.75 and not regressed(gain)
+
+
+def test_only_a_loss_beyond_noise_is_a_regression() -> None:
+    right, wrong = ({f"p{n}": [passed] for n in range(40)} for passed in (True, False))
+    half = {f"p{n}": [n % 2 == 0] for n in range(40)}
+    slightly = half | {"p0": [False]}
+    for after, worse in ((wrong, True), (half, True), (right, False)):
+        assert regressed(gate_difference(gate_rows(judged_at(right), judged_at(after), "m"))) is worse
+    assert not regressed(gate_difference(gate_rows(judged_at(half), judged_at(slightly), "m")))
+    assert gate_difference([]) is None and not regressed(None)

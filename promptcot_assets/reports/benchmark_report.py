@@ -1,0 +1,331 @@
+"""`promptcot benchmark-report`: our scores beside the paper's tables, and what it takes to see a difference.
+
+Every number of ours is computed from the verdicts of one exact version and says which: interval clustered by question,
+questions, generations, sampling, model, data versions. Differences between stages are read twice: each alone at 95 %,
+and all of them at once (Bonferroni), because of ten comparisons one looks real by chance in every other report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from promptcot_assets.lake import Lake, LakeError, Ref
+from promptcot_assets.reports.paper_results import ABLATIONS, BENCHMARKS, METRICS, RESULTS
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.evaluation import STAGES
+from promptcot_assets.stages.statistics import (
+    Interval,
+    clustered_interval,
+    corrected_level,
+    majority_interval,
+    paired_difference,
+    pass_at_k_interval,
+    plan_questions,
+    smallest_effect,
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one model on one benchmark, a share of 1 (Elo: a rating). compared_with: the stage it is less."""
+
+    student: str
+    benchmark: str
+    stage: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    questions: int
+    generations: int
+    model: str
+    compared_with: str | None = None
+    significant: bool | None = None  # the 95 % interval of this difference excludes 0
+    significant_among_all: bool | None = None  # and so does the one that allows for all differences of the report
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark can show of the difference between two stages, from how much their questions differ."""
+
+    student: str
+    benchmark: str
+    spread: float
+    questions: int
+    smallest_effect: float  # seen four times in five with the questions there are
+    questions_needed: int  # for the effect asked about
+
+
+@dataclass(frozen=True)
+class Report:
+    scores: list[Score]
+    scaling: list[Row]
+    versions: dict[str, dict[str, Any]]  # student -> refs, sampling, graders
+
+
+def benchmark_report(home: Path) -> Report:
+    """All students' scores. Raises: LakeError when nothing has been judged yet."""
+    lake = Lake(home)
+    judged = {name: lake.newest("benchmark_verdicts", name) for name in lake.partitions("benchmark_verdicts")}
+    if not judged:
+        raise LakeError(f"no benchmark has been judged in {home} yet: materialize benchmark_verdicts")
+    rows = {name: lake.table(ref).to_pylist() for name, ref in judged.items() if ref}
+    comparisons = sum(1 for one in rows.values() for _ in _pairs(_results(one)))
+    level = corrected_level(max(1, comparisons))
+    scores = [score for name, one in rows.items() for score in _scores(name, one, level)]
+    scores += [rating for name in rows for rating in _ratings(lake, name)]
+    return Report(scores, _all(lake, "scaling"), {name: _versions(lake, ref) for name, ref in judged.items() if ref})
+
+
+def plan(home: Path, effect: float) -> list[Plan]:
+    """For every benchmark and student: how many questions it takes to see `effect` between its last two stages.
+
+    Raises: LakeError when nothing has been judged yet; StatisticsError when `effect` is no difference of shares.
+    """
+    plan_questions(effect)  # refuses what is no effect before anything is read
+    lake, plans = Lake(home), []
+    for student in lake.partitions("benchmark_verdicts"):
+        ref = lake.newest("benchmark_verdicts", student)
+        last: dict[str, Interval] = {}
+        for benchmark, stage, before, results in _pairs(_results(lake.table(ref).to_pylist()) if ref else {}):
+            last[benchmark] = _difference(results[benchmark, stage], results[benchmark, before])
+        for benchmark, interval in last.items():
+            spread = min(1.0, interval.spread) if 0 < interval.spread < float("inf") else 0.5  # 0.5: nothing known
+            needed = plan_questions(effect, spread)
+            least = smallest_effect(max(2, interval.questions), spread)
+            plans.append(Plan(student, benchmark, spread, interval.questions, least, needed))
+    if not plans:
+        raise LakeError(f"no two stages have been judged in {home} yet: materialize benchmark_verdicts")
+    return plans
+
+
+# ---- numbers
+Results = dict[tuple[str, str], dict[str, list[Row]]]  # (benchmark, stage) -> item -> judged generations
+
+
+def _results(judged: Sequence[Row]) -> Results:
+    results: Results = defaultdict(lambda: defaultdict(list))
+    for row in sorted(judged, key=lambda row: row["attempt"]):
+        if row["passed"] is not None:
+            results[row["benchmark"], row["stage"]][row["item_id"]].append(row)
+    return results
+
+
+def _pairs(results: Results) -> Iterator[tuple[str, str, str, Results]]:
+    """(benchmark, stage, the stage before it) of every paired difference that can be taken."""
+    for benchmark in sorted({name for name, _ in results}):
+        present = [stage for stage in STAGES if (benchmark, stage) in results]
+        for before, stage in pairwise(present):
+            if results[benchmark, stage].keys() & results[benchmark, before].keys():
+                yield benchmark, stage, before, results
+
+
+def _difference(after: dict[str, list[Row]], before: dict[str, list[Row]], level: float = 0.95) -> Interval:
+    shared = sorted(after.keys() & before.keys())
+    first, second = ([_marks(side[item]) for item in shared] for side in (after, before))
+    return paired_difference(first, second, level=level)
+
+
+def _marks(rows: Sequence[Row]) -> list[int]:
+    return [int(row["passed"]) for row in rows]
+
+
+def _scores(student: str, judged: Sequence[Row], level: float) -> Iterator[Score]:
+    results = _results(judged)
+    for (benchmark, stage), items in sorted(results.items(), key=lambda one: (one[0][0], STAGES.index(one[0][1]))):
+        rows = [row for group in items.values() for row in group]
+        common = {"student": student, "benchmark": benchmark, "stage": stage, "model": rows[0]["model"]}
+        for metric, interval, k in _metrics(list(items.values())):
+            yield Score(**common, metric=metric, **_figures(interval), generations=k)
+    for benchmark, stage, before, _ in _pairs(results):
+        sides = results[benchmark, stage], results[benchmark, before]
+        alone, among_all = _difference(*sides), _difference(*sides, level=level)
+        items = results[benchmark, stage]
+        (first, *_), k = next(iter(items.values())), max(map(len, items.values()))
+        yield Score(
+            student, benchmark, stage, "paired difference", **_figures(alone), generations=k, model=first["model"],
+            compared_with=before, significant=_excludes_zero(alone), significant_among_all=_excludes_zero(among_all),
+        )  # fmt: skip
+
+
+def _metrics(items: list[list[Row]]) -> Iterator[tuple[str, Interval, int]]:
+    """avg@k of all questions; pass@k and majority@k of those with all k verdicts, maths only for the latter."""
+    k = max(map(len, items))
+    yield f"avg@{k}", clustered_interval([_marks(group) for group in items]), k
+    whole = [group for group in items if len(group) == k]
+    if k < 2:
+        return
+    half = k // 2
+    if half > 1:
+        yield f"pass@{half}", pass_at_k_interval([_marks(group) for group in whole], half), k
+    yield f"pass@{k}", pass_at_k_interval([_marks(group) for group in whole], k), k
+    if all(row.get("reference") is not None for group in whole for row in group):
+        answers = [[row["answer"] for row in group] for group in whole]
+        yield f"majority@{k}", majority_interval([_marks(group) for group in whole], k, answers), k
+
+
+def _figures(interval: Interval) -> dict[str, Any]:
+    return {"value": interval.estimate, "low": interval.low, "high": interval.high, "questions": interval.questions}
+
+
+def _excludes_zero(interval: Interval) -> bool:
+    return not interval.low <= 0 <= interval.high
+
+
+def _ratings(lake: Lake, student: str) -> Iterator[Score]:
+    ref = lake.newest("codeforces_ratings", student)
+    for row in lake.table(ref).to_pylist() if ref else []:
+        note = f"refused: {row['refused']}" if row["refused"] else f"over {row['contests']} contests"
+        yield Score(
+            student, row["benchmark"], row["stage"], "Elo", row["rating"], row["low"], row["high"],
+            row["problems"], 0, row["model"], note=note,
+        )  # fmt: skip
+
+
+def _all(lake: Lake, asset: str) -> list[Row]:
+    refs = [lake.newest(asset, partition) for partition in lake.partitions(asset)]
+    return [row for ref in refs if ref for row in lake.table(ref).to_pylist()]
+
+
+def _versions(lake: Lake, judged: Ref) -> dict[str, Any]:
+    """The exact data behind a student's scores, and how its generations were sampled."""
+    inputs = {ref.asset: ref for ref in lake.commit_of(judged).provenance.inputs}
+    refs = [judged, *(inputs[name] for name in ("benchmark_generations", "benchmark_items") if name in inputs)]
+    graders = sorted(set(lake.table(judged, ["grader"])["grader"].to_pylist()))
+    asked = inputs.get("benchmark_generations")
+    settings = lake.commit_of(asked).provenance.settings if asked else "[]"
+    return {
+        "data": {str(ref): ref.data_version for ref in refs},
+        "graders": graders,
+        "sampling": next((one["sampling"] for one in _sections(settings) if "sampling" in one), None),
+    }
+
+
+def _sections(settings: str) -> list[dict[str, Any]]:
+    found = json.loads(settings)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+# ---- text
+def as_json(report: Report) -> dict[str, Any]:
+    paper = {
+        setting: {
+            "before": dict(zip(BENCHMARKS, before, strict=True)),
+            "after": dict(zip(BENCHMARKS, after, strict=True)),
+        }
+        for setting, (before, after) in RESULTS.items()
+    }
+    return {"scores": [asdict(one) for one in report.scores], "scaling": report.scaling, "versions": report.versions,
+            "paper": paper}  # fmt: skip
+
+
+def as_markdown(report: Report) -> str:
+    """The whole report; the paper's rows stand under ours for benchmarks of the same name."""
+    return "\n".join([*_score_table(report), *_difference_table(report), *_paper_table(), *_scaling_table(report),
+                      *_version_list(report)])  # fmt: skip
+
+
+def _score_table(report: Report) -> Iterator[str]:
+    yield "# Benchmarks\n\n## Scores\n"
+    yield "| student | benchmark | stage | metric | value | 95 % interval | questions | generations | model |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for one in report.scores:
+        if one.compared_with is None:
+            interval = "-" if one.value is None else f"{_number(one, one.low)} to {_number(one, one.high)}"
+            value = one.note if one.value is None else _number(one, one.value)
+            yield (f"| {one.student} | {one.benchmark} | {one.stage} | {one.metric} | {value} | {interval} | "
+                   f"{one.questions} | {one.generations or '-'} | {one.model} |")  # fmt: skip
+
+
+def _number(one: Score, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if one.metric == "Elo" else f"{100 * value:.1f}"
+
+
+def _difference_table(report: Report) -> Iterator[str]:
+    differences = [one for one in report.scores if one.compared_with is not None]
+    if not differences:
+        return
+    yield "\n## Differences between stages, paired by question\n"
+    yield (f"Of {len(differences)} comparisons at 95 % each, one in twenty looks real by chance; the last column holds "
+           "for all of them at once.\n")  # fmt: skip
+    yield "| student | benchmark | stage | minus | points | 95 % interval | questions | alone | among all |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for one in differences:
+        value, low, high = (f"{100 * (share or 0):+.1f}" for share in (one.value, one.low, one.high))
+        words = ["significant" if flag else "not significant" for flag in (one.significant, one.significant_among_all)]
+        yield (f"| {one.student} | {one.benchmark} | {one.stage} | {one.compared_with} | {value} | {low} to {high} | "
+               f"{one.questions} | {' | '.join(words)} |")  # fmt: skip
+
+
+def _paper_table() -> Iterator[str]:
+    yield "\n## The paper's\n\nWithout intervals: it gives none.\n"
+    yield f"| setting | {' | '.join(f'{name} ({METRICS[name]})' for name in BENCHMARKS)} |"
+    yield "|---" * (len(BENCHMARKS) + 1) + "|"
+    rows = [(f"{setting}, {word}", side) for setting, sides in RESULTS.items()
+            for word, side in zip(("before", "after"), sides, strict=True)]  # fmt: skip
+    rows += [(f"SFT 7B, {arm}", side) for arm, side in ABLATIONS.items() if arm != "full"]
+    for name, side in rows:
+        yield f"| {name} | {' | '.join('-' if value is None else f'{value:g}' for value in side)} |"
+
+
+def _scaling_table(report: Report) -> Iterator[str]:
+    if not report.scaling:
+        return
+    yield "\n## Score against training examples\n"
+    yield "| student | benchmark | stage | examples | value | 95 % interval |\n|---|---|---|---|---|---|"
+    for row in sorted(report.scaling, key=lambda row: (row["benchmark"], row["student"], row["examples"])):
+        yield (f"| {row['student']} | {row['benchmark']} | {row['stage']} | {row['examples']:,} | "
+               f"{100 * row['value']:.1f} | {100 * row['low']:.1f} to {100 * row['high']:.1f} |")  # fmt: skip
+
+
+def _version_list(report: Report) -> Iterator[str]:
+    yield "\n## Versions\n"
+    for student, known in report.versions.items():
+        yield f"* {student}: {', '.join(f'{ref} ({version})' for ref, version in known['data'].items())}"
+        sampling = known["sampling"]
+        words = ", ".join(f"{name} {value}" for name, value in sampling.items()) if sampling else "unknown"
+        yield f"  sampling: {words}; graders: {', '.join(known['graders'])}"
+
+
+def scaling_figure(rows: Sequence[Row], path: Path) -> None:
+    """Score against training examples, a line a benchmark and student, with its intervals; a PNG file.
+
+    Raises: LakeError when there is nothing to draw.
+    """
+    if not rows:
+        raise LakeError("no scaling to draw: materialize scaling")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    lines: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        lines[row["student"], row["benchmark"]].append(row)
+    for (student, benchmark), points in sorted(lines.items()):
+        points.sort(key=lambda row: row["examples"])
+        values = [row["value"] for row in points]
+        errors = [[row["value"] - row["low"] for row in points], [row["high"] - row["value"] for row in points]]
+        axes.errorbar([row["examples"] for row in points], values, yerr=errors, marker="o", capsize=3,
+                      label=f"{benchmark}, {student}")  # fmt: skip
+    axes.set(xlabel="training examples, ancestors included", ylabel="avg@k", xscale="symlog")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+
+
+def plan_as_text(plans: Sequence[Plan], effect: float) -> str:
+    lines = [f"to see a difference of {100 * effect:g} points four times in five, at 95 %:"]
+    for one in plans:
+        lines.append(
+            f"  {one.benchmark} ({one.student}): {one.questions_needed:,} questions at a spread of {one.spread:.2f}; "
+            f"with its {one.questions:,} it shows {100 * one.smallest_effect:.1f} points or more"
+        )
+    return "\n".join(lines)

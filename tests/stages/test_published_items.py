@@ -1,0 +1,136 @@
+"""Published formats, one small row each, and the real files where they lie beside the checkout."""
+
+import base64
+import json
+import pickle
+import zlib
+from pathlib import Path
+
+import pytest
+
+from promptcot_assets.domains import domain_named
+from promptcot_assets.settings.profile import Benchmarks, Evaluation, PublishedBenchmark
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.evaluation import item_prompt, published_items
+from promptcot_assets.stages.published_items import read_items
+from promptcot_assets.stages.seeds import SeedError
+
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+def packed(tests: list[Row]) -> str:
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
+
+
+def lcb(kind: str, date: str, **changed: object) -> Row:
+    test = {"input": "[1, 2]\n3" if kind == "functional" else "1 2\n", "output": "6", "testtype": kind}
+    return {
+        "question_content": f"Sum ({kind}).", "public_test_cases": json.dumps([test]),
+        "private_test_cases": packed([test, test]), "contest_date": date,
+        "starter_code": "class Solution:\n    def total(self, xs, y):\n        " if kind == "functional" else "",
+        "metadata": json.dumps({"func_name": "total"} if kind == "functional" else {}),
+    } | changed  # fmt: skip
+
+
+CODEFORCES = {
+    "description": "Add.", "input_format": "Two integers.", "output_format": "Their sum.", "note": None,
+    "examples": [{"input": "1 2", "output": "3"}], "official_tests": [{"input": "4 5", "output": "9"}],
+    "official_tests_complete": True, "contest_id": 1850, "points": 500.0, "input_mode": "stdio",
+    "generated_checker": None, "interaction_format": None,
+}  # fmt: skip
+
+
+def write(path: Path, *rows: Row) -> PublishedBenchmark:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return PublishedBenchmark(source=str(path))
+
+
+def test_livecodebench_has_programs_and_functions(tmp_path: Path) -> None:
+    rows, dropped = read_items(
+        write(tmp_path / "lcb.jsonl", lcb("stdin", "2025-02-01"), lcb("functional", "2025-02-02"))
+    )
+    program, function = rows
+    assert [len(row["tests"]) for row in rows] == [3, 3] and not dropped
+    assert (program["fn_name"], function["fn_name"]) == (None, "total")
+    assert function["tests"][0] == {"stdin": "[1, 2]\n3", "expected": "6"}
+    assert "Starter code:\n```python\nclass Solution:" in function["problem"]
+    assert "Starter" not in program["problem"]
+
+
+def test_a_window_of_dates_makes_a_version_of_livecodebench(tmp_path: Path) -> None:
+    dates = ("2024-07-31T00:00:00", "2024-08-01T00:00:00", "2025-01-31T00:00:00", "2025-02-01T00:00:00")
+    write(tmp_path / "lcb.jsonl", *(lcb("stdin", date, question_content=f"Sum {date}.") for date in dates))
+    v5 = PublishedBenchmark(source=str(tmp_path / "lcb.jsonl"), since="2024-08-01", until="2025-02-01")
+    rows, dropped = read_items(v5)
+    assert [row["row"] for row in rows] == [2, 3] and dropped == {"outside the window of dates": 2}
+
+
+def test_packed_tests_import_nothing(tmp_path: Path) -> None:
+    harmful = base64.b64encode(zlib.compress(pickle.dumps(print))).decode()
+    with pytest.raises(pickle.UnpicklingError, match=r"ask for builtins\.print"):
+        read_items(write(tmp_path / "lcb.jsonl", lcb("stdin", "2025-02-01", private_test_cases=harmful)))
+
+
+def test_codeforces_keeps_contest_points_and_whether_its_tests_are_whole(tmp_path: Path) -> None:
+    partial = CODEFORCES | {"official_tests_complete": False, "official_tests": [], "description": "Add again."}
+    unfit = [CODEFORCES | {"generated_checker": "..."}, CODEFORCES | {"interaction_format": "ask"},
+             CODEFORCES | {"input_mode": "file"}]  # fmt: skip
+    rows, dropped = read_items(write(tmp_path / "cf.jsonl", CODEFORCES, partial, *unfit))
+    assert [(row["contest"], row["points"], row["sample_tests"]) for row in rows] == [
+        ("1850", 500.0, False), ("1850", 500.0, True),
+    ]  # fmt: skip
+    assert [row["tests"][0]["stdin"] for row in rows] == ["4 5", "1 2"]
+    assert rows[0]["problem"].split("\n\n")[:3] == ["Add.", "Input", "Two integers."]
+    assert domain_named("code").worked_example(rows[0]["problem"]) == {"stdin": "1 2", "expected": "3"}
+    assert sum(dropped.values()) == 3 and dropped["interactive"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"question": "2 + 2?", "answer": "Two and two.\n#### 4"}, "4"),
+        ({"problem": "2 + 2?", "solution": r"\boxed{5}", "answer": "4", "level": 3, "unique_id": "x"}, "4"),
+        ({"problem_idx": 1, "problem": "2 + 2?", "answer": 4}, "4"),
+    ],
+    ids=["GSM8K on the hub", "MATH-500", "AIME and HMMT on the hub"],
+)
+def test_maths_sets_of_the_hub(row: Row, answer: str, tmp_path: Path) -> None:
+    ((read,), _) = read_items(write(tmp_path / "maths.jsonl", row))
+    assert (read["problem"], read["answer"]) == ("2 + 2?", answer)
+
+
+def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
+    for row in (
+        lcb("stdin", "2025-02-01", public_test_cases="{"),
+        {"question_content": "?", "public_test_cases": "[]"},
+    ):
+        with pytest.raises(SeedError, match=r"lcb\.jsonl, line 1: not a row of its format"):
+            read_items(write(tmp_path / "lcb.jsonl", row))
+    with pytest.raises(SeedError, match=r"no item is left \(1 interactive\)"):
+        read_items(write(tmp_path / "cf.jsonl", CODEFORCES | {"interaction_format": "ask"}))
+    dated = PublishedBenchmark(source=write(tmp_path / "cf.jsonl", CODEFORCES).source, since="2025-01-01")
+    with pytest.raises(SeedError, match="no `contest_date`"):
+        read_items(dated)
+
+
+def test_functions_are_asked_for_as_functions_and_programs_as_the_profile_says(tmp_path: Path) -> None:
+    source = write(tmp_path / "lcb.jsonl", lcb("stdin", "2025-02-01"), lcb("functional", "2025-02-02")).source
+    (program, function), _ = published_items(Benchmarks(files={"code": {"lcb": source}}))
+    ours, published = Evaluation(), Evaluation(prompts="published")
+    assert item_prompt(program, ours) == domain_named("code").solve_prompt(program["problem"])
+    assert "Read the inputs from stdin" in item_prompt(program, published)
+    assert item_prompt(function, ours) == item_prompt(function, published)
+    assert "starter code above" in item_prompt(function, ours) and "stdin" not in item_prompt(function, ours)
+
+
+@pytest.mark.parametrize(("name", "count"), [("aime24", 30), ("aime25", 30), ("hmmt25", 30), ("codeforces", 408)])
+def test_real_files_lose_no_item_and_their_prompts_are_the_published_ones(name: str, count: int) -> None:
+    path = SHARED / f"{name}.jsonl"
+    if not path.exists():
+        pytest.skip(f"no {name}.jsonl beside this checkout (../shared/data)")
+    domain = "code" if name == "codeforces" else "maths"
+    rows, dropped = published_items(Benchmarks(files={domain: {name: str(path)}}))
+    assert len(rows) + dropped["same text as an earlier item"] == count == len(rows) + dropped.total()
+    prompts = (json.loads(line)["prompt"] for line in path.read_text().splitlines())
+    asked = {prompt.partition("<|im_start|>user\n")[2].partition("<|im_end|>")[0].strip() for prompt in prompts}
+    assert {item_prompt(row, Evaluation(prompts="published")).strip() for row in rows} == asked
