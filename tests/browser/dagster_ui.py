@@ -25,6 +25,7 @@ class DagsterUi:
 
     def of(self, page: Page) -> DagsterUi:
         """The same for another tab, such as one that a link has opened."""
+        page.wait_for_load_state("networkidle")
         return DagsterUi(page, self._url, self._screenshots)
 
     def open(self, path: str) -> None:

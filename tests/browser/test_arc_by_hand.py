@@ -125,7 +125,9 @@ def test_a_failed_gate_stops_the_rounds_after_it(ui: DagsterUi, home: SmallHome)
     assert ui.outcome(WORK_S) == "Failed"
     ui.open_asset("em_bounds", "checks")
     ui.shows("held_out_bound_did_not_fall")
+    ui.shows("Execution history").click()
     ui.shows("Failed")
+    ui.shows(re.compile("^the held-out bound fell by "))
     ui.shoot("gate")
     assert {asset: len(lake.history(asset)) - had for asset, had in before.items()} == dict.fromkeys(ROUND_OUTPUTS, 1)
     assert ran_one_after_another(home, backfill) == ["round_01", "round_02"], "round_02 alone refuses, at once"
