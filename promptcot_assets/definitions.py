@@ -24,6 +24,8 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.checks import CHECKS
 from promptcot_assets.automation.console import console
 from promptcot_assets.automation.jobs import JOBS
+from promptcot_assets.automation.schedules import SCHEDULES
+from promptcot_assets.automation.sensors import SENSORS
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 from promptcot_assets.settings import home, profile_name
 
@@ -56,6 +58,8 @@ def build_definitions(profile: str | None = None, lake_home: str | None = None) 
         assets=assets,
         asset_checks=CHECKS,
         jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={
             "settings": settings,
             "lake": LakeResource(home=lake_home or str(home()), settings=settings),
