@@ -64,12 +64,14 @@ def trainer_arguments(config: type, spec: Spec, **fixed: Any) -> Any:
         raise SpecError(f"arguments: {config.__name__} refuses them: {error}") from error
 
 
-def resumable(trainer: type, lengths: list[int]) -> type:
-    """`trainer` with rows in `length_grouped_order` and checkpoints without a model card."""
+def resumable(trainer: type, lengths: list[int] | None = None) -> type:
+    """`trainer` with rows in `length_grouped_order` (its own order without `lengths`), checkpoints without a card."""
     from transformers import Trainer
 
     class Resumable(trainer):
-        def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            if lengths is None:
+                return super()._get_train_sampler(train_dataset)
             return LengthGroupedSampler(lengths, rows_a_step(self.args), self.args.seed)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -82,10 +84,19 @@ def rows_a_step(args: Any) -> int:
     return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 
-def train(trainer: Any, spec: Spec, run: Mapping[str, Any], report: Report, rows: Rows, lengths: list[int]) -> None:
+def train(
+    trainer: Any,
+    spec: Spec,
+    run: Mapping[str, Any],
+    report: Report,
+    rows: Rows,
+    lengths: list[int],
+    sampled: bool = False,
+) -> None:
     """Train (from the last checkpoint of the same run, if there is one), write `spec.output`, report the result.
 
-    run: what `identity` gave; lengths: tokens a row, what the order of rows is made of.
+    run: what `identity` gave; lengths: tokens a row, what the order of rows is made of. sampled: the trainer samples
+    what it learns from, so that only it knows the tokens.
     """
     from transformers import PrinterCallback
 
@@ -104,7 +115,7 @@ def train(trainer: Any, spec: Spec, run: Mapping[str, Any], report: Report, rows
         "steps": steps,
         "loss": curve[-1][1],
         "loss_curve": curve,
-        "tokens": tokens_seen(lengths, batch, spec.seed, steps),
+        "tokens": trainer.state.num_input_tokens_seen if sampled else tokens_seen(lengths, batch, spec.seed, steps),
         "rows": len(lengths),
         "dropped": rows.dropped,
     }

@@ -52,6 +52,13 @@ def dpo_rows(data: Path, tokenizer: Any, max_length: int | None) -> Rows:
     return _kept(data, {"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected}, reasons, max_length)
 
 
+def grpo_rows(data: Path, tokenizer: Any) -> tuple[Rows, dict[str, list[str]]]:
+    """`prompt`, `completion` (a label) -> `prompt_ids`, and the texts themselves, which the trainer samples from."""
+    texts = _read(data, ("prompt", "completion"))
+    prompts = tokenizer(texts["prompt"])["input_ids"]
+    return Rows({"prompt_ids": prompts}, len(prompts), {}), texts
+
+
 def _read(data: Path, columns: tuple[str, ...]) -> dict[str, list[str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -100,5 +100,5 @@ def codeforces_ratings(context: dg.AssetExecutionContext, lake: LakeResource) ->
     step = lake.step(context, "codeforces_ratings", verdicts, "benchmark_items", "contest_standings")
     if done := step.unchanged():
         return done
-    tables = (step.rows(name) for name in ("benchmark_items", "benchmark_verdicts", "contest_standings"))
-    return step.commit(codeforces.codeforces_ratings(*tables, step.seed))
+    items, judged = step.rows("benchmark_items"), step.rows("benchmark_verdicts")
+    return step.commit(codeforces.codeforces_ratings(items, judged, step.rows("contest_standings"), step.seed))

@@ -1,17 +1,21 @@
 """The student plays on labelled problems it was not taught, and learns from its own passes and fails."""
 
+from typing import Any
+
 import dagster as dg
 
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
-from promptcot_assets.settings.profile import SelfPlay
-from promptcot_assets.stages import Row, self_play, synthesis
+from promptcot_assets.settings.profile import SelfPlay, Training
+from promptcot_assets.stages import Row, reward_service, self_play, synthesis
+from promptcot_assets.stages.asking import solve_prompt
 from promptcot_assets.stages.verdicts import metered
 
 PROBLEMS = ("problems[*]", "math_answers[*]", "code_tests[*]")
 PROBLEM_DEPS: list[dg.AssetDep | str] = [
     dg.AssetDep(one, partition_mapping=ALL_BATCHES) for one in ("problems", "math_answers", "code_tests")
 ]
+OPTIMISER = PROFILE.self_play.optimiser
 if PROFILE.self_play.real_problems:  # only then: a new seed makes no rollout stale that is not of a seed
     PROBLEM_DEPS.append("seed_problems")
 
@@ -26,6 +30,17 @@ def _labels(step: Step, play: SelfPlay) -> list[Row]:
     return self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
 
 
+def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play: SelfPlay) -> list[Row]:
+    """`play.rollouts` attempts of an input model at every problem of `pool`."""
+    name = step.model_id(model)
+    with engine.load(step, model) as student:
+        return step.map(
+            f"{play.rollouts} rollouts a problem of {model}", pool,
+            lambda problems: self_play.rollouts(problems, student, play, name, step.seed),
+            play.shard_rows,
+        )  # fmt: skip
+
+
 @dg.asset(code_version="1", deps=["sft_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
 def rollouts(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
@@ -37,13 +52,7 @@ def rollouts(
     if done := step.unchanged():
         return done
     pool = self_play.play_pool(_labels(step, play), play)
-    model = step.model_id("sft_model")
-    with engine.load(step, "sft_model") as student:
-        rows = step.map(
-            f"{play.rollouts} rollouts a problem", pool,
-            lambda problems: self_play.rollouts(problems, student, play, model, step.seed),
-            play.shard_rows,
-        )  # fmt: skip
+    rows = _play(step, engine, "sft_model", pool, play)
     return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)))
 
 
@@ -94,27 +103,45 @@ def self_play_examples(
 LEARNED_FROM = {"dpo": "preference_pairs", "sft": "self_play_examples"}  # by optimiser, a module of training/
 
 
+def _learned_from(play: SelfPlay, student: str) -> tuple[str, ...]:
+    """The inputs that a student's self-play model learns from; online, the problems themselves."""
+    return _problems(play) if play.optimiser == "grpo" else (f"{LEARNED_FROM[play.optimiser]}[{student}]",)
+
+
+def _examples(step: Step, play: SelfPlay) -> list[Row]:
+    if play.optimiser != "grpo":
+        return step.rows(LEARNED_FROM[play.optimiser])
+    pool = self_play.play_pool(_labels(step, play), play)
+    return [{"prompt": solve_prompt(row), "completion": reward_service.label(row)} for row in pool]
+
+
+def _uses(play: SelfPlay) -> list[Training | dict[str, Any]]:
+    """Training, and where the trainer plays on the problems itself the settings that choose them."""
+    chosen = {"pool_share", "held_out_share", "real_problems"}
+    return [play.training, play.model_dump(include=chosen)] if play.optimiser == "grpo" else [play.training]
+
+
 @dg.asset(
     code_version="1",
-    deps=["sft_model", LEARNED_FROM[PROFILE.self_play.optimiser]],
+    deps=["sft_model", *(PROBLEM_DEPS if OPTIMISER == "grpo" else [LEARNED_FROM[OPTIMISER]])],
     partitions_def=STUDENTS,
     pool="gpu",
 )
 def self_play_model(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """The student after learning from its own play: by preference optimisation (dpo) or on its own passes (sft).
+    """The student after learning from its own play: on pairs (dpo), on its own passes (sft), or online (grpo).
 
     Without a single example there is nothing to learn: the model is then the SFT model itself, and says so.
     """
     name, play = context.partition_key, settings.values.self_play
-    source = LEARNED_FROM[play.optimiser]
-    step = lake.step(context, "self_play_model", f"sft_model[{name}]", f"{source}[{name}]", uses=[play.training])
+    inputs = (f"sft_model[{name}]", *_learned_from(play, name))
+    step = lake.step(context, "self_play_model", *inputs, uses=_uses(play))
     if done := step.unchanged():
         return done
-    examples = step.rows(source)
+    examples = _examples(step, play)
     if not examples:
-        context.log.warning(f"no {source}: self_play_model is the SFT model, unchanged")
+        context.log.warning("self-play left nothing to learn from: self_play_model is the SFT model, unchanged")
         return step.commit_copy("sft_model")
     return trainer.train(step, play.optimiser, "sft_model", examples, play.training)
 
@@ -135,27 +162,18 @@ def self_play_gate(
         return done
     pool = self_play.gate_pool(_labels(step, play), play)
     if not pool:
-        raise dg.Failure(
-            f"self_play_gate: no problem is held out (self_play.held_out_share {play.held_out_share}); raise it",
-            allow_retries=False,
-        )
+        return step.commit([], regressed=False)  # nothing is held out: no round is stopped
     labels = {row["problem_id"]: row for row in pool}
-    judged = {}
+    drawn = {model: _play(step, engine, model, pool, play) for model in models}
     with metered(values.sandbox) as (verifier, sandbox):
-        for model in models:
-            with engine.load(step, model) as student:
-                drawn = step.map(
-                    f"ask {model}", pool,
-                    lambda some, student=student, model=model: self_play.rollouts(
-                        some, student, play, step.model_id(model), step.seed
-                    ),
-                    play.shard_rows,
-                )  # fmt: skip
-            judged[model] = step.map(
-                f"judge {model}", drawn, lambda some: self_play.verdicts(some, labels, verifier),
-                play.shard_rows * play.rollouts,
-            )  # fmt: skip
-    rows = self_play.gate_rows(*(judged[model] for model in models), step.model_id("self_play_model"))
+        before, after = (
+            step.map(
+                f"judge rollouts of {model}", drawn[model],
+                lambda some: self_play.verdicts(some, labels, verifier), play.shard_rows * play.rollouts,
+            )
+            for model in models
+        )  # fmt: skip
+    rows = self_play.gate_rows(before, after, step.model_id("self_play_model"))
     gain = self_play.gate_difference(rows)
     figures = {"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high} if gain else {}
     return step.commit(rows, regressed=self_play.regressed(gain), **figures, **sandbox.figures())

@@ -198,7 +198,7 @@ def _versions(lake: Lake, judged: Ref) -> dict[str, Any]:
     """The exact data behind a student's scores, and how its generations were sampled."""
     inputs = {ref.asset: ref for ref in lake.commit_of(judged).provenance.inputs}
     refs = [judged, *(inputs[name] for name in ("benchmark_generations", "benchmark_items") if name in inputs)]
-    graders = sorted(set(lake.table(judged, ["grader"])["grader"].to_pylist()))
+    graders = sorted({str(one) for one in lake.table(judged, ["grader"])["grader"].to_pylist()})
     asked = inputs.get("benchmark_generations")
     settings = lake.commit_of(asked).provenance.settings if asked else "[]"
     return {

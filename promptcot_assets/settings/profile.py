@@ -326,7 +326,9 @@ class SelfPlay(Section):
     sampling: Sampling = Sampling(temperature=1.2, top_p=1.0, max_new_tokens=81920)
     max_pass_rate: Share = 0.5  # problems solved at least this often are dropped, like those never solved
     max_pairs_per_problem: AtLeastOne = 4  # and passes a problem, where the optimiser is sft
-    optimiser: Literal["dpo", "sft"] = "dpo"  # sft: rejection sampling, on the student's own usable passes
+    # dpo: on pairs; sft: rejection sampling, on the student's own usable passes; grpo: online, training.arguments are
+    # TRL's GRPOConfig (num_generations, max_completion_length, temperature, ...) and no rollout table is read
+    optimiser: Literal["dpo", "sft", "grpo"] = "dpo"
     training: Training = Training(
         arguments={"learning_rate": 1e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1, "beta": 0.1}
     )

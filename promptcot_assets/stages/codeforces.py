@@ -10,15 +10,17 @@ from promptcot_assets.settings.profile import Benchmarks
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.elo import EloRefused, codeforces_elo
 from promptcot_assets.stages.published_items import read_standings
-from promptcot_assets.stages.seeds import SeedError
 
 NAME = "codeforces"  # a benchmark of this name is rated, or refused, though its items name no contest
 
 
 def contest_standings(benchmarks: Benchmarks) -> list[Row]:
-    """Rows of `contest_standings`. Raises: SeedError when the profile names none, or the file is malformed."""
+    """Rows of `contest_standings`; none where the profile names no file: then every rating is refused.
+
+    Raises: SeedError when the file is absent or malformed.
+    """
     if benchmarks.standings is None:
-        raise SeedError("no standings to read: set benchmarks.standings to a JSONL or Parquet file of participants")
+        return []
     return [
         {"standing_id": content_id(benchmarks.standings, at, row["contest"], row["rating"]), **row,
          "source": benchmarks.standings}

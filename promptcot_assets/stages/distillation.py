@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Distillation
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.teacher import Teacher
+from promptcot_assets.stages.trace_formats import normal_trace
 from promptcot_assets.stages.verification import Question, Verifier
 
 HASH_RANGE = 16**16
+TOO_LONG = "longer than max_trace_characters"
 
 
 def teacher_traces(
     problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Distillation, seed: int
 ) -> list[Row]:
-    """Rows of `teacher_traces` for labelled problems: valid when the answer is the label or the tests pass."""
+    """Rows of `teacher_traces` for labelled problems: valid when the answer is the label or the tests pass.
+
+    What is judged and kept is the completion in the students' form (trace_formats.py), not longer than the settings
+    allow. A trace is judged before it is measured: a wrong one is wrong at any length.
+    """
     attempts = teacher.attempts(problems, settings.traces_per_problem, seed_from(seed, "traces"))
-    asked = [(row, one) for row, tries in zip(problems, attempts, strict=True) for one in tries]
+    asked = [
+        (row, replace(one, completion=normal_trace(one.completion)))
+        for row, tries in zip(problems, attempts, strict=True)
+        for one in tries
+    ]
     judged = verifier.judge(
         [Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, one in asked]
     )
     rows = []
     for (row, one), judgement in zip(asked, judged, strict=True):
+        reason = None if judgement.passed else judgement.verdict
+        if reason is None and len(one.completion) > (settings.max_trace_characters or len(one.completion)):
+            reason = TOO_LONG
         rows.append({
             "trace_id": content_id(row["problem_id"], teacher.name, one.seed),
             "problem_id": row["problem_id"],
@@ -32,8 +46,8 @@ def teacher_traces(
             "problem": row["problem"],
             "trace": one.completion,
             "answer": judgement.answer,
-            "valid": bool(judgement.passed),
-            "drop_reason": None if judgement.passed else judgement.verdict,
+            "valid": reason is None,
+            "drop_reason": reason,
             "seed": one.seed,
             "teacher": teacher.name,
         })  # fmt: skip

@@ -69,5 +69,4 @@ def test_standings_are_read_from_a_file_and_mistakes_are_named(tmp_path: Path) -
         path.write_text(json.dumps(good | change))
         with pytest.raises(SeedError, match=says):
             contest_standings(Benchmarks(standings=str(path)))
-    with pytest.raises(SeedError, match=r"set benchmarks\.standings"):
-        contest_standings(Benchmarks())
+    assert contest_standings(Benchmarks()) == []

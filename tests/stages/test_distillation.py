@@ -65,6 +65,24 @@ def test_traces_do_not_depend_on_the_shard(verifier: Verifier) -> None:
     ]
 
 
+HARMONY = "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>\\boxed{4}<|return|>"
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [(None, None), (len("<think>so</think>\\boxed{4}"), None), (9, "longer than max_trace_characters")],
+)
+def test_a_trace_is_kept_in_the_students_form_and_not_beyond_the_limit(
+    verifier: Verifier, limit: int | None, reason: str | None
+) -> None:
+    model = one_of(lambda _: [HARMONY], "\nSolution:")
+    teacher = ModelTeacher(model, Sampling(max_new_tokens=4), "t")
+    problem = labelled_problems("mini_maths", 1)[0] | {"answer": "4"}
+    (row,) = teacher_traces([problem], teacher, verifier, Distillation(max_trace_characters=limit), seed=1)
+    assert row["trace"] == "<think>so</think>\\boxed{4}" and row["answer"] == "4"
+    assert (row["valid"], row["drop_reason"]) == (reason is None, reason)
+
+
 def test_an_unfinished_trace_is_not_valid(verifier: Verifier) -> None:
     model = one_of(lambda _: ["<think>still \\boxed{4}"], "\nSolution:")
     (row,) = teacher_traces(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from promptcot_assets.domains import domain_named, procedural_domain
@@ -29,6 +30,7 @@ from promptcot_assets.stages.self_play import (
 from promptcot_assets.stages.verification import Verifier
 from tests.exact_models import solver
 
+UNHURRIED = hypothesis(deadline=None)  # a loaded machine changes no result
 PROGRAM = "```python\nprint(1)\n```"
 USABLE = [
     ("maths", "<think>so</think>\\boxed{4}"),
@@ -86,6 +88,7 @@ def played(outcomes: list[tuple]) -> tuple[list[Row], list[Row]]:
     return drawn, judged
 
 
+@UNHURRIED
 @given(PLAYS, SETTINGS, st.integers(0, 5))
 def test_a_pair_is_a_usable_pass_and_a_usable_fail_and_no_completion_is_used_twice(
     outcomes: list, settings: SelfPlay, seed: int
@@ -108,6 +111,7 @@ def test_a_pair_is_a_usable_pass_and_a_usable_fail_and_no_completion_is_used_twi
     assert len({pair["pair_id"] for pair in pairs}) == len(pairs)
 
 
+@UNHURRIED
 @given(PLAYS, SETTINGS)
 def test_as_many_pairs_are_made_as_texts_and_caps_allow(outcomes: list, settings: SelfPlay) -> None:
     drawn, judged = played(outcomes)
@@ -122,6 +126,7 @@ def test_as_many_pairs_are_made_as_texts_and_caps_allow(outcomes: list, settings
         assert made[problem] == (possible if 0 < rate < settings.max_pass_rate else 0)
 
 
+@UNHURRIED
 @given(PLAYS, st.randoms(use_true_random=False))
 def test_pairs_depend_on_texts_and_seed_and_not_on_the_order_of_rows(outcomes: list, rng: random.Random) -> None:
     settings = SelfPlay(max_pass_rate=1.0)
@@ -225,6 +230,7 @@ def test_only_training_seeds_with_a_label_are_real_problems() -> None:
 
 
 # ---- iterative SFT
+@UNHURRIED
 @given(PLAYS, SETTINGS, st.integers(0, 5))
 def test_rejection_sampling_keeps_distinct_usable_passes_of_problems_that_are_hard_enough(
     outcomes: list, settings: SelfPlay, seed: int
