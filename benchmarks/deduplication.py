@@ -9,8 +9,8 @@ are ours (three words; the script takes single words of four letters or more), a
 words, which makes its verdicts depend on the order of rows. Its cost a document hardly depends on how many there are,
 so it is timed on the first 5,000 statements and its rate extrapolated; ours on all.
 
-Every contestant runs in a process of its own, in CPU time of one thread (the cores are shared), in turns; the best of
-three counts.
+Every contestant runs in a process of its own, in CPU time of one thread (the cores are shared), in two turns, each of
+two runs in the process; the best counts.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -65,18 +66,21 @@ def one_by_one(rows: int) -> tuple[float, list[str]]:
     from datasketch import MinHash, MinHashLSH
 
     documents = sorted(statements(rows).to_pylist(), key=lambda row: row["id"])
-    start = time.process_time()
-    lsh = MinHashLSH(threshold=THRESHOLD, params=(50, 2), num_perm=128)
-    kept: dict[str, list[str]] = {}
-    for row in documents:
-        ours = shingles(row["text"])
-        sketch = MinHash(num_perm=128)
-        for shingle in ours:
-            sketch.update(shingle.encode())
-        if not any(_similarity(ours, kept[other]) >= THRESHOLD for other in lsh.query(sketch)):
-            lsh.insert(row["id"], sketch)
-            kept[row["id"]] = ours
-    return time.process_time() - start, list(kept)
+
+    def loop() -> list[str]:
+        lsh = MinHashLSH(threshold=THRESHOLD, params=(50, 2), num_perm=128)
+        kept: dict[str, list[str]] = {}
+        for row in documents:
+            ours = shingles(row["text"])
+            sketch = MinHash(num_perm=128)
+            for shingle in ours:
+                sketch.update(shingle.encode())
+            if not any(_similarity(ours, kept[other]) >= THRESHOLD for other in lsh.query(sketch)):
+                lsh.insert(row["id"], sketch)
+                kept[row["id"]] = ours
+        return list(kept)
+
+    return min(cpu_seconds(loop) for _ in range(2))
 
 
 def _similarity(left: list[str], right: list[str]) -> float:
@@ -86,8 +90,8 @@ def _similarity(left: list[str], right: list[str]) -> float:
 def at_once(rows: int, workers: int = 1) -> tuple[float, list[str]]:
     table = statements(rows)
     deduplicate(table.slice(0, 1000))  # loads the libraries
-    seconds, result = cpu_seconds(lambda: deduplicate(table, threshold=THRESHOLD, workers=workers).kept)
-    return seconds, result["id"].to_pylist()
+    work = partial(deduplicate, table, threshold=THRESHOLD, workers=workers)
+    return min(cpu_seconds(lambda: work().kept["id"].to_pylist()) for _ in range(2))
 
 
 def exhaustive(rows: int) -> tuple[float, list[str]]:
@@ -150,7 +154,7 @@ def digest(ids: list[str]) -> str:
 def main(rows: int = 200_000, large: int = 1_000_000) -> None:
     few = min(PEER_ROWS, rows)
     theirs = ours = np.inf
-    for _ in range(3):
+    for _ in range(2):
         seconds, naive = alone(one_by_one, few)
         theirs = min(theirs, seconds / few)
         seconds, kept = alone(at_once, rows)
