@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from promptcot_assets.lake.data_version import identifier, quoted
 from promptcot_assets.lake.log import Entry, Log, newest_by_partition
+from promptcot_assets.lake.schemas import SCHEMAS, declared_since
 from promptcot_assets.lake.tables import PARTITION_COLUMN
 
 CATALOGUE = "catalog.duckdb"
@@ -78,17 +79,32 @@ def publish(home: Path, log: Log) -> None:
         for stale in home.glob(f".{CATALOGUE}.*"):  # of a publisher that was killed
             stale.unlink(missing_ok=True)
         new = home / f".{CATALOGUE}.{uuid.uuid4().hex}"
-        entries = {asset: log.entries(asset) for asset in log.assets()}
+        entries = _snapshot(log)
         with duckdb.connect(str(new), config={"threads": 1}) as con:
             con.execute("begin")
             _create_table(con, "lineage", [_lineage(entries)])
             _create_table(con, "models", _models(log.folder, entries))
             con.execute(_RUNS)
+            con.execute("comment on table lineage is 'one row a commit: what was made, from what, how, at what cost'")
+            con.execute("comment on table models is 'one row a checkpoint and partition, superseded ones too'")
+            con.execute("comment on view runs is 'one row a Dagster run that committed anything'")
             for asset, commits in entries.items():
                 _create_view(con, log.folder / asset, asset, list(newest_by_partition(commits).values()))
             con.execute("commit")
         path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
         new.replace(path)
+
+
+def _snapshot(log: Log) -> dict[str, list[Entry]]:
+    """The commits of all tables at one moment, while others commit: no input of a commit is missing from it.
+
+    Tables are listed one after the other; when a second listing is as long as the first, nothing came in between.
+    """
+    entries, before = dict[str, list[Entry]](), None
+    while before != (lengths := {asset: len(own) for asset, own in entries.items()}):
+        before = lengths
+        entries = {asset: log.entries(asset) for asset in log.assets()}
+    return entries
 
 
 @contextmanager
@@ -120,17 +136,28 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
         con.execute(f"create view {view} as select error({quoted(message)}) as error")
         return
     union = ", union_by_name=true" if len({entry.record.schema_hash for entry in current}) > 1 else ""
+    schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
+    stored = schema.names if not union else {name for file in files for name in pq.read_schema(file).names}
+    new = [SCHEMAS[asset].field(name) for name in declared_since(asset, stored)]
+    nulls = "".join(f", cast(null as {_sql_type(field.type)}) as {identifier(field.name)}" for field in new)
     con.execute(
-        f"create view {view} as select * from read_parquet([{', '.join(quoted(str(file)) for file in files)}]{union}, "
+        f"create view {view} as select *{nulls} from read_parquet("
+        f"[{', '.join(quoted(str(file)) for file in files)}]{union}, "
         f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
     )
-    schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
-    comments = {f"view {view}": schema.metadata} | {
-        f"column {view}.{identifier(field.name)}": field.metadata for field in schema
+    declared = SCHEMAS[asset].metadata if asset in SCHEMAS else None
+    comments = {f"view {view}": schema.metadata or declared} | {
+        f"column {view}.{identifier(field.name)}": field.metadata for field in [*schema, *new]
     }
     for target, metadata in comments.items():
         if comment := (metadata or {}).get(b"comment"):
             con.execute(f"comment on {target} is {quoted(comment.decode())}")
+
+
+def _sql_type(type_: pa.DataType) -> str:
+    if pa.types.is_list(type_):
+        return f"{_sql_type(type_.value_type)}[]"
+    return {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}[str(type_)]
 
 
 def _lineage(entries: dict[str, list[Entry]]) -> pa.Table:

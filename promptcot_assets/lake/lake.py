@@ -27,6 +27,7 @@ from promptcot_assets.lake.lineage import upstream
 from promptcot_assets.lake.log import Entry, Log, Record
 from promptcot_assets.lake.ref import UNPARTITIONED, Commit, Provenance, Ref
 from promptcot_assets.lake.rows import check_schema, checked, first_duplicate, read_rows, write_rows
+from promptcot_assets.lake.schemas import declared_since, with_columns
 from promptcot_assets.lake.spool import Spool
 from promptcot_assets.lake.tables import overwrite_partition, schema_hash
 
@@ -92,19 +93,23 @@ class Lake:
         return entry.ref if entry and is_it else None
 
     def table(self, ref: Ref, columns: list[str] | None = None) -> pa.Table:
-        """The rows of exactly this ref in the order they were committed."""
-        path, names = self._open(ref, columns)
+        """The rows of exactly this ref in the order they were committed.
+
+        A column that the code has declared since (schemas.py) is there, without a value.
+        """
+        path, stored, names = self._open(ref, columns)
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                return file.read(columns=names).select(names)
+                return with_columns(ref.asset, file.read(columns=stored), names)
         except OSError as error:
             raise _damaged(ref, path, error) from error
 
     def batches(self, ref: Ref, columns: list[str] | None = None, rows: int = 2048) -> Iterator[pa.RecordBatch]:
         """The same rows in batches of at most `rows`, in bounded memory."""
-        path, names = self._open(ref, columns)
+        path, stored, names = self._open(ref, columns)
         try:
-            yield from read_rows(path, names, rows)
+            for batch in read_rows(path, stored, rows):
+                yield with_columns(ref.asset, batch, names)
         except OSError as error:
             raise _damaged(ref, path, error) from error
 
@@ -115,7 +120,7 @@ class Lake:
         """
         entry = self._entry(ref)
         try:
-            path, _ = self._open(ref, None)
+            path, *_ = self._open(ref, None)
             for _ in read_rows(path, None, 8192):  # checks the pages' checksums, which DuckDB does not
                 pass
             if entry.record.checkpoint:
@@ -261,10 +266,11 @@ class Lake:
             raise LakeError(f"{ref} (data version {ref.data_version}) is not in the lake at {self.home}: {found}")
         return entry
 
-    def _open(self, ref: Ref, columns: list[str] | None) -> tuple[Path, list[str]]:
+    def _open(self, ref: Ref, columns: list[str] | None) -> tuple[Path, list[str], list[str]]:
+        """The file of a ref, which of the wanted columns it has, and all that are wanted."""
         path = self._log.folder / ref.asset / self._entry(ref).file
         try:
-            names = pq.read_schema(path).names
+            stored = pq.read_schema(path).names
         except FileNotFoundError:
             raise LakeError(
                 f"{ref}: its file {path} is gone (garbage collection keeps only recent and pinned versions); "
@@ -272,10 +278,12 @@ class Lake:
             ) from None
         except (pa.ArrowException, OSError) as error:
             raise _damaged(ref, path, error) from error
+        names = stored + declared_since(ref.asset, stored)
         unknown = sorted(set(columns or []) - set(names))
         if unknown:
             raise LakeError(f"{ref} has no column {unknown[0]!r}; it has {', '.join(names)}")
-        return path, names if columns is None else list(columns)
+        wanted = names if columns is None else list(columns)
+        return path, [name for name in wanted if name in stored], wanted
 
 
 def _usable(home: Path) -> Path:

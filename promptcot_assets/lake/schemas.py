@@ -7,11 +7,13 @@ holds a wall-clock value: the same inputs, settings and seed give the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import pyarrow as pa
 
 TEXTS = pa.list_(pa.string())
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 def _id(name: str, comment: str) -> pa.Field:
@@ -354,8 +356,6 @@ SCHEMAS: dict[str, pa.Schema] = {
             real("pass_rate", "of the problem's judged rollouts"),
         ]
     ),
-    "benchmark_items": pa.schema(
-        [
     "self_play_examples": pa.schema(
         [
             _id("example_id", "content hash of the rollout"),
@@ -376,6 +376,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             text("model", "model that the round made"),
         ]
     ),
+    "benchmark_items": pa.schema(
+        [
             _id("item_id", "content hash of benchmark and problem text"),
             text("benchmark", "name of the benchmark"),
             domain,
@@ -383,8 +385,6 @@ SCHEMAS: dict[str, pa.Schema] = {
             maybe_text("answer", "reference answer"),
             maybe_text("tests", "JSON list of {stdin, expected}, for programs; fn_name where a function is called"),
             text("source", "procedural domain, file or hub data set"),
-        ]
-    ),
             maybe_text("contest", "contest that the problem is from, where its source says so"),
             maybe_real("points", "what solving it earns in its contest"),
             maybe_flag("sample_tests", "its tests are only the samples of the statement; null where nobody knows"),
@@ -413,6 +413,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             integer("contests", "contests it is a mean over"),
             integer("problems", "problems attempted"),
             maybe_text("refused", "why there is no rating"),
+        ]
+    ),
     "benchmark_generations": pa.schema(
         [
             _id("generation_id", "content hash of item, model, attempt and seed"),
@@ -563,3 +565,75 @@ MODEL_ROLES = (
 )
 SCHEMAS |= dict.fromkeys(MODEL_ROLES, MODEL)
 SCHEMAS |= dict.fromkeys(("cold_start_bounds", "control_bounds"), SCHEMAS["em_bounds"])
+
+
+COMMENTS = {  # what stands beside the view in the catalogue
+    "concept_corpus": "every concept of the seed problems, and how many carry it",
+    "seed_problems": "problems from procedural domains, files and hub data sets; some held out from training",
+    "seed_triples": "concepts, rationale and problem of every training seed that has all three: the cold start's data",
+    "em_rationales": "E-step: every candidate rationale of a round with its scores, selected or not",
+    "em_m_step": "M-step: the rationales that the round's generator is trained on",
+    "em_bounds": "how good a round's pair (q, p) is, problem by problem",
+    "cold_start_bounds": "how good the pair before the first round is, problem by problem",
+    "control_bounds": "how good the control's pair is: as many steps, no E-step",
+    "proposal_pool": "held-out rationales of several q, as one sample of their mixture",
+    "common_bounds": "every generator measured on the one pool of proposals",
+    "concept_sets": "what a synthesis batch is written about",
+    "raw_problems": "problems as the generator wrote them, one row a completion, parsed or with the reason why not",
+    "problems": "unique, uncontaminated, askable problems of a batch",
+    "dropped_problems": "every parsed problem that fell, with its reason and evidence",
+    "math_answers": "labels of maths problems by majority vote",
+    "code_tests": "tests of program problems, their outputs agreed on by programs that were run",
+    "teacher_traces": "worked solutions of labelled problems, verified",
+    "sft_examples": "what the student is fine-tuned on",
+    "rollouts": "the student's attempts at problems it was not taught",
+    "verdicts": "every rollout judged",
+    "preference_pairs": "a usable pass and a usable fail of one problem",
+    "self_play_examples": "the student's own usable passes, for iterative SFT",
+    "self_play_gate": "held-out problems asked before and after a round of self-play",
+    "benchmark_items": "every item of every benchmark in use, asked or not",
+    "benchmark_generations": "what each stage of a student writes to each item",
+    "benchmark_verdicts": "every benchmark generation judged",
+    "contest_standings": "rated participants of the contests that benchmark problems are from",
+    "codeforces_ratings": "Codeforces Elo of every stage, or why there is none",
+    "benchmark_scores": "scores of every stage with intervals, and paired differences",
+    "em_curves": "every measure of the EM rounds by series and round",
+    "difficulty": "pass rate of a student on every problem it played on",
+    "item_difficulty": "every problem on one scale for all its solvers",
+    "distribution": "where the synthetic problems lie beside seeds and benchmarks",
+    "scaling": "scores against the training examples behind each model",
+    "yield_report": "the funnel of a batch: rows left after every step",
+    "base_model": "what the cold start trains from",
+    "cold_rationale_model": "q after the cold start",
+    "cold_problem_generator": "p after the cold start",
+    "rationale_model": "q of a round",
+    "problem_generator": "p of a round",
+    "control_rationale_model": "q of the control",
+    "control_problem_generator": "p of the control",
+    "student_base": "a student before training on synthetic data",
+    "sft_model": "a student after fine-tuning on traces",
+    "self_play_model": "a student after learning from its own passes and fails",
+}
+SCHEMAS = {table: schema.with_metadata({"comment": COMMENTS[table]}) for table, schema in SCHEMAS.items()}
+
+
+def declared_since(table: str, stored: Iterable[str]) -> list[str]:
+    """Columns that are declared here and that an older version, with only the `stored` ones, lacks.
+
+    None for a table that is not declared, or has columns that are not: that one is not of our making.
+    """
+    have, declared = set(stored), SCHEMAS[table].names if table in SCHEMAS else []
+    return [name for name in declared if name not in have] if have.issubset(declared) else []
+
+
+def with_columns(table: str, rows: Rows, names: Iterable[str]) -> Rows:
+    """`rows` in the order of `names`; a column that they lack is the declared one without a value."""
+    columns = [
+        rows.column(name) if name in rows.schema.names else pa.nulls(rows.num_rows, SCHEMAS[table].field(name).type)
+        for name in names
+    ]
+    fields = [
+        rows.schema.field(name) if name in rows.schema.names else pa.field(name, SCHEMAS[table].field(name).type)
+        for name in names
+    ]
+    return type(rows).from_arrays(columns, schema=pa.schema(fields, rows.schema.metadata))

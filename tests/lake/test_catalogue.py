@@ -256,3 +256,33 @@ def test_what_someone_wrote_into_the_catalogue_does_not_haunt_the_next_one(lake:
     lake.publish()
     assert query(lake, "select count(*) n from problems") == [{"n": 1}]
     assert query(lake, "select count(*) n from duckdb_tables() where table_name = 'mine'") == [{"n": 0}]
+
+
+def test_no_catalogue_misses_what_a_commit_in_it_was_made_from(lake: Lake) -> None:
+    """Tables are listed in the order of their names: `a_source`, then maybe a commit to both, then `z_derived`."""
+    writer = Lake(lake.home)
+    stop = threading.Event()
+
+    def write() -> None:
+        seed = 0
+        while not stop.is_set():
+            source = writer._commit("a_source", [problems(1)], PROBLEMS, provenance(seed), "all")
+            writer._commit("z_derived", [problems(1)], PROBLEMS, provenance(seed, source), "all")
+            seed += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(6):
+            Lake(lake.home).publish()
+            lost = query(
+                lake,
+                """
+                select i.version from (select unnest(inputs) as i from lineage) where (i.asset, i.version) not in
+                (select (asset, version) from lineage)
+            """,
+            )
+            assert lost == []
+    finally:
+        stop.set()
+        thread.join()
