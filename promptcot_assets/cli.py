@@ -49,10 +49,12 @@ def init() -> None:
     """Prepare the home: folders, Dagster's instance, pools, the first batch."""
     with _plain_errors():
         from promptcot_assets.automation.home import HomeBusy, only_arc_of, open_home, release_dead_runs
+        from promptcot_assets.lake import Lake
 
         with open_home(home(), load_settings()) as instance:
             with contextlib.suppress(HomeBusy), only_arc_of(home()):
                 release_dead_runs(instance)
+            Lake(home()).publish()
             click.echo(f"home ready: {home()}")
 
 
@@ -97,15 +99,24 @@ def ablations(as_json: bool) -> None:
 @main.command()
 @click.argument("query")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header.")
+@click.option("--parquet", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer to a Parquet file.")
 @_json_option
-def sql(query: str, as_csv: bool, as_json: bool) -> None:
+def sql(query: str, as_csv: bool, parquet: Path | None, as_json: bool) -> None:
     """Ask the catalogue, read-only. Every table is a view; see also `lineage`, `models` and `runs`.
 
     promptcot sql "select domain, count(*) from problems group by all"
     """
     from promptcot_assets.reports.query import query as ask
+    from promptcot_assets.reports.query import write_parquet
 
     with _plain_errors():
+        if parquet:
+            rows = write_parquet(home(), query, parquet)
+            if as_json:
+                _print_json({"out": parquet, "rows": rows})
+            else:
+                click.echo(f"{parquet}: {rows:,} rows")
+            return
         answer = ask(home(), query)
         if as_json:
             _print_json(answer.records())
@@ -140,10 +151,12 @@ def lineage(asset: str | None, partition: str | None, stale: bool, as_json: bool
                 lines = [f"{ref}: {'; '.join(why)}" for ref, why in found.items()]
                 click.echo("\n".join(lines) or "nothing is stale")
         elif as_json:
-            commits = [reports.as_json(entry) for entry in reports.with_ancestors(history, named)]
-            _print_json({"of": [entry.ref for entry in named], "commits": commits})
+            every = reports.with_ancestors(history, named)
+            commits = [reports.as_json(entry) for entry in every]
+            _print_json({"of": [entry.ref for entry in named], "cost": reports.cost(every), "commits": commits})
         else:
             click.echo("\n".join(reports.as_text(history, entry) for entry in named))
+            click.echo(f"in all {reports.cost(reports.with_ancestors(history, named))}")
 
 
 @main.command()
@@ -164,12 +177,24 @@ def trace(row_id: str, down: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("row_id")
+@click.option("--apply", is_flag=True, help="The source is mended: run what heals it, one run after the other.")
 @_json_option
-def recall(row_id: str, as_json: bool) -> None:
+def recall(row_id: str, apply: bool, as_json: bool) -> None:
     """A bad row is found: all rows, models and scores that come of it, and the runs that heal it."""
     from promptcot_assets.reports import recall as reports
 
     with _plain_errors():
+        if apply:
+            from promptcot_assets.automation.healing import heal
+
+            done = heal(home(), load_settings(), row_id, lambda command: click.echo(command, err=True))
+            if as_json:
+                _print_json({"row": row_id, "runs": [run.command for run in done]})
+            else:
+                click.echo(
+                    f"{row_id} is healed by {len(done)} runs" if done else f"nothing is left to heal of {row_id}"
+                )
+            return
         found = reports.recall(home(), row_id)
         if as_json:
             _print_json(found)
@@ -182,30 +207,52 @@ def recall(row_id: str, as_json: bool) -> None:
 @click.argument("partition", required=False)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make (figure: PNG file).")
 @click.option("--format", "format_", type=click.Choice(["parquet", "jsonl"]), default="parquet", show_default=True)
+@click.option("--messages", is_flag=True, help="Training tables as chats: lists of {role, content}.")
+@click.option("--licence", help="Of the whole, for the card, e.g. cc-by-4.0.")
+@click.option("--push", "repository", metavar="ORG/NAME", help="Upload it to the Hugging Face hub, private when new.")
 @click.option("--with", "others", type=click.Path(path_type=Path), multiple=True, help="Homes of more seeds (em).")
 @_json_option
 def export(
-    table: str, partition: str | None, out: Path, format_: Format, others: tuple[Path, ...], as_json: bool
+    table: str,
+    partition: str | None,
+    out: Path,
+    format_: Format,
+    messages: bool,
+    licence: str | None,
+    repository: str | None,
+    others: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
-    """Write a table as a folder that `datasets.load_dataset` reads, with a card; or a figure as PNG.
+    """Write a table as a folder that `datasets.load_dataset` reads, or a model, with a card; or a figure as PNG.
 
     sft_examples and preference_pairs get the columns TRL's trainers want.
 
     \b
     promptcot export problems first --out problems/
+    promptcot export sft_model tiny --out student/
     promptcot export figure em --out em.png      (figures: em, funnel, distribution)
     """
+    from promptcot_assets.lake.schemas import MODEL_ROLES
     from promptcot_assets.reports import export as reports
 
     with _plain_errors():
+        if table == "figure" and repository:
+            raise click.UsageError("--push takes a table or a model, not a figure")
         if table == "figure":
             refs = reports.export_figure(home(), partition or "em", out, others)
+        elif table in MODEL_ROLES:
+            refs = reports.export_model(home(), table, partition, out, licence)
         else:
-            refs = reports.export_table(home(), table, partition, out, format_)
+            refs = reports.export_table(home(), table, partition, out, format_, messages, licence)
+        pushed = None
+        if repository:
+            pushed = reports.push(out, repository, "model" if table in MODEL_ROLES else "dataset")
         if as_json:
-            _print_json({"out": out, "refs": refs})
+            _print_json({"out": out, "refs": refs, "pushed": pushed})
         else:
             click.echo(f"{out}: {', '.join(f'{ref} ({ref.rows:,} rows)' for ref in refs)}")
+            if pushed:
+                click.echo(f"pushed: {pushed}")
 
 
 @main.command()
@@ -238,14 +285,15 @@ def gc(apply: bool, keep: int, as_json: bool) -> None:
 
 @main.command()
 @click.option("--profile", help="Whose needs to check (default: PROMPTCOT_PROFILE, else demo).")
+@click.option("--data", is_flag=True, help="Read every version in use and compare it with what was committed.")
 @_json_option
 @click.pass_context
-def doctor(context: click.Context, profile: str | None, as_json: bool) -> None:
+def doctor(context: click.Context, profile: str | None, data: bool, as_json: bool) -> None:
     """What this machine has and lacks, sandbox and graders really tried. Exit code 1 when something fails."""
     from promptcot_assets.reports.doctor import examine
 
     findings = []
-    for finding in examine(home(), profile):
+    for finding in examine(home(), profile, data):
         findings.append(finding)
         if not as_json:
             mend = f"\n{'':16}mend: {finding.mend}" if finding.mend else ""
@@ -275,8 +323,6 @@ def regrade(student: str, as_json: bool) -> None:
             click.echo(reports.as_text(found))
 
 
-if __name__ == "__main__":
-    main()
 @main.command("benchmark-report")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write report.md and scaling.png into.")
 @_json_option
@@ -313,3 +359,5 @@ def plan(points: float, as_json: bool) -> None:
             click.echo(reports.plan_as_text(plans, points / 100))
 
 
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from promptcot_assets.cli import main
+from promptcot_assets.lake import Lake, Ref
 from tests.reports.small_home import Home, whole_arc
 
+REF = ("asset", "version", "partition", "data_version", "rows")
 HEAVY = (
     "torch",
     "transformers",
@@ -103,6 +105,34 @@ def test_export_says_what_it_wrote(home: Home, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "data" / "first.jsonl").exists() and (tmp_path / "out" / "README.md").exists()
     result = promptcot(home.path, "export", "figure", "em", "--out", str(tmp_path / "em.png"))
     assert result.exit_code == 0 and "em_curves[all]@1" in result.stdout
+
+
+def test_sql_writes_parquet(home: Home, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    result = promptcot(home.path, "sql", "--parquet", str(out), "select problem_id from problems", "--json")
+    assert json.loads(result.stdout) == {"out": str(out), "rows": 2} and out.exists()
+
+
+def test_a_copy_of_the_folder_is_a_backup_and_a_copy_of_that_restores_it(home: Home, tmp_path: Path) -> None:
+    """At another path, with nothing of the first one left: all data, all lineage, all models, and it can be written."""
+    own = Path(shutil.copytree(home.path, tmp_path / "first"))
+    backup = Path(shutil.copytree(own, tmp_path / "backup"))
+    shutil.rmtree(own)
+    restored = Path(shutil.copytree(backup, tmp_path / "elsewhere" / "home"))
+    shutil.rmtree(backup)
+    before, after = (
+        json.loads(promptcot(at, "lineage", "scaling", "--json").stdout)["commits"] for at in (home.path, restored)
+    )
+    assert before == after
+    count = promptcot(restored, "sql", "select count(*) as n from benchmark_verdicts", "--json")
+    assert json.loads(count.stdout) == [{"n": 6}]
+    lake = Lake(restored)
+    assert all(lake.verify(Ref.from_json({name: one[name] for name in REF})) for one in after)
+    copied = Home(restored)
+    copied.refs |= home.refs
+    copied.commit("difficulty", [], "rollouts", "verdicts", partition="tiny")
+    assert lake.newest("difficulty", "tiny").version == home.refs["difficulty"].version + 1
+    assert home.lake.newest("difficulty", "tiny") == home.refs["difficulty"]
 
 
 def test_gc_deletes_only_when_told(home: Home, tmp_path: Path) -> None:

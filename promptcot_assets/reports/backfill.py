@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -23,6 +24,29 @@ TOGETHER: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Run:
+    """One Dagster run: what is made in it, as Dagster's selections, of one partition."""
+
+    selection: tuple[str, ...]
+    partition: str
+
+    @property
+    def assets(self) -> list[str]:
+        return [asset for one in self.selection for asset in sorted(TOGETHER.get(one, {one}))]
+
+    @property
+    def partition_key(self) -> str | None:
+        """As Dagster has it: None for what has no partitions."""
+        return None if self.partition == UNPARTITIONED else self.partition
+
+    @property
+    def command(self) -> str:
+        at = f" --partition {shlex.quote(self.partition)}" if self.partition_key else ""
+        selection = ",".join(self.selection)
+        return f"dagster asset materialize -m promptcot_assets.definitions --select {selection}{at}"
+
+
 def with_what_lies_between(history: History, places: set[Place]) -> set[Place]:
     """The places, and those through which a repair of one of them reaches another."""
     above = {place: _inputs(history, place) for place in history.newest}
@@ -33,8 +57,8 @@ def with_what_lies_between(history: History, places: set[Place]) -> set[Place]:
     return places | (_closure(places, below) & _closure(places, above))
 
 
-def commands(history: History, places: set[Place]) -> list[str]:
-    """One command a run, as few runs as the order allows; assets of one partition share a run, an EM round is one."""
+def runs(history: History, places: set[Place]) -> list[Run]:
+    """As few runs as the order allows; assets of one partition share a run, an EM round is one."""
     step = {asset: selection for selection, assets in TOGETHER.items() for asset in assets}
     units = {place: (step.get(place[0], place[0]), place[1]) for place in history.newest}
     chosen = {units[place] for place in places}
@@ -43,18 +67,18 @@ def commands(history: History, places: set[Place]) -> list[str]:
         if unit in chosen:
             given[unit] |= {units[one] for one in _inputs(history, place)} & chosen - {unit}
     rank = {unit: at for at, unit in enumerate(given)}
-    order, ready, runs = TopologicalSorter(given), list[Place](), list[list[Place]]()
+    order, ready, found = TopologicalSorter(given), list[Place](), list[list[Place]]()
     order.prepare()
     while order.is_active():  # EM rounds as soon as they can be: most of the rest waits for them
         ready = sorted([*ready, *order.get_ready()], key=lambda unit: (unit[0] != EM, rank[unit]))
-        unit = next((one for one in ready if runs and _fits(one, runs[-1])), ready[0])
-        if runs and _fits(unit, runs[-1]):
-            runs[-1].append(unit)
+        unit = next((one for one in ready if found and _fits(one, found[-1])), ready[0])
+        if found and _fits(unit, found[-1]):
+            found[-1].append(unit)
         else:
-            runs.append([unit])
+            found.append([unit])
         ready.remove(unit)
         order.done(unit)
-    return [_command(run) for run in runs]
+    return [Run(tuple(name for name, _ in units_of_run), units_of_run[0][1]) for units_of_run in found]
 
 
 def environment(home: Path) -> str:
@@ -64,13 +88,6 @@ def environment(home: Path) -> str:
 
 def _fits(unit: Place, run: list[Place]) -> bool:
     return EM not in (unit[0], run[0][0]) and unit[1] == run[0][1]
-
-
-def _command(run: list[Place]) -> str:
-    partition = run[0][1]
-    at = "" if partition == UNPARTITIONED else f" --partition {shlex.quote(partition)}"
-    selection = ",".join(name for name, _ in run)
-    return f"dagster asset materialize -m promptcot_assets.definitions --select {selection}{at}"
 
 
 def _inputs(history: History, place: Place) -> set[Place]:

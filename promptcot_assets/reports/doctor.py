@@ -19,6 +19,7 @@ GIB = 1 << 30
 OLDEST_PYTHON = (3, 11)
 DISK_GIB = {"fail": 1, "warn": 5}  # free
 MEMORY_GIB = {"fail": 2, "warn": 4}
+NAMED = 10  # damaged versions in one line
 ENGINE_PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "server": (), "ray": ("ray",)}
 
 
@@ -32,14 +33,16 @@ class Finding:
     mend: str = ""
 
 
-def examine(home: Path, profile: str | None = None) -> Iterator[Finding]:
-    """Every finding, the quick ones first."""
+def examine(home: Path, profile: str | None = None, data: bool = False) -> Iterator[Finding]:
+    """Every finding, the quick ones first. data: also read all that is in use, which takes a while."""
     yield _python()
     yield _cores()
     yield _memory()
     yield _disk(home)
     yield _home(home)
     yield from _guarded("catalogue", lambda: _catalogue(home), "restore the home from a copy")
+    if data:
+        yield from _guarded("data", lambda: _data(home), "restore the home from a copy")
     yield from _guarded("sandbox", _sandbox)
     try:
         settings = load_settings(profile)
@@ -134,6 +137,24 @@ def _catalogue(home: Path) -> Finding:
     except LakeError as error:
         return Finding("catalogue", "fail", str(error), "`promptcot init` with a writable home writes it anew")
     return Finding("catalogue", "ok", f"{commits:,} commits")
+
+
+def _data(home: Path) -> Finding:
+    """Whether the newest versions, and those that models and scores rest on, still are what was committed."""
+    from promptcot_assets.lake import Lake
+    from promptcot_assets.lake.retention import PINNING_TABLES
+    from promptcot_assets.reports.history import History
+    from promptcot_assets.reports.lineage import with_ancestors
+
+    lake, newest = Lake(home), list(History(home).newest.values())
+    pinning = [one for one in newest if one.record.checkpoint or one.ref.asset in PINNING_TABLES]
+    used = {entry.ref: None for entry in [*newest, *with_ancestors(History(home), pinning)]}
+    damaged = [str(ref) for ref in used if not lake.verify(ref)]
+    if damaged:
+        more = f" and {len(damaged) - NAMED:,} more" if len(damaged) > NAMED else ""
+        mend = "restore their files from a copy of the home, or materialize them again"
+        return Finding("data", "fail", f"damaged or lost: {', '.join(damaged[:NAMED])}{more}", mend)
+    return Finding("data", "ok", f"{len(used):,} versions are what was committed")
 
 
 def _sandbox() -> list[Finding]:

@@ -1,28 +1,42 @@
-"""A table of the lake as a folder that `datasets.load_dataset` reads, with a card written from its lineage."""
+"""Tables as folders that `datasets.load_dataset` reads, models as folders that transformers reads, with their cards."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake import Lake, LakeError, Ref
+from promptcot_assets.lake.checkpoints import MANIFEST
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 from promptcot_assets.reports import plots
+from promptcot_assets.reports.cards import data_card, model_card
 from promptcot_assets.reports.history import History
-from promptcot_assets.reports.lineage import settings_hash, with_ancestors
 
 Format = Literal["parquet", "jsonl"]
 
 # What a trainer wants (TRL's dataset formats); every other table is exported as it is.
 TRAINING_COLUMNS = {"sft_examples": ("prompt", "completion"), "preference_pairs": ("prompt", "chosen", "rejected")}
+
+# The same as chats: column -> the (role, column) of its turns.
+CHATS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
+    "sft_examples": {"messages": (("user", "prompt"), ("assistant", "completion"))},
+    "preference_pairs": {
+        "prompt": (("user", "prompt"),),
+        "chosen": (("assistant", "chosen"),),
+        "rejected": (("assistant", "rejected"),),
+    },
+}
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 FIGURES: dict[str, tuple[str, Callable[..., str]]] = {
     "em": ("em_curves", plots.em_figure),
@@ -31,32 +45,76 @@ FIGURES: dict[str, tuple[str, Callable[..., str]]] = {
 }
 
 
-def export_table(home: Path, asset: str, partition: str | None, out: Path, format_: Format = "parquet") -> list[Ref]:
+def export_table(
+    home: Path,
+    asset: str,
+    partition: str | None,
+    out: Path,
+    format_: Format = "parquet",
+    chats: bool = False,
+    licence: str | None = None,
+) -> list[Ref]:
     """Write the newest rows of `asset` (of one partition, or of all) to `out/data/`, one file a partition, and a card.
 
+    chats: training tables as lists of {role, content} instead of plain text.
     The folder appears at once when it is complete. Returns the exact refs that are in it.
-    Raises: LakeError when there is no such table or partition, or `out` is in the way.
+    Raises: LakeError when there is no such table or partition, it has no chats, or `out` is in the way.
     """
     history = History(home)
     refs = _refs(history, asset, partition)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LakeError(f"{out} is in the way: --out must name a folder that is empty or not there yet")
-    columns = list(TRAINING_COLUMNS.get(asset, SCHEMAS[asset].names))
-    lake, schema = Lake(home), pa.schema([SCHEMAS[asset].field(name).remove_metadata() for name in columns])
-    part = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex}")
-    try:
+    if chats and asset not in CHATS:
+        raise LakeError(f"{asset} has no turns to make messages of; {' and '.join(CHATS)} have")
+    lake, columns = Lake(home), list(TRAINING_COLUMNS.get(asset, SCHEMAS[asset].names))
+    schema = _chat_schema(asset) if chats else pa.schema([SCHEMAS[asset].field(name) for name in columns])
+    with _complete(out) as part:
         (part / "data").mkdir(parents=True)
         for ref in refs:
-            _write(lake.batches(ref, columns), schema, part / "data" / f"{ref.partition}.{format_}", format_)
-        (part / "README.md").write_text(card(history, asset, refs, columns, format_))
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except OSError as error:
-        raise LakeError(f"cannot write {out}: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            batches = _rows(lake, ref, schema, CHATS[asset] if chats else None)
+            _write(batches, _bare(schema), part / "data" / f"{ref.partition}.{format_}", format_)
+        meanings = {field.name: (field.metadata or {}).get(b"comment", b"").decode() for field in schema}
+        (part / "README.md").write_text(data_card(history, refs, meanings, _front(schema, format_), licence))
     return refs
+
+
+def export_model(home: Path, role: str, partition: str | None, out: Path, licence: str | None = None) -> list[Ref]:
+    """Write the newest checkpoint of `role` as a folder that transformers loads, with its card; its ref.
+
+    Raises: LakeError when there is no such model, more than one partition has one and none is named, a file of it is
+    damaged, or `out` is in the way.
+    """
+    history = History(home)
+    refs = _refs(history, role, partition)
+    if len(refs) > 1:
+        raise LakeError(
+            f"there is more than one {role}: name a partition, one of {', '.join(r.partition for r in refs)}"
+        )
+    folder = Lake(home).checkpoint(refs[0])
+    with _complete(out) as part:
+        shutil.copytree(folder, part, ignore=shutil.ignore_patterns(MANIFEST))
+        (part / "README.md").write_text(model_card(history, history.entries[role, refs[0].version], licence))
+    return refs
+
+
+def push(folder: Path, repository: str, kind: Literal["dataset", "model"]) -> str:
+    """Upload an exported folder to the Hugging Face hub (`org/name`, made private when it is new); the commit's URL.
+
+    Raises: LakeError with the hub's own words; the folder stays as it is.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError
+
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        hub.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
+        commit = hub.upload_folder(
+            folder_path=folder, repo_id=repository, repo_type=kind, commit_message="promptcot export"
+        )
+    except (HTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        raise LakeError(
+            f"{folder} is written, but cannot be pushed to {repository}: {error}; see `hf auth login`, "
+            f"then `hf upload {repository} {folder} --repo-type {kind}`"
+        ) from error
+    return str(commit.commit_url)
 
 
 def export_figure(home: Path, name: str, out: Path, others: Sequence[Path] = ()) -> list[Ref]:
@@ -81,40 +139,28 @@ def export_figure(home: Path, name: str, out: Path, others: Sequence[Path] = ())
     return refs
 
 
-def card(history: History, asset: str, refs: Sequence[Ref], columns: Sequence[str], format_: Format) -> str:
-    """The README of an exported folder: what is in it, which versions, what these were made from and what that cost."""
-    entries = [history.entries[ref.asset, ref.version] for ref in refs]
-    above = [one for one in with_ancestors(history, entries) if one not in entries]
-    tokens = sum(entry.commit.provenance.tokens for entry in [*entries, *above])
-    seconds = sum(entry.commit.provenance.seconds for entry in [*entries, *above])
-    schema = SCHEMAS[asset]
-    comments = {name: (schema.field(name).metadata or {}).get(b"comment", b"").decode() for name in columns}
-    head = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": f"data/*.{format_}"}]}]}
-    return "\n".join([
-        "---", json.dumps(head), "---", f"# {asset}", "",
-        f"{sum(ref.rows for ref in refs):,} rows, exported from the lake of a PromptCoT Assets home.", "",
-        "| column | meaning |", "|---|---|", *(f"| `{name}` | {comment} |" for name, comment in comments.items()), "",
-        "## Versions", "",
-        "| ref | rows | data version | code | settings | seed | run |", "|---|---|---|---|---|---|---|",
-        *(
-            f"| `{entry.ref}` | {entry.ref.rows:,} | `{entry.ref.data_version}` "
-            f"| {entry.commit.provenance.code_version} | `{settings_hash(entry)}` "
-            f"| {entry.commit.provenance.seed} | {entry.commit.provenance.run_id} |"
-            for entry in entries
-        ), "",
-        "## Made from", "",
-        *(f"- `{entry.ref}`, data version `{entry.ref.data_version}`, {entry.ref.rows:,} rows" for entry in above), "",
-        f"In all {tokens:,} tokens generated, scored or trained on, and {seconds:,.0f} s of computing.",
-        f"The tree of commits: `promptcot lineage '{refs[0]}'`.", "",
-    ])  # fmt: skip
+@contextmanager
+def _complete(out: Path) -> Iterator[Path]:
+    """A path beside `out` to write a folder to, which becomes `out` at the end; nothing is left when that fails.
+
+    Raises: LakeError when `out` is in the way or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise LakeError(f"{out} is in the way: --out must name a folder that is empty or not there yet")
+    part = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        yield part
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    except OSError as error:
+        raise LakeError(f"cannot write {out}: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _refs(history: History, asset: str, partition: str | None) -> list[Ref]:
-    """The newest refs of a table. Raises: LakeError naming what there is instead."""
-    if asset in MODEL_ROLES:
-        raise LakeError(
-            f'{asset} is a model, so there is a folder to copy: promptcot sql "select model_id, path from models"'
-        )
+    """The newest refs of a table or model. Raises: LakeError naming what there is instead."""
     if asset not in SCHEMAS:
         raise LakeError(f"no table {asset!r}; there are {', '.join(sorted(set(SCHEMAS) - set(MODEL_ROLES)))}")
     newest = {entry.ref.partition: entry.ref for (name, _), entry in history.newest.items() if name == asset}
@@ -125,11 +171,58 @@ def _refs(history: History, asset: str, partition: str | None) -> list[Ref]:
     return [newest[partition]] if partition is not None else list(newest.values())
 
 
+def _chat_schema(asset: str) -> pa.Schema:
+    def comment(turns: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        return {"comment": ", then ".join(f"{role}: {column}" for role, column in turns)}
+
+    return pa.schema([pa.field(name, _TURNS, False, comment(turns)) for name, turns in CHATS[asset].items()])
+
+
+def _rows(
+    lake: Lake, ref: Ref, schema: pa.Schema, chats: dict[str, tuple[tuple[str, str], ...]] | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one version in the columns of `schema`."""
+    read = schema.names if chats is None else [column for turns in chats.values() for _, column in turns]
+    for batch in lake.batches(ref, read):
+        rows = batch.to_pylist()
+        if chats is not None:
+            rows = [
+                {
+                    name: [{"role": role, "content": row[column]} for role, column in turns]
+                    for name, turns in chats.items()
+                }
+                for row in rows
+            ]
+        yield pa.RecordBatch.from_pylist(rows, _bare(schema))
+
+
+def _bare(schema: pa.Schema) -> pa.Schema:
+    """Names and types alone."""
+    return pa.schema([(field.name, field.type) for field in schema])
+
+
+def _front(schema: pa.Schema, format_: Format) -> dict[str, Any]:
+    """Front matter of the card: where the rows are, and their types (which JSON Lines and empty files do not tell)."""
+    files = [{"split": "train", "path": f"data/*.{format_}"}]
+    features = [{"name": field.name, **_feature(field.type)} for field in schema]
+    return {"configs": [{"config_name": "default", "data_files": files}], "dataset_info": {"features": features}}
+
+
+def _feature(type_: pa.DataType) -> dict[str, Any]:
+    """A type as `datasets` spells it in a card."""
+    if pa.types.is_list(type_):
+        inner = _feature(type_.value_type)
+        return {"list": inner.get("dtype") or inner["struct"]}
+    if pa.types.is_struct(type_):
+        return {"struct": [{"name": field.name, **_feature(field.type)} for field in type_]}
+    return {"dtype": {"double": "float64"}.get(str(type_), str(type_))}
+
+
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, format_: Format) -> None:
     if format_ == "parquet":
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches:
-                writer.write_batch(batch.cast(schema))
+                writer.write_batch(batch)
     else:
         with path.open("w", encoding="utf-8") as sink:
             for batch in batches:

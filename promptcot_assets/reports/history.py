@@ -145,13 +145,14 @@ class Rows:
     def records(self, entry: Entry, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """id -> all columns."""
         column = id_column(entry.ref.asset)
-        result = self.database.execute(
-            f"select * from {self.source(entry)} where {identifier(column)} in (select unnest($ids))",
-            {"ids": list(ids)},
-        )
+        found = self.where(entry, f"{identifier(column)} in (select unnest($ids))", ids=list(ids))
+        return {row[column]: row for row in found}
+
+    def where(self, entry: Entry, condition: str, columns: str = "*", **parameters: object) -> list[dict[str, Any]]:
+        """The rows that fulfil an SQL condition (which may go on: group by, order by), as dicts of these columns."""
+        result = self.database.execute(f"select {columns} from {self.source(entry)} where {condition}", parameters)
         names = [name for name, *_ in result.description or []]
-        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-        return {row[column]: row for row in rows}
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def gists(self, entry: Entry, ids: Sequence[str]) -> dict[str, Any]:
         """id -> the column that shows best what the row is."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from promptcot_assets.lake import LakeError, Ref
 from promptcot_assets.lake.log import Entry
 from promptcot_assets.reports.history import History, model_id
+from promptcot_assets.reports.references import EVERY_PARTITION
 from promptcot_assets.reports.text import Branch, tree
 
 EXACT = re.compile(r"(?P<asset>\w+)(?:\[(?P<partition>[^\]]+)\])?(?:@(?P<version>\d+))?")
@@ -51,6 +53,24 @@ def with_ancestors(history: History, entries: Iterable[Entry]) -> list[Entry]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What commits spent in all: tokens generated, scored or trained on, and seconds of computing."""
+
+    commits: int
+    tokens: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.commits:,} commits, {self.tokens:,} tokens, {self.seconds:,.0f} s of computing"
+
+
+def cost(entries: Iterable[Entry]) -> Cost:
+    """The sum over the given commits; of a model and `with_ancestors` of it: what the model cost."""
+    made = [entry.commit.provenance for entry in entries]
+    return Cost(len(made), sum(one.tokens for one in made), sum(one.seconds for one in made))
+
+
 def as_json(entry: Entry) -> dict[str, Any]:
     """One commit with all that is recorded beside its rows."""
     made = entry.commit.provenance
@@ -84,9 +104,9 @@ def settings_hash(entry: Entry) -> str:
 
 
 def stale(history: History) -> dict[Ref, list[str]]:
-    """Newest commits that would come out differently now -> why: an input has newer data, or is stale itself.
+    """Newest commits that would come out differently now -> why.
 
-    Inputs named `asset[*]` are judged by the partitions that were read; a partition added since is not seen here.
+    An input has newer data, or is stale itself, or a table that is read whole has a partition that was not there yet.
     """
     reasons: dict[Ref, list[str]] = {}
     for entry in history.live:
@@ -101,9 +121,20 @@ def stale(history: History) -> dict[Ref, list[str]]:
                 own.append(f"{given} is {now.ref} now")
             elif now.ref in reasons:
                 own.append(f"{now.ref} is stale")
+        own += [f"{one.ref} has come since" for one in _partitions_since(history, entry)]
         if own:
             reasons[entry.ref] = own
     return reasons
+
+
+def _partitions_since(history: History, entry: Entry) -> list[Entry]:
+    """Newest commits of partitions that `entry` would read now and has not read.
+
+    A table of which it has read no partition at all is none of its inputs: settings may leave one out.
+    """
+    read = {(ref.asset, ref.partition) for ref in entry.commit.provenance.inputs}
+    wanted = {asset for asset, _ in read}.intersection(EVERY_PARTITION.get(entry.ref.asset, ()))
+    return [now for place, now in history.newest.items() if place[0] in wanted and place not in read]
 
 
 def _branch(history: History, entry: Entry, printed: set[Ref]) -> Branch:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from promptcot_assets.lake import Lake, LakeError
 from promptcot_assets.lake.catalogue import CATALOGUE
@@ -17,6 +22,7 @@ from promptcot_assets.lake.data_version import quoted
 from promptcot_assets.reports.text import table
 
 PRINTED_ROWS = 200
+PARQUET_ROWS = 100_000  # of one row group
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,47 @@ def query(home: Path, sql: str) -> Answer:
 
     Raises: LakeError when there is no lake, or with DuckDB's own message when the query is wrong.
     """
+    with _catalogue(home) as database:
+        result = database.execute(sql)
+        return Answer([name for name, *_ in result.description or []], result.fetchall())
+
+
+def write_parquet(home: Path, sql: str, out: Path) -> int:
+    """Write the answer to one Parquet file, which appears when it is complete, in bounded memory; its rows.
+
+    Raises: LakeError as `query`, when two columns have one name, and when `out` cannot be written.
+    """
+    part = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        with _catalogue(home) as database:
+            answer = database.sql(sql)
+            if answer is None:
+                raise LakeError("the query has no answer to write; end it with a select")
+            batches = answer.to_arrow_reader(PARQUET_ROWS)
+            if twice := [name for name, count in Counter(batches.schema.names).items() if count > 1]:
+                raise LakeError(f"two columns of the answer are named {twice[0]!r}; rename one with `as`")
+            rows = 0
+            with pq.ParquetWriter(part, batches.schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
+        part.rename(out)
+    except pa.ArrowException as error:  # what DuckDB says while the answer is read
+        raise LakeError(str(error)) from error
+    except OSError as error:
+        raise LakeError(f"cannot write {out}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+@contextmanager
+def _catalogue(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalogue, open. Raises: LakeError with what DuckDB says of anything that goes wrong inside."""
     path = current_catalogue(home)
     try:
         with duckdb.connect(str(path), read_only=True) as database:
-            result = database.execute(sql)
-            return Answer([name for name, *_ in result.description or []], result.fetchall())
+            yield database
     except duckdb.Error as error:
         raise LakeError(str(error)) from error
 

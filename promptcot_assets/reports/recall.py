@@ -15,8 +15,9 @@ from promptcot_assets.lake import Ref
 from promptcot_assets.lake.data_version import identifier, quoted
 from promptcot_assets.lake.log import Entry
 from promptcot_assets.lake.schemas import SCHEMAS
-from promptcot_assets.reports.backfill import Place, commands, environment, with_what_lies_between
+from promptcot_assets.reports.backfill import Place, Run, environment, runs, with_what_lies_between
 from promptcot_assets.reports.history import History, Rows, model_id
+from promptcot_assets.reports.lineage import stale
 from promptcot_assets.reports.references import TRAINED_ON, id_column, model_columns, references
 from promptcot_assets.reports.text import short, table
 from promptcot_assets.reports.trace import Node, carriers, occurrences, starts_of
@@ -45,7 +46,8 @@ class Recall:
     scores: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[Ref] = field(default_factory=list)  # versions whose rows garbage collection took
     mend: str = ""
-    backfill: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)  # what has to be made anew
+    backfill: list[str] = field(default_factory=list)  # the commands that do it, inputs first
 
 
 def recall(home: Path, row_id: str) -> Recall:
@@ -65,8 +67,30 @@ def recall(home: Path, row_id: str) -> Recall:
         _count(rows, found)
         found.models = [_model_json(history, one) for one in models]
         found.mend = _mend(first, record)
-        found.backfill = commands(history, _to_heal(history, found, bad))
+        found.places = sorted(_to_heal(history, found, bad))
+        found.backfill = [run.command for run in runs(history, set(found.places))]
     return found
+
+
+def current(home: Path, row_id: str) -> dict[Ref, dict[str, Any]]:
+    """The row or model as the newest versions hold it; empty when it is only in superseded ones.
+
+    Raises: LakeError when no table has ever had it.
+    """
+    history = History(home)
+    with Rows(history) as rows:
+        newest = [node.ref for node in starts_of(rows, row_id) if history.is_newest(node.ref)]
+        return {ref: rows.records(history.entries[ref.asset, ref.version], [row_id])[row_id] for ref in newest}
+
+
+def left_to_heal(home: Path, row_id: str) -> list[Run]:
+    """The runs that make what came of the row anew, once its own table has been: what is out of date now.
+
+    A row that was corrected keeps its id; what was made of it since is up to date and is left alone.
+    """
+    history = History(home)
+    outdated = {(ref.asset, ref.partition) for ref in stale(history)}
+    return runs(history, outdated.intersection(recall(home, row_id).places))
 
 
 # ---- what came of it

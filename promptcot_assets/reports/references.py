@@ -65,6 +65,22 @@ SHARED: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
 # bad, so it is not followed downwards; a bad concept is as bad as its seeds, so `recall` of a concept starts from both.
 COUNTED_FROM = ("concept_corpus", "seed_problems", {"domain": "domain", "concept": "concepts"})
 
+# Tables made of all partitions that another has, `asset[*]` as assets write it (a test compares with the definitions):
+# a commit names the partitions it read, not those that have come since. self_play_model: online training only.
+_EVERY_ROUND = ("problem_generator", "control_problem_generator")
+_EVERY_BATCH = ("problems", "math_answers", "code_tests")
+EVERY_PARTITION: dict[str, tuple[str, ...]] = {
+    "common_bounds": _EVERY_ROUND,
+    "em_curves": (*_EVERY_ROUND, "em_bounds", "control_bounds"),
+    "sft_examples": ("teacher_traces",),
+    "rollouts": _EVERY_BATCH,
+    "verdicts": _EVERY_BATCH,
+    "self_play_model": _EVERY_BATCH,
+    "self_play_gate": _EVERY_BATCH,
+    "item_difficulty": ("difficulty", "teacher_traces"),
+    "distribution": ("problems",),
+}
+
 # SQL conditions: which rows of a model's input table it was trained on, where that is not all of them.
 TRAINED_ON = {"em_rationales": "selected", "seed_problems": "split = 'train'"}
 

@@ -181,6 +181,12 @@ def em(home: Home) -> None:
         partition=ROUND,
     )
     home.commit(
+        "common_bounds",
+        [{"bound_id": "common_1", "series": "em", "round": 1, "problem_id": "seed_3", "iw_bound": -8.5}],
+        "cold_problem_generator",
+        "problem_generator",
+    )
+    home.commit(
         "em_curves",
         [
             {
@@ -197,6 +203,8 @@ def em(home: Home) -> None:
         ],
         "cold_start_bounds",
         "em_bounds",
+        "common_bounds",
+        "problem_generator",
     )
 
 

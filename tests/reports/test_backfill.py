@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from promptcot_assets.reports.backfill import TOGETHER, commands, environment, with_what_lies_between
+from promptcot_assets.reports.backfill import TOGETHER, environment, runs, with_what_lies_between
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.recall import recall
 from tests.reports.small_home import Home
@@ -24,8 +24,8 @@ def assets_of(selection: list[str]) -> list[str]:
 
 
 def test_inputs_come_before_what_is_made_of_them(arc: Home) -> None:
-    runs = parsed(recall(arc.path, "seed_1").backfill)
-    order = [asset for selection, _ in runs for asset in assets_of(selection)]
+    found = parsed(recall(arc.path, "seed_1").backfill)
+    order = [asset for selection, _ in found for asset in assets_of(selection)]
     assert len(order) == len(set(order))
     history = History(arc.path)
     em = TOGETHER["group:em"]
@@ -36,9 +36,9 @@ def test_inputs_come_before_what_is_made_of_them(arc: Home) -> None:
 
 
 def test_a_recall_of_a_seed_is_healed_by_a_handful_of_runs(arc: Home) -> None:
-    runs = parsed(recall(arc.path, "seed_1").backfill)
-    assert (["group:em"], "round_01") in runs
-    assert [partition for _, partition in runs] == [None, "round_01", "first", None, "tiny"]
+    found = parsed(recall(arc.path, "seed_1").backfill)
+    assert (["group:em"], "round_01") in found
+    assert [partition for _, partition in found] == [None, "round_01", "first", None, "tiny"]
 
 
 def test_what_lies_between_is_made_too(arc: Home) -> None:
@@ -49,7 +49,7 @@ def test_what_lies_between_is_made_too(arc: Home) -> None:
 
 
 def test_nothing_to_heal_is_no_run(arc: Home) -> None:
-    assert commands(History(arc.path), set()) == []
+    assert runs(History(arc.path), set()) == []
 
 
 def test_the_environment_is_quoted(tmp_path) -> None:

@@ -80,3 +80,18 @@ def test_a_catalogue_that_cannot_be_made_fails(own_arc: Home) -> None:
 def test_amounts_are_judged(gib: float, level: str) -> None:
     found = doctor._amount("disk", int(gib * doctor.GIB), doctor.DISK_GIB, "free", "free some")
     assert (found.level, bool(found.mend)) == (level, level != "ok")
+
+
+def test_data_in_use_is_read_and_what_is_damaged_is_named(own_arc: Home) -> None:
+    assert doctor._data(own_arc.path).level == "ok"
+    own_arc.commit("raw_problems", [], "concept_sets", partition="first")
+    for name, wildcard in (("raw_problems", "_part=*/*.parquet"), ("sft_examples", "_part=*/*.parquet")):
+        for file in (own_arc.path / "lake" / name).glob(wildcard):
+            file.write_bytes(b"damaged")
+    (own_arc.path / "models" / own_arc.models["sft_model"] / "model.safetensors").unlink()
+    found = doctor._data(own_arc.path)
+    assert found.level == "fail" and found.mend
+    # the superseded raw_problems too: the models rest on them
+    for ref in ("raw_problems[first]@1", "raw_problems[first]@2", "sft_examples[tiny]@1", "sft_model[tiny]@1"):
+        assert ref in found.found
+    assert found.found.count("@") == 4

@@ -3,13 +3,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from promptcot_assets.lake import LakeError
 from promptcot_assets.lake.schemas import SCHEMAS
-from promptcot_assets.reports.export import TRAINING_COLUMNS, export_figure, export_table
-from promptcot_assets.reports.history import History
+from promptcot_assets.reports.export import (
+    CHATS,
+    TRAINING_COLUMNS,
+    Format,
+    export_figure,
+    export_model,
+    export_table,
+    push,
+)
 from tests.reports.small_home import BATCH, Home
 
 
@@ -49,31 +55,81 @@ def test_all_partitions_are_exported_and_one_can_be_named(own_arc: Home, tmp_pat
     assert [json.loads(line)["label_id"] for line in lines] == ["later"]
 
 
-def test_an_empty_table_is_exported_with_its_columns(own_arc: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["parquet", "jsonl"])
+def test_an_empty_table_streams_with_its_columns_and_says_so(own_arc: Home, tmp_path: Path, format_: Format) -> None:
+    import datasets
+
     own_arc.commit("preference_pairs", [], "rollouts", "verdicts", partition="tiny")
-    export_table(own_arc.path, "preference_pairs", "tiny", tmp_path / "out")
-    rows = pq.read_table(tmp_path / "out" / "data" / "tiny.parquet")  # `datasets` refuses splits without rows
-    assert (rows.column_names, rows.num_rows) == (["prompt", "chosen", "rejected"], 0)
+    export_table(own_arc.path, "preference_pairs", "tiny", tmp_path / "out", format_)
+    rows = datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True)  # the only way it reads none
+    assert (list(rows), rows.column_names) == ([], ["prompt", "chosen", "rejected"])
+    assert "streaming=True" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_card_tells_versions_meaning_origin_and_cost(arc: Home, tmp_path: Path) -> None:
-    export_table(arc.path, "sft_examples", None, tmp_path / "out")
-    text = (tmp_path / "out" / "README.md").read_text()
-    ref = arc.refs["sft_examples"]
-    assert f"`{ref}` | 2 | `{ref.data_version}`" in text
-    assert "| `completion` | what it learns to write |" in text
-    assert f"- `{arc.refs['seed_problems']}`, data version `{arc.refs['seed_problems'].data_version}`, 3 rows" in text
-    ancestors = [one.ref for one in arc.lake.ancestors(ref)]
-    above = [entry for entry in History(arc.path).entries.values() if entry.ref in ancestors]
-    tokens = sum(entry.commit.provenance.tokens for entry in above)
-    assert tokens and f"In all {tokens:,} tokens" in text
+def test_an_empty_partition_beside_others_is_no_trouble(own_arc: Home, tmp_path: Path) -> None:
+    own_arc.commit("math_answers", [], "problems", partition="second")
+    export_table(own_arc.path, "math_answers", None, tmp_path / "out")
+    assert len(loaded(tmp_path / "out", tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize("format_", ["parquet", "jsonl"])
+def test_training_tables_load_as_chats(arc: Home, tmp_path: Path, format_: Format) -> None:
+    export_table(arc.path, "sft_examples", None, tmp_path / "sft", format_, chats=True)
+    first = loaded(tmp_path / "sft", tmp_path / "cache")[0]
+    assert first == {"messages": [{"role": "user", "content": "new 1?"}, {"role": "assistant", "content": "so 7"}]}
+    export_table(arc.path, "preference_pairs", None, tmp_path / "pairs", format_, chats=True)
+    (pair,) = loaded(tmp_path / "pairs", tmp_path / "cache2")
+    assert pair == {
+        "prompt": [{"role": "user", "content": "new 2?"}],
+        "chosen": [{"role": "assistant", "content": "1"}],
+        "rejected": [{"role": "assistant", "content": "2"}],
+    }
+    with pytest.raises(LakeError, match="problems has no turns"):
+        export_table(arc.path, "problems", None, tmp_path / "no", chats=True)
+    assert set(CHATS) == set(TRAINING_COLUMNS)
+
+
+def test_what_is_exported_can_be_read_as_seeds_again(arc: Home, tmp_path: Path) -> None:
+    """Published problem sets have `prompt` or `problem`; our own exports are read by the same importer."""
+    from promptcot_assets.stages.seeds import read_seeds
+
+    export_table(arc.path, "problems", None, tmp_path / "out", "jsonl")
+    rows, dropped = read_seeds(tmp_path / "out" / "data" / f"{BATCH}.jsonl")
+    stored = arc.lake.table(arc.refs["problems"]).to_pylist()
+    assert dropped == []
+    assert [(row["problem"], row["concepts"]) for row in rows] == [(row["problem"], row["concepts"]) for row in stored]
+    export_table(arc.path, "sft_examples", None, tmp_path / "sft")
+    rows, _ = read_seeds(tmp_path / "sft" / "data" / "tiny.parquet")
+    assert [row["problem"] for row in rows] == ["new 1?", "one?"]
+
+
+def test_a_model_is_exported_with_a_card_and_without_our_manifest(arc: Home, tmp_path: Path) -> None:
+    assert export_model(arc.path, "sft_model", None, tmp_path / "out") == [arc.refs["sft_model"]]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "model.safetensors"]
+    assert f"# {arc.models['sft_model']}" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_of_several_models_one_must_be_named(own_arc: Home, tmp_path: Path) -> None:
+    own_arc.train("sft_model", "student_base", partition="other", weights="other")
+    with pytest.raises(LakeError, match="name a partition, one of other, tiny"):
+        export_model(own_arc.path, "sft_model", None, tmp_path / "out")
+    assert export_model(own_arc.path, "sft_model", "other", tmp_path / "out") == [own_arc.refs["sft_model"]]
+
+
+@pytest.mark.parametrize("repository", ["org/name", "no name"])
+def test_a_push_that_fails_says_how_to_repeat_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    with pytest.raises(LakeError, match=f"cannot be pushed to {repository}.*hf upload"):
+        push(tmp_path, repository, "dataset")
+    assert tmp_path.is_dir()
 
 
 @pytest.mark.parametrize(("table", "partition", "message"), [
     ("problem", None, "no table 'problem'; there are benchmark_generations"),
     ("problems", "second", "problems has no partition 'second'; it has first"),
     ("control_bounds", None, "control_bounds is not in the lake yet"),
-    ("sft_model", None, "sft_model is a model"),
 ])  # fmt: skip
 def test_what_cannot_be_exported_is_told(
     arc: Home, tmp_path: Path, table: str, partition: str | None, message: str

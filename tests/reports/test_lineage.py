@@ -5,6 +5,7 @@ import pytest
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports import lineage
 from promptcot_assets.reports.history import History
+from promptcot_assets.reports.references import EVERY_PARTITION
 from tests.reports.small_home import BATCH, STUDENT, Home
 
 
@@ -69,3 +70,27 @@ def test_a_new_version_of_equal_data_makes_nothing_stale(own_arc: Home) -> None:
                                 own_arc.lake.commit_of(before).provenance, BATCH)  # fmt: skip
     assert (again.version, again.data_version) == (2, before.data_version)
     assert lineage.stale(History(own_arc.path)) == {}
+
+
+def test_a_batch_that_has_come_since_makes_what_reads_all_batches_stale(own_arc: Home) -> None:
+    own_arc.commit("teacher_traces", [], "problems", partition="second")
+    found = {str(ref): why for ref, why in lineage.stale(History(own_arc.path)).items()}
+    assert found["sft_examples[tiny]@1"] == ["teacher_traces[second]@2 has come since"]
+    assert found["sft_model[tiny]@1"] == ["sft_examples[tiny]@1 is stale"]
+    assert "yield_report[first]@1" not in found  # of one batch
+
+
+def test_what_reads_all_partitions_is_what_the_definitions_say() -> None:
+    import dagster as dg
+
+    from promptcot_assets.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    whole: dict[str, set[str]] = {}
+    for key in graph.materializable_asset_keys:
+        for parent in graph.get(key).parent_keys:
+            mapping = graph.get_partition_mapping(key, parent)
+            if graph.get(parent).partitions_def and isinstance(mapping, dg.AllPartitionMapping):
+                whole.setdefault(key.path[-1], set()).add(parent.path[-1])
+    online = {"self_play_model"}  # reads batches only when it trains online, which the demo does not
+    assert whole == {name: set(read) for name, read in EVERY_PARTITION.items() if name not in online}

@@ -5,10 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from promptcot_assets.lake import LakeError
-from promptcot_assets.reports.query import PRINTED_ROWS, query
+from promptcot_assets.reports.query import PRINTED_ROWS, query, write_parquet
 from promptcot_assets.reports.text import to_json
 from tests.reports.small_home import Home
 
@@ -36,6 +37,32 @@ def test_rows_come_as_table_csv_and_json(arc: Home) -> None:
     ]
     document = json.loads(to_json(answer.records()))
     assert document[0] == {"problem_id": "problem_1", "concepts": ["ratios"], "well_posed": None, "x": 1.5}
+
+
+def test_an_answer_is_written_to_parquet_with_its_types(arc: Home, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    assert write_parquet(arc.path, "select problem_id, concepts, 1.5::double as x from problems order by 1", out) == 2
+    table = pq.read_table(out)
+    assert table.to_pylist()[0] == {"problem_id": "problem_1", "concepts": ["ratios"], "x": 1.5}
+    with pytest.raises(LakeError, match="two columns of the answer are named 'a'"):
+        write_parquet(arc.path, "select 1 as a, 2 as a", tmp_path / "twice.parquet")
+    with pytest.raises(LakeError, match="cannot write"):
+        write_parquet(arc.path, "select 1 as a", tmp_path / "nowhere" / "out.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_every_view_and_column_is_commented(arc: Home) -> None:
+    bare = query(
+        arc.path,
+        """
+        select view_name from duckdb_views() where not internal and comment is null
+        union all
+        select table_name || '.' || column_name from duckdb_columns() join duckdb_views() on view_name = table_name
+        where not duckdb_views.internal and duckdb_columns.comment is null
+          and column_name <> '_part' and view_name <> 'runs'
+        """,
+    ).rows
+    assert bare == []
 
 
 def test_a_moved_home_reads_its_own_files(arc: Home, tmp_path: Path) -> None:
