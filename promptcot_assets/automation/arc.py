@@ -30,12 +30,13 @@ from training.child import die_with_parent
 
 TICK_S = 15.0
 PRIOR_S, PRIOR_SPEED = 60.0, 1.5  # before there is anything to measure: weight per second of two lanes
-CORPUS = ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items")
+CORPUS = ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items", "contest_standings")
 BATCH = ("concept_sets", "raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces",
          "yield_report")  # fmt: skip
 SFT = ("sft_examples", "sft_model")
-SELF_PLAY = ("rollouts", "verdicts", "preference_pairs", "self_play_model", "difficulty")
-EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores", "scaling")
+SELF_PLAY = ("rollouts", "verdicts", "preference_pairs", "self_play_examples", "self_play_model", "self_play_gate",
+             "difficulty")  # fmt: skip
+EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores", "codeforces_ratings", "scaling")
 
 
 class ArcError(RuntimeError):
@@ -68,10 +69,11 @@ def legs(settings: Settings) -> list[Leg]:
         plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (before,), 140))
         before = f"EM {key}"
     plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (before,), 60))
-    for student in sorted(settings.students):
+    for student, setup in sorted(settings.students.items()):
+        former = (f"{setup.continues}: self-play",) if setup.continues else ()
         plan += [
             Leg(f"{student}: base", ("student_base",), student, ("base model",), 70),
-            Leg(f"{student}: SFT", SFT, student, (f"{student}: base", f"batch {FIRST_BATCH}"), 120),
+            Leg(f"{student}: SFT", SFT, student, (f"{student}: base", f"batch {FIRST_BATCH}", *former), 120),
             Leg(f"{student}: self-play", SELF_PLAY, student, (f"{student}: SFT",), 35),
             Leg(f"{student}: evaluation", EVALUATION, student, (f"{student}: self-play",), 20),
         ]

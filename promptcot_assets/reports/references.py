@@ -44,6 +44,7 @@ SHARED: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
         ("benchmark_verdicts", {"benchmark": "benchmark", "stage": "stage"}),
         ("benchmark_verdicts", {"benchmark": "benchmark", "compared_with": "stage"}),
     ),
+    "codeforces_ratings": (("benchmark_verdicts", {"benchmark": "benchmark", "stage": "stage"}),),
     "difficulty": (("verdicts", {"problem_id": "problem_id"}),),
     "item_difficulty": (("difficulty", {"problem_id": "problem_id"}), ("teacher_traces", {"problem_id": "problem_id"})),
     "scaling": (("benchmark_scores", {"benchmark": "benchmark", "stage": "stage", "model": "model"}),),
@@ -90,7 +91,7 @@ GIST = {
     "raw_problem_id": "completion", "label_id": "answer", "test_id": "stdin", "trace_id": "trace",
     "example_id": "prompt", "rollout_id": "completion", "pair_id": "prompt", "item_id": "problem",
     "generation_id": "completion", "score_id": "benchmark", "bound_id": "iw_bound", "point_id": "value",
-    "proposal_id": "rationale", "step_id": "step", "dataset": "dataset",
+    "proposal_id": "rationale", "standing_id": "contest", "step_id": "step", "dataset": "dataset",
 }  # fmt: skip
 GIST_INSTEAD = ("verdict", "pass_rate", "problem")  # tables about the rows of another one
 
