@@ -16,7 +16,10 @@ from promptcot_assets.lake import Lake
 PAGE = Path(__file__).parents[2] / "docs" / "ci.md"
 PROFILE = """
 extends: demo
-corpus: {procedural: {mini_maths: {seeds: 20, held_out: 2, benchmark: 4, base_problems: 4}, mini_code: null}}
+corpus:
+  procedural:
+    mini_maths: {seeds: 20, held_out: 2, benchmark: 4, base_problems: 4}
+    mini_code: {seeds: 20, held_out: 2, benchmark: 4, base_problems: 4}
 """
 
 

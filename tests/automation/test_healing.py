@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 BAD, GOOD = "What is 2 + 2, roughly?", "What is 2 + 2?"
 PROFILE = """
 extends: real_seeds
-benchmarks: {{files: {{maths: {{own: "{benchmark}"}}}}}}
+benchmarks: {{files: {{maths: {{own: "{benchmark}", aime24: null, aime25: null, hmmt25: null, gsm8k: null}}}}}}
 corpus: {{files: {{maths: ["{seeds}"]}}}}
 """
 

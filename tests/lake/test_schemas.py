@@ -39,13 +39,13 @@ from promptcot_assets.stages import (
     em_curves,
     evaluation,
     labels,
-    problem_set,
     self_play,
     synthesis,
 )
 from promptcot_assets.stages.teacher import ProceduralTeacher
 from promptcot_assets.stages.verification import Verifier, labelled
 from tests.exact_models import END, ExactModel, problem_writer, solver
+from tests.stages.assembled import assemble
 
 WORLDS = ("mini_maths", "mini_code")
 CORPUS = Corpus(procedural={name: ProcedureSizes(seeds=12, held_out=3, benchmark=3) for name in WORLDS})
@@ -110,7 +110,7 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
         made["concept_sets"], lambda name, sets: synthesis.synthesize(sets, problem_writer(name), settings, "p/2", 0)
     )
     made["benchmark_items"] = evaluation.benchmark_items(CORPUS, Benchmarks(), seeds, 0)
-    made["problems"], made["dropped_problems"] = problem_set.assemble(
+    made["problems"], made["dropped_problems"] = assemble(
         made["raw_problems"], seeds, made["benchmark_items"], Deduplication(decontamination_ngram=30)
     )
 
@@ -201,7 +201,7 @@ def test_a_schema_says_what_every_column_means_and_can_be_kept(name: str, schema
 
 
 def test_models_share_one_schema() -> None:
-    assert all(SCHEMAS[role] is MODEL for role in MODEL_ROLES)
+    assert all(SCHEMAS[role].equals(MODEL) for role in MODEL_ROLES)
 
 
 ANCESTORS = [  # (table, column) -> (table, column): every id leads to a row

@@ -1,5 +1,4 @@
 import random
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from promptcot_assets.settings.profile import Deduplication
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.decontamination import DecontaminationError
 from promptcot_assets.stages.problem_set import Encoder, contamination, kept_rows, published, settle
+from tests.stages.assembled import assemble
 
 SETTINGS = Deduplication()
 LONG = (
@@ -26,25 +26,6 @@ BENCHMARK = [
     {"benchmark": "aime", "item_id": "i1", "problem": LONG},
     {"benchmark": "hmmt", "item_id": "i2", "problem": "What is 2 + 2?"},
 ]
-
-
-def assemble(
-    rows: Sequence[Row],
-    former: Sequence[Row],
-    benchmarks: Sequence[Row],
-    values: Deduplication,
-    encoder: Encoder | None = None,
-) -> tuple[list[Row], list[Row]]:
-    """Rows of `problems` and of `dropped_problems`, three raw rows read at a time."""
-    batches = pa.Table.from_pylist(list(rows), SCHEMAS["raw_problems"]).to_batches(max_chunksize=3)
-    with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(Path(folder))
-        schema = pa.schema({"problem_id": pa.string(), "problem": pa.string()})
-        ref = lake.commit("seeds", [pa.Table.from_pylist(list(former), schema)], schema, Provenance("1", "{}", 0))
-        before = published(lake, [ref], values, encoder=encoder)
-        fates = settle(batches, before, benchmarks, values, Path(folder), 2, encoder)
-    kept = [row for table in kept_rows(batches, fates.kept) for row in table.to_pylist()]
-    return kept, fates.dropped.to_pylist()
 
 
 def raw(number: int, problem: str | None, **changed: object) -> Row:
