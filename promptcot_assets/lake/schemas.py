@@ -636,4 +636,4 @@ def with_columns(table: str, rows: Rows, names: Iterable[str]) -> Rows:
         rows.schema.field(name) if name in rows.schema.names else pa.field(name, SCHEMAS[table].field(name).type)
         for name in names
     ]
-    return type(rows).from_arrays(columns, schema=pa.schema(fields, rows.schema.metadata))
+    return type(rows).from_arrays(columns, schema=pa.schema(fields).with_metadata(rows.schema.metadata))
