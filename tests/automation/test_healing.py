@@ -62,7 +62,8 @@ def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
     assert len(commands) == 2 and commands[0].endswith("--select seed_problems")
     texts = {row["problem"] for row in Lake(home).table(Lake(home).newest("seed_triples")).to_pylist()}
     assert GOOD in texts and BAD not in texts
-    assert stale(History(home)) == {}
+    # no row of these came of the bad seed: they are out of date, not wrong
+    assert {ref.asset for ref in stale(History(home))} == {"concept_corpus", "benchmark_items"}
 
     again = run(heal, home, **settings)
     assert json.loads(again.stdout)["runs"] == []
