@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -24,8 +24,11 @@ from promptcot_assets.automation.arc import ArcError
 from promptcot_assets.automation.partitions import round_key
 from promptcot_assets.inference import open_engine
 from promptcot_assets.lake import Lake
+from promptcot_assets.lake.ids import seed_from
+from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.settings import Settings, profile_name
-from promptcot_assets.stages import Row, ablations, em_bounds, em_gates
+from promptcot_assets.settings.profile import Filters
+from promptcot_assets.stages import Row, ablations, em, em_bounds, em_gates
 from training.child import CHILD_ENVIRONMENT, die_with_parent
 
 COLD_START, CURVES = "cold start bounds", "EM curves"
@@ -128,46 +131,77 @@ def _run(arm: Arm, last: str) -> str | None:
     return reason
 
 
+@dataclass(frozen=True)
+class Pair:
+    """The last models of an arm and their own measures."""
+
+    q: Path
+    p: Path
+    bounds: list[Row]  # rows of em_bounds, of that round
+    stopped: str | None = None
+
+
 def measure(settings: Settings, home: Path) -> list[Row]:
     """Rows of `ablations.outcomes`: every arm's last models on the seed's held-out problems, beside EM's.
 
-    An arm's own bound is measured with its own q; the common one on the pool of proposals of EM's home.
+    For every arm p and EM's p are scored on one pool: as many proposals of the arm's q as of EM's, as a sample of their
+    mixture. So neither is measured where only the other's q looks.
     """
     outcomes = []
     for seed in settings.ablations.seeds:
         own = [arm for arm in arms(settings, home) if arm.seed == seed]
-        reference = Lake(own[0].home)
-        pool = _rows(reference, "proposal_pool")
-        common = _rows(reference, "common_bounds")
-        last = max(row["round"] for row in common)
-        measured: dict[str, ablations.Measured] = {
-            "cold start": (_rows(reference, "cold_start_bounds"), [row for row in common if row["round"] == 0], None),
-            "extra training (control)": (
-                [row for row in _rows(reference, "control_bounds") if row["round"] == last],
-                [row for row in common if (row["series"], row["round"]) == ("extra_training", last)],
-                None,
+        em_lake, last = Lake(own[0].home), round_key(settings.em.rounds)
+        pairs = {
+            "cold start": _pair(em_lake, "cold_rationale_model", "cold_problem_generator", "cold_start_bounds"),
+            "extra training (control)": _pair(
+                em_lake, "control_rationale_model", "control_problem_generator", "control_bounds", last
             ),
-        }
-        for arm in own:
-            print(f"seed {seed} · {arm.name}: scoring the common pool", file=sys.stderr, flush=True)
-            lake = Lake(arm.home)
-            bounds = _rows(lake, "em_bounds") or _rows(lake, "cold_start_bounds")
-            newest = max(row["round"] for row in bounds)
-            generator = (
-                lake.newest("problem_generator", round_key(newest)) if newest else lake.newest("cold_problem_generator")
-            )
-            assert generator is not None
-            with open_engine(settings.engine, lake.checkpoint(generator)) as p:
-                scores = em_bounds.score_pool(pool, p)
-            of = {"series": arm.name, "round": newest, "problem_generator": str(generator)}
-            stopped = arm.stopped.read_text() if arm.stopped.exists() else None
-            measured[arm.name] = (
-                [row for row in bounds if row["round"] == newest], em_bounds.common_bounds(pool, scores, of), stopped,
-            )  # fmt: skip
+        } | {arm.name: _last_pair(arm) for arm in own}
+        (problems,) = (em_lake.table(ref).to_pylist() for ref in [em_lake.newest("seed_problems")] if ref)
+        seeds = em_bounds.measured_seeds(problems, training_seeds=0)
+        measured = {}
+        for name, pair in pairs.items():
+            print(f"seed {seed} · {name}: EM and the arm on one pool", file=sys.stderr, flush=True)
+            measured[name] = (pair.bounds, *_on_one_pool(settings, seeds, pairs[EM], pair), pair.stopped)
         outcomes += ablations.outcomes(seed, EM, measured)
     return outcomes
 
 
-def _rows(lake: Lake, asset: str) -> list[Row]:
-    refs = [lake.newest(asset, partition) for partition in lake.partitions(asset)]
-    return [row for ref in refs if ref for row in lake.table(ref).to_pylist()]
+def _pair(lake: Lake, q: str, p: str, bounds: str, partition: str = UNPARTITIONED) -> Pair:
+    refs = [lake.newest(asset, partition) for asset in (q, p, bounds)]
+    if None in refs:
+        raise ArcError(f"{lake.home} has no {q}, {p} or {bounds} of {partition}; run the same command again")
+    q_ref, p_ref, bounds_ref = (ref for ref in refs if ref)
+    return Pair(lake.checkpoint(q_ref), lake.checkpoint(p_ref), lake.table(bounds_ref).to_pylist())
+
+
+def _last_pair(arm: Arm) -> Pair:
+    """Of the last round that was measured; of the cold start when no round was."""
+    lake = Lake(arm.home)
+    measured = sorted(lake.partitions("em_bounds"))
+    if measured:
+        pair = _pair(lake, "rationale_model", "problem_generator", "em_bounds", measured[-1])
+    else:
+        pair = _pair(lake, "cold_rationale_model", "cold_problem_generator", "cold_start_bounds")
+    return replace(pair, stopped=arm.stopped.read_text() if arm.stopped.exists() else None)
+
+
+def _on_one_pool(settings: Settings, seeds: list[Row], em_pair: Pair, arm: Pair) -> tuple[list[Row], list[Row]]:
+    """Common bounds of EM's p and of the arm's p."""
+    held_out = settings.em.held_out
+    plain = settings.em.sampling.model_copy(update={"temperature": 1.0, "top_p": 1.0})
+    proposed, densities, bounds = {}, [], []
+    for number, pair in enumerate((em_pair, arm)):
+        with open_engine(settings.engine, pair.q) as q:
+            seed = seed_from("ablations", number)
+            proposed[str(number)] = em.propose(seeds, q, plain, held_out.proposals, Filters(), seed)
+    pool = em_bounds.pooled(proposed)
+    for pair in (em_pair, arm):
+        with open_engine(settings.engine, pair.q) as q:
+            densities.append(em_bounds.proposal_densities(pool, q))
+    pool = em_bounds.with_mixture_density(pool, densities)
+    for number, pair in enumerate((em_pair, arm)):
+        with open_engine(settings.engine, pair.p) as p:
+            of = {"series": str(number), "round": 0, "problem_generator": str(pair.p)}
+            bounds.append(em_bounds.common_bounds(pool, em_bounds.score_pool(pool, p), of))
+    return bounds[0], bounds[1]

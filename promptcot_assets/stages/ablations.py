@@ -10,7 +10,8 @@ from promptcot_assets.stages.em_curves import paired_differences
 from promptcot_assets.stages.statistics import mean_and_error
 
 SIGNIFICANT = 2.0  # standard errors
-Measured = tuple[Sequence[Row], Sequence[Row], str | None]  # rows of em_bounds, rows of common_bounds, why it stopped
+# rows of em_bounds; rows of common_bounds of EM's p and of the arm's p on the pool of these two; why the arm stopped
+Measured = tuple[Sequence[Row], Sequence[Row], Sequence[Row], str | None]
 
 
 def outcomes(seed: int, em: str, measured: Mapping[str, Measured]) -> list[Row]:
@@ -18,12 +19,12 @@ def outcomes(seed: int, em: str, measured: Mapping[str, Measured]) -> list[Row]:
 
     measured: by arm, `em` among them. Differences are means over held-out problems in nats, with their standard errors.
     """
-    reference, reference_pool, _ = measured[em]
+    reference = measured[em][0]
     rows = []
-    for name, (bounds, common, stopped) in measured.items():
+    for name, (bounds, em_common, common, stopped) in measured.items():
         held_out = [row for row in bounds if row["split"] == "held_out"]
         own, own_error = mean_and_error(paired_differences(_held_out(reference), held_out) or [math.nan])
-        pool, pool_error = mean_and_error(paired_differences(reference_pool, common) or [math.nan])
+        pool, pool_error = mean_and_error(paired_differences(em_common, common) or [math.nan])
         told = [row for row in held_out if row["samples_well_posed"] is not None]
         rows.append({
             "seed": seed,
@@ -32,7 +33,6 @@ def outcomes(seed: int, em: str, measured: Mapping[str, Measured]) -> list[Row]:
             "rounds": max(row["round"] for row in bounds),
             "problems": len(held_out),
             "iw_bound": _mean(held_out, "iw_bound"),
-            "common_bound": _mean(common, "iw_bound"),
             "nll": -_mean(held_out, "log_p_problem"),
             "well_posed": sum(r["samples_well_posed"] for r in told) / (sum(r["samples"] for r in told) or math.nan),
             "em_minus_own": own,
@@ -48,8 +48,9 @@ def table(rows: Sequence[Row], em: str) -> str:
     seeds = sorted({row["seed"] for row in rows})
     head = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "under its own q", "NLL of x", "well-posed", "EM is"]
     lines = [
-        "EM minus the arm: held-out importance-weighted bound of p in nats a problem on the seed's common pool of "
-        "proposals, ± one standard error over problems.",
+        "EM minus the arm: importance-weighted bound of p on held-out problems, nats a problem, ± one standard error "
+        "over problems. Both are measured on one pool, half of it proposed by EM's q and half by the arm's; `under its "
+        "own q` is the same difference with each pair's own proposals.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
@@ -62,8 +63,11 @@ def table(rows: Sequence[Row], em: str) -> str:
             _pooled(own, "em_minus_common"), _pooled(own, "em_minus_own"),
             f"{_mean(own, 'nll'):.2f}", f"{_mean(own, 'well_posed'):.3f}", "" if arm == em else _verdict(own),
         ]) + " |")  # fmt: skip
-    stopped = [f"- seed {row['seed']}, {row['arm']}: {row['stopped']}" for row in rows if row["stopped"]]
-    return "\n".join([*lines, *(["", "Stopped (*):", "", *stopped] if stopped else [])])
+    reasons = dict.fromkeys((row["arm"], row["seed"], row["stopped"]) for row in rows if row["stopped"])
+    stopped = [f"- {arm}, seed {seed}: {reason.partition('; ')[0]}" for arm, seed, reason in reasons]
+    return "\n".join(
+        [*lines, *(["", "\\* stopped before the last round was through:", "", *stopped] if stopped else [])]
+    )
 
 
 def _cell(value: float, error: float, stopped: str | None) -> str:

@@ -32,7 +32,7 @@ def test_every_arm_is_measured_beside_em_and_a_stopped_one_says_why(tmp_path: Pa
 
     again = run([*PROMPTCOT, "ablations"], home, PROMPTCOT_PROFILE=str(profile))
     assert again.returncode == 0, again.stderr[-4000:]
-    assert "| chance |" in again.stdout and "seed 5, nothing: " in again.stdout
+    assert "| chance |" in again.stdout and "- nothing, seed 5: " in again.stdout
 
 
 def _winners(home: Path) -> list[dict[str, object]]:
