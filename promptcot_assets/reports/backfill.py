@@ -69,8 +69,10 @@ def runs(history: History, places: set[Place]) -> list[Run]:
     rank = {unit: at for at, unit in enumerate(given)}
     order, ready, found = TopologicalSorter(given), list[Place](), list[list[Place]]()
     order.prepare()
-    while order.is_active():  # EM rounds as soon as they can be: most of the rest waits for them
-        ready = sorted([*ready, *order.get_ready()], key=lambda unit: (unit[0] != EM, rank[unit]))
+    while order.is_active():  # EM rounds as soon as they can be, most waits for them; what looks at everything last
+        ready = sorted(
+            [*ready, *order.get_ready()], key=lambda unit: (unit[0] != EM, unit[1] == UNPARTITIONED, rank[unit])
+        )
         unit = next((one for one in ready if found and _fits(one, found[-1])), ready[0])
         if found and _fits(unit, found[-1]):
             found[-1].append(unit)

@@ -62,7 +62,8 @@ DOWN: list[tuple[str, Named]] = [
     ("score_sft", set()),  # the point of the plot is another stage's
     ("score_self_play", {("scaling", "scale_1")}),
     ("seed_3", {("cold_start_bounds", "bound_0"), ("em_bounds", "bound_1"), ("em_curves", "curve_1"),
-                ("distribution", "seed problems"), ("distribution", "synthetic problems")}),
+                ("common_bounds", "common_1"), ("distribution", "seed problems"),
+                ("distribution", "synthetic problems")}),
     ("candidate_1b", set()),
     ("candidate_2a", {("em_m_step", "winner_2")}),
     ("test_2", {("teacher_traces", "trace_2"), ("verdicts", "rollout_1"), ("verdicts", "rollout_2"),
