@@ -7,7 +7,7 @@ export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
 
-.PHONY: setup browser demo real-seeds ablations ui test test-fast screenshots lint bench clean
+.PHONY: setup browser demo real-seeds ablations ui test test-fast test-browser screenshots lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -39,11 +39,14 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-fast: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not browser'
+
+test-browser: setup browser  ## the UI in a real Chromium: materialize, backfill, kill, gate, plots
+	$(BIN)/python -m pytest -m browser
 
 screenshots: setup browser  ## the browser tests; what they see goes into docs/images
 	mkdir -p docs/images
-	PROMPTCOT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser --basetemp=/tmp/promptcot
+	PROMPTCOT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -m browser --basetemp=/tmp/promptcot
 
 lint: setup
 	$(BIN)/ruff check .

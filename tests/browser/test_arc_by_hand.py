@@ -24,7 +24,7 @@ from tests.assets.test_groups import edges
 from tests.browser.dagster_ui import DagsterUi, around
 from tests.browser.small_home import SmallHome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(3600)]
 
 ROUNDS = ("round_01", "round_02", "round_03")
 RANGE = f"[{ROUNDS[0]}...{ROUNDS[-1]}]"
