@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+
+
+ENGINES = ("transformers", "vllm", "server", "ray")
 
 
 class EngineError(RuntimeError):
@@ -80,6 +83,7 @@ class Usage:
     sampling_seconds: float = 0.0  # wall clock inside generate, score and embed
     scoring_seconds: float = 0.0
     embedding_seconds: float = 0.0
+    device_seconds: float = 0.0  # seconds inside calls times the accelerators held
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -106,6 +110,7 @@ class InferenceEngine(Protocol):
     """
 
     usage: Usage
+    parallel_calls: int  # how many calls may run side by side, each from a thread of its own
 
     def generate(
         self, prompts: Sequence[str], params: SamplingParams, seeds: Sequence[int] | None = None
@@ -148,6 +153,9 @@ class EngineSettings(Protocol):
     score_batch_size: int
     max_model_len: int | None
     dtype: str
+    vllm: Any
+    server: Any
+    ray: Any
 
 
 def prompt_seed(seed: int, prompt: str) -> int:
@@ -182,4 +190,16 @@ def open_engine(settings: EngineSettings, model: Path) -> InferenceEngine:
             max_model_len=settings.max_model_len,
             dtype=settings.dtype,
         )
-    raise EngineError(f"engine.name: {settings.name!r} is not an engine; known: 'transformers'")
+    if settings.name == "vllm":
+        from promptcot_assets.inference.vllm_engine import VllmEngine
+
+        return VllmEngine(model, settings)
+    if settings.name == "server":
+        from promptcot_assets.inference.server_engine import ServerEngine
+
+        return ServerEngine(model, settings)
+    if settings.name == "ray":
+        from promptcot_assets.inference.ray_engine import RayEngine
+
+        return RayEngine(model, settings)
+    raise EngineError(f"engine.name: {settings.name!r} is not an engine; known: {', '.join(ENGINES)}")

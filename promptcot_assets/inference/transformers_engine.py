@@ -38,6 +38,8 @@ class TransformersEngine:
     the checkpoint's own.
     """
 
+    parallel_calls = 1
+
     def __init__(
         self,
         model: Path,

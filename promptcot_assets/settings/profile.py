@@ -38,7 +38,16 @@ class Section(pydantic.BaseModel):
 
     def canonical(self) -> str:
         """The settings as one canonical JSON text: what a commit records and a fingerprint hashes."""
-        return self.model_dump_json(exclude=set(getattr(self, "_no_effect_on_results", ())))
+        return self.model_dump_json(exclude=self.without_effect())
+
+    def without_effect(self) -> dict[str, Any]:
+        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included."""
+        hidden: dict[str, Any] = dict.fromkeys(getattr(self, "_no_effect_on_results", ()), True)
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name not in hidden and isinstance(value, Section) and (inner := value.without_effect()):
+                hidden[name] = inner
+        return hidden
 
 
 class ProcedureSizes(Section):
@@ -373,17 +382,64 @@ class Evaluation(Section):
         return self.generations_of.get(benchmark, self.generations)
 
 
+class Vllm(Section):
+    """vLLM, in this process (engine `vllm`) or as the `vllm serve` that engine `server` starts."""
+
+    _no_effect_on_results = ("gpu_memory_share", "max_running", "kv_cache_gib")
+    tensor_parallel: AtLeastOne = 1  # devices a model is split over
+    gpu_memory_share: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.9
+    kv_cache_gib: Positive | None = None  # of memory for keys and values on a CPU; null: vLLM's own choice
+    max_running: AtLeastOne = 256  # sequences decoded at once (vLLM's max_num_seqs)
+    prefix_caching: bool = True
+    enforce_eager: bool = False  # no compilation and no CUDA graphs: starts sooner, runs slower
+    yarn_factor: Annotated[float, pydantic.Field(gt=1)] | None = None  # stretches the positions a model was made for
+    arguments: dict[str, Any] = {}  # further engine arguments by vLLM's own names
+
+
+class Server(Section):
+    """OpenAI-compatible endpoints. Without urls, `vllm serve` is started on the checkpoint and ended with the step."""
+
+    _no_effect_on_results = ("urls", "data_parallel", "concurrency", "timeout_s", "patience_s", "api_key_variable")
+    urls: list[str] = []  # replicas of one model, e.g. [http://10.0.0.1:8000/v1]
+    model: str | None = None  # the name it is served under; null: the checkpoint's folder
+    data_parallel: AtLeastOne = 1  # replicas that a server started here runs
+    concurrency: AtLeastOne = 256  # requests in flight, over all urls
+    timeout_s: Positive = 3600.0  # of one request
+    patience_s: Positive = 600.0  # how long a request is tried again while endpoints are down or refuse
+    api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, where one is needed
+
+
+class Ray(Section):
+    """A Ray cluster: one actor a device, each holding an engine of its own."""
+
+    _no_effect_on_results = ("address", "actors", "gpus_an_actor", "cpus_an_actor", "attempts")
+    address: str | None = None  # of the cluster; null: RAY_ADDRESS, else a local one
+    engine: Literal["transformers", "vllm"] = "vllm"  # what every actor holds
+    actors: AtLeastOne | None = None  # null: as many as the cluster has devices for
+    gpus_an_actor: Weight = 1.0  # 0: on CPUs
+    cpus_an_actor: Weight = 1.0
+    attempts: AtLeastOne = 3  # a shard whose actor died is done again, this often in all
+
+
 class Engine(Section):
     """Which engine samples and scores. `workers` never changes a result; the batch sizes may, in the last digits."""
 
     _no_effect_on_results = ("workers",)
-    name: str = "transformers"
+    name: str = "transformers"  # vllm, server, ray
     workers: AtLeastOne = 1
     threads: AtLeastOne = 1
     batch_size: AtLeastOne = 256
     score_batch_size: AtLeastOne = 16
     max_model_len: AtLeastOne | None = None
     dtype: str = "float32"
+    vllm: Vllm = Vllm()
+    server: Server = Server()
+    ray: Ray = Ray()
+
+    def without_effect(self) -> dict[str, Any]:
+        """Sections of engines that are not in use have no effect either."""
+        used = {"vllm": {"vllm"}, "server": {"server", "vllm"}, "ray": {"ray", self.ray.engine}}.get(self.name, set())
+        return super().without_effect() | dict.fromkeys({"vllm", "server", "ray"} - used, True)
 
 
 class Sandbox(Section):

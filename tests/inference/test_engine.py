@@ -50,7 +50,8 @@ def test_usage_adds_up_and_shows_only_what_was_measured() -> None:
 
 def engine_settings(**changed: object) -> SimpleNamespace:
     defaults = {"name": "transformers", "workers": 1, "threads": 1, "batch_size": 8, "score_batch_size": 8}
-    return SimpleNamespace(**{**defaults, "max_model_len": None, "dtype": "auto", **changed})
+    others = {"vllm": None, "server": None, "ray": None}
+    return SimpleNamespace(**{**defaults, **others, "max_model_len": None, "dtype": "auto", **changed})
 
 
 def test_open_engine_opens_what_the_settings_name(tiny_model: Path) -> None:
@@ -59,7 +60,7 @@ def test_open_engine_opens_what_the_settings_name(tiny_model: Path) -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_known_names(tiny_model: Path) -> None:
-    with pytest.raises(EngineError, match="'tensorrt' is not an engine; known: 'transformers'"):
+    with pytest.raises(EngineError, match="'tensorrt' is not an engine; known: transformers, vllm, server, ray"):
         open_engine(engine_settings(name="tensorrt"), tiny_model)
 
 

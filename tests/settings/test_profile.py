@@ -198,9 +198,22 @@ def test_every_profile_of_ours_loads(profile: str, monkeypatch: pytest.MonkeyPat
 def test_workers_are_no_part_of_what_a_result_depends_on_and_all_else_is() -> None:
     for section in (Engine(), Sandbox()):
         assert section.canonical() == section.model_copy(update={"workers": 7}).canonical()
-        for name, value in section.model_dump().items():
+        for name, value in section.model_dump(exclude={"vllm", "server", "ray"}).items():
             changed = section.model_copy(update={name: f"{value}x" if isinstance(value, str) else (value or 0) + 1})
             assert (changed.canonical() == section.canonical()) == (name == "workers"), name
+
+
+def test_an_engine_depends_on_its_own_section_only_and_not_on_where_it_runs() -> None:
+    def canonical(**engine: object) -> str:
+        return Engine.model_validate(engine).canonical()
+
+    assert canonical() == canonical(vllm={"tensor_parallel": 2}, server={"model": "x"}, ray={"engine": "transformers"})
+    assert canonical(name="vllm") != canonical(name="vllm", vllm={"tensor_parallel": 2})
+    assert canonical(name="vllm") == canonical(name="vllm", vllm={"gpu_memory_share": 0.5})
+    assert canonical(name="server") == canonical(name="server", server={"urls": ["http://a/v1"], "concurrency": 9})
+    assert canonical(name="server") != canonical(name="server", server={"model": "teacher"})
+    assert canonical(name="ray") == canonical(name="ray", ray={"actors": 9})
+    assert canonical(name="ray") != canonical(name="ray", ray={"engine": "transformers"})
 
 
 def test_settings_have_one_canonical_text_whoever_wrote_them_in_which_order(tmp_path: Path) -> None:
