@@ -13,7 +13,6 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-
 ENGINES = ("transformers", "vllm", "server", "ray")
 
 
