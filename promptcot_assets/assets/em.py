@@ -165,7 +165,7 @@ def _e_step(now: Round) -> dg.MaterializeResult:
             "E-step: rewards", proposed, lambda rows: em.judge(rows, generator, now.em.reward),
             now.em.shard_rows * now.em.candidates,
         )  # fmt: skip
-    selected = em.select(judged, now.em.selection, seed_from(step.seed, "selection"))
+    selected = em.select(list(judged), now.em.selection, seed_from(step.seed, "selection"))
     ranked = em.candidate_rows(selected, now.number, step.model_id(_asset(q)), step.model_id(_asset(p)))
     step.dropped = em.losses(ranked)
     return step.commit(ranked, **em.e_step_summary(ranked))
@@ -196,7 +196,7 @@ def _m_step(now: Round) -> dg.MaterializeResult:
                 "M-step: greedy rationales", step.rows("seed_triples"),
                 lambda seeds: em.greedy(seeds, rationale_model, now.em.sampling, now.em.filters), now.em.shard_rows,
             )  # fmt: skip
-        chosen, step.dropped = em.with_winners(greedy, winners)
+        chosen, step.dropped = em.with_winners(list(greedy), winners)
     return step.commit(em.m_step_rows(chosen, now.number, step.model_id("rationale_model")))
 
 

@@ -74,13 +74,13 @@ def proposal_pool(
                 filters=Filters(),
                 seed=seed_from(step.seed, "pool", number),
             )
-            proposed[step.model_id(q)] = step.map(f"{q}: propose", seeds, drawn, values.em.shard_rows)
+            proposed[step.model_id(q)] = list(step.map(f"{q}: propose", seeds, drawn, values.em.shard_rows))
     pool = em_bounds.pooled(proposed)
     densities = []
     for q in PROPOSERS:
         with engine.load(step, q) as model:
             density = partial(em_bounds.proposal_densities, q=model)
-            densities.append(step.map(f"{q}: density", pool, density, values.em.shard_rows * each))
+            densities.append(list(step.map(f"{q}: density", pool, density, values.em.shard_rows * each)))
     return step.commit(em_bounds.with_mixture_density(pool, densities))
 
 
@@ -101,7 +101,7 @@ def common_bounds(
                 phase = f"{series} {checkpoint.partition}: score the pool"
                 scores = step.map(phase, pool, score, values.em.shard_rows * values.em.held_out.proposals)
             of = {"series": series, "round": _round(checkpoint), "problem_generator": step.model_id(checkpoint)}
-            rows += em_bounds.common_bounds(pool, scores, of)
+            rows += em_bounds.common_bounds(pool, list(scores), of)
     return step.commit(rows)
 
 

@@ -6,7 +6,7 @@ from promptcot_assets.assets.describe import plot
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.reports import plots
-from promptcot_assets.stages import codeforces, evaluation
+from promptcot_assets.stages import Row, codeforces, evaluation
 from promptcot_assets.stages.verdicts import metered
 
 STAGE_MODELS = {"base": "student_base", "sft": "sft_model", "self_play": "self_play_model"}
@@ -18,7 +18,8 @@ def benchmark_items(
 ) -> dg.MaterializeResult:
     """Every item of every benchmark in use, asked or not: what synthesis is decontaminated against."""
     values = settings.values
-    step = lake.step(context, "benchmark_items", "seed_problems", uses=[values.corpus, values.benchmarks])
+    read = {"contents": contents(one.source for one in values.benchmarks.published().values())}
+    step = lake.step(context, "benchmark_items", "seed_problems", uses=[values.corpus, values.benchmarks, read])
     if done := step.unchanged():
         return done
     published, step.dropped = evaluation.published_items(values.benchmarks)
@@ -37,7 +38,7 @@ def benchmark_generations(
     if done := step.unchanged():
         return done
     items = evaluation.evaluated(step.rows("benchmark_items"), values.benchmarks.limit)
-    rows = []
+    rows: list[Row] = []
     for stage, asset in STAGE_MODELS.items():
         with engine.load(step, asset) as student:
             ask = evaluation.asker(student, values.evaluation, stage, step.model_id(asset), step.seed)
@@ -87,7 +88,8 @@ def contest_standings(
 ) -> dg.MaterializeResult:
     """Frozen standings of the contests that benchmark problems are from: what a Codeforces rating is held against."""
     benchmarks = settings.values.benchmarks
-    step = lake.step(context, "contest_standings", uses=[{"standings": benchmarks.standings}])
+    read = contents([benchmarks.standings] if benchmarks.standings else [])
+    step = lake.step(context, "contest_standings", uses=[{"standings": benchmarks.standings, "contents": read}])
     return step.unchanged() or step.commit(codeforces.contest_standings(benchmarks))
 
 

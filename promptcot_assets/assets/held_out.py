@@ -35,7 +35,7 @@ def measure(
             shard,
         )  # fmt: skip
     rows = em_bounds.bound_rows(
-        em_bounds.bounds(judged, sizes.proposals),
+        em_bounds.bounds(list(judged), sizes.proposals),
         [*alone, *written],
         {row["problem_id"]: row["split"] for row in seeds},
         sizes.samples,

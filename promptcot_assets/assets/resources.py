@@ -6,6 +6,7 @@ recognised (`unchanged`). Inputs are named `asset` (unpartitioned), `asset[parti
 """
 
 import contextlib
+import itertools
 import json
 import re
 import shutil
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from promptcot_assets.assets.describe import plot, sample
 from promptcot_assets.assets.progress import Progress
 from promptcot_assets.inference import InferenceEngine, Usage, open_engine
-from promptcot_assets.lake import Lake, LakeError, Provenance, Ref
+from promptcot_assets.lake import Lake, LakeError, Provenance, Ref, Rows, RowStream
 from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.lake.schemas import MODEL, SCHEMAS
 from promptcot_assets.reports import plots
@@ -33,6 +34,7 @@ from promptcot_assets.stages import Row
 from training.child import CHILD_ENVIRONMENT
 
 RESUME_TAG = "promptcot/resume"  # a run with this tag leaves finished work alone instead of doing it again
+ROWS_A_TABLE = 2048  # of a commit
 INPUT = re.compile(r"(?P<asset>\w+)(?:\[(?P<partition>[^\]]+)\])?")
 
 
@@ -55,7 +57,11 @@ class EngineResource(dg.ConfigurableResource):
     def load(self, step: "Step", model: str | Ref) -> Iterator[InferenceEngine]:
         """The checkpoint that `step` takes as input `model`; what it did is added to the step's bill."""
         with open_engine(self.settings.values.engine, step.model(model)) as engine:
-            yield engine
+            step.shards_at_once = engine.parallel_calls
+            try:
+                yield engine
+            finally:
+                step.shards_at_once = 1
             step.tokens += engine.usage.completion_tokens + engine.usage.scored_tokens
             step.usage += engine.usage
 
@@ -112,6 +118,7 @@ class Step:
         self.tokens = 0
         self.usage = Usage()  # of all engines of this step; a resumed one has not run those of its finished shards
         self.dropped: Counter[str] = Counter()
+        self.shards_at_once = 1  # as many as the engine that is open can work on
         self._began = time.perf_counter()
         used = [json.loads(one.canonical()) if isinstance(one, Section) else one for one in uses]
         self._settings = canonical_json(used)
@@ -140,6 +147,13 @@ class Step:
     def rows_of(self, name: str) -> list[Row]:
         """All rows of the input written exactly like this; for a step that reads two partitions of one asset."""
         return [row for ref in self.refs[name] for row in self.lake.table(ref).to_pylist()]
+
+    def stream(self, name: str) -> RowStream:
+        """The same rows without holding them all: for tables of millions."""
+        refs = self._of(name)
+        return RowStream(
+            lambda: (batch for ref in refs for batch in self.lake.batches(ref)), sum(ref.rows for ref in refs)
+        )
 
     def versions(self, name: str) -> Sequence[Ref]:
         """The exact versions of an input, one a partition; of a model, what `model` and `EngineResource.load` take."""
@@ -175,28 +189,29 @@ class Step:
         self.context.log.info(f"{ref} is up to date: same inputs, settings and code")
         return self._result(ref, {})
 
-    def map(
-        self, phase: str, rows: Sequence[Row], function: Callable[[list[Row]], list[Row]], shard_rows: int
-    ) -> list[Row]:
-        """`function` over shards of `rows`; finished shards are files, a killed run goes on at the first missing."""
-        shards = [list(rows[at : at + shard_rows]) for at in range(0, len(rows), shard_rows)]
+    def map(self, phase: str, rows: Rows, function: Callable[[list[Row]], list[Row]], shard_rows: int) -> RowStream:
+        """`function` over shards of `rows`; finished shards are files, a killed run goes on at the first missing.
+
+        All is computed when this returns, and what comes back is read from the files: it is never in memory as a whole.
+        """
         progress = Progress(f"{self.asset} · {phase}", len(rows), "rows", self.context.log.info)
-        done: list[Row] = []
-        for shard, table in zip(
-            shards, self._spool.map(phase, shards, lambda shard: pa.Table.from_pylist(function(shard))), strict=True
-        ):
-            done += table.to_pylist()
-            progress.advance(len(shard))
-        return done
+        return self._spool.collect(
+            phase,
+            batched(rows, shard_rows),
+            lambda shard: pa.Table.from_pylist(function(shard)),
+            self.shards_at_once,
+            lambda index: progress.advance(min(shard_rows, len(rows) - index * shard_rows)),
+        )
 
     # ---- results
     def commit(self, rows: Iterable[Row], **metadata: Any) -> dg.MaterializeResult:
         """Commit the rows as the new version of this asset's partition and describe them."""
         schema = SCHEMAS[self.asset]
-        table = _table(self.asset, list(rows), schema)
-        ref = self.lake.commit(self.asset, [table], schema, self.provenance, self.partition)
+        tables = _tables(self.asset, rows, schema)
+        first = next(tables)
+        ref = self.lake.commit(self.asset, itertools.chain([first], tables), schema, self.provenance, self.partition)
         self._spool.clear()
-        return self._result(ref, metadata | {"sample": sample(table)})
+        return self._result(ref, metadata | {"sample": sample(first)})
 
     def work_folder(self) -> Path:
         """Where a checkpoint is made; the same folder after a kill."""
@@ -311,13 +326,24 @@ def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:
     return refs
 
 
-def _table(asset: str, rows: list[Row], schema: pa.Schema) -> pa.Table:
-    """Rows as a table of the declared schema; a missing or extra column is an error, not a null."""
-    expected = set(schema.names)
-    for at, row in enumerate(rows):
-        if differing := row.keys() ^ expected:
-            state = "misses" if min(differing) in expected else "has an undeclared"
-            raise LakeError(
-                f"{asset}: row {at} {state} column {min(differing)!r}; see promptcot_assets/lake/schemas.py"
-            )
-    return pa.Table.from_pylist(rows, schema)
+def batched(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Lists of `size` rows, the last one shorter."""
+    left = iter(rows)
+    while batch := list(itertools.islice(left, size)):
+        yield batch
+
+
+def _tables(asset: str, rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Rows as tables of the declared schema, at least one; a missing or extra column is an error, not a null."""
+    expected, done = set(schema.names), 0
+    for batch in batched(rows, ROWS_A_TABLE):
+        for at, row in enumerate(batch, done):
+            if differing := row.keys() ^ expected:
+                state = "misses" if min(differing) in expected else "has an undeclared"
+                raise LakeError(
+                    f"{asset}: row {at} {state} column {min(differing)!r}; see promptcot_assets/lake/schemas.py"
+                )
+        done += len(batch)
+        yield pa.Table.from_pylist(batch, schema)
+    if not done:
+        yield schema.empty_table()

@@ -6,6 +6,7 @@ import dagster as dg
 
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
+from promptcot_assets.lake import Rows
 from promptcot_assets.settings.profile import SelfPlay, Training
 from promptcot_assets.stages import Row, reward_service, self_play, synthesis
 from promptcot_assets.stages.asking import solve_prompt
@@ -30,7 +31,7 @@ def _labels(step: Step, play: SelfPlay) -> list[Row]:
     return self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
 
 
-def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play: SelfPlay) -> list[Row]:
+def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play: SelfPlay) -> Rows:
     """`play.rollouts` attempts of an input model at every problem of `pool`."""
     name = step.model_id(model)
     with engine.load(step, model) as student:

@@ -11,6 +11,7 @@ import numpy as np
 from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ONLY_LAST_ROUND
+from promptcot_assets.lake import RowStream
 from promptcot_assets.stages import problem_set, synthesis
 
 
@@ -127,4 +128,4 @@ def problem_sets(
     kept = problem_set.kept_rows(kept_step.lake.batches(read), fates.kept)
     kept_step.dropped = dropped_step.dropped = Counter(fates.dropped["reason"].to_pylist())
     yield kept_step.commit(row for table in kept for row in table.to_pylist())
-    yield dropped_step.commit(fates.dropped.to_pylist())
+    yield dropped_step.commit(RowStream.of(fates.dropped))

@@ -5,5 +5,6 @@ from promptcot_assets.lake.lake import Lake
 from promptcot_assets.lake.ref import Commit, Provenance, Ref
 from promptcot_assets.lake.retention import Garbage
 from promptcot_assets.lake.spool import Spool
+from promptcot_assets.lake.stream import Rows, RowStream
 
-__all__ = ["Commit", "Garbage", "Lake", "LakeError", "Provenance", "Ref", "Spool"]
+__all__ = ["Commit", "Garbage", "Lake", "LakeError", "Provenance", "Ref", "RowStream", "Rows", "Spool"]

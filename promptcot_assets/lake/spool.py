@@ -6,7 +6,9 @@ import hashlib
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.disk import sync
+from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.ref import canonical_json
+from promptcot_assets.lake.stream import RowStream
 
 T = TypeVar("T")
 
@@ -28,25 +32,69 @@ class Spool:
     def map(
         self,
         phase: str,
-        items: Sequence[T],
+        items: Iterable[T],
         function: Callable[[T], pa.Table],
         key: Callable[[T], str] | None = None,
+        at_once: int = 1,
     ) -> Iterator[pa.Table]:
         """`function(item)` for every item, in order, each computed once: a finished shard is read from its file.
 
         A shard is known by its place and by `key(item)`; without `key` by the item's content (a table's rows or the
         canonical JSON). A damaged shard file is computed again, with a warning. `function` must give the same table
-        whenever it is called, else a resumed run differs from an uninterrupted one.
+        whenever it is called, else a resumed run differs from an uninterrupted one. at_once: how many items are worked
+        on side by side, each in a thread of its own; when one fails, those that run are finished first and kept.
         """
+        yield from (table for _, table in self._finished(phase, items, function, key, at_once))
+
+    def collect(
+        self,
+        phase: str,
+        items: Iterable[T],
+        function: Callable[[T], pa.Table],
+        at_once: int = 1,
+        on_shard: Callable[[int], None] = lambda index: None,
+    ) -> RowStream:
+        """The rows of all shards, computed as by `map` and left in their files. `on_shard` is told of each in order."""
+        files: list[Path] = []
+        count = 0
+        for path, table in self._finished(phase, items, function, None, at_once):
+            files.append(path)
+            count += table.num_rows
+            on_shard(len(files) - 1)
+        return RowStream(lambda: map(_stored, files), count)
+
+    def _finished(
+        self,
+        phase: str,
+        items: Iterable[T],
+        function: Callable[[T], pa.Table],
+        key: Callable[[T], str] | None,
+        at_once: int,
+    ) -> Iterator[tuple[Path, pa.Table]]:
         folder = self.folder / phase
-        for index, item in enumerate(items):
+
+        def shard(index: int, item: T) -> tuple[Path, pa.Table]:
             name = hashlib.sha256((key or _content)(item).encode()).hexdigest()[:16]
             path = folder / f"{index:06d}-{name}.parquet"
             table = _read(path)
             if table is None:
                 table = function(item)
                 _write(path, table)
-            yield table
+            return path, table
+
+        if at_once == 1:  # in the caller's own thread: not every engine can be used from another
+            yield from (shard(index, item) for index, item in enumerate(items))
+            return
+        threads, ahead = ThreadPoolExecutor(at_once), deque[Future[tuple[Path, pa.Table]]]()
+        try:
+            for index, item in enumerate(items):
+                ahead.append(threads.submit(shard, index, item))
+                if len(ahead) == 2 * at_once:  # so that a slow shard does not leave the other threads idle
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def clear(self) -> None:
         """Remove all shards; called when their rows are committed."""
@@ -62,6 +110,14 @@ def _content(item: object) -> str:
     if isinstance(item, pa.Table | pa.RecordBatch):
         return canonical_json([item.schema.names, [str(kind) for kind in item.schema.types], item.to_pylist()])
     return canonical_json(item)
+
+
+def _stored(path: Path) -> pa.Table:
+    """A shard that was there a moment ago. Raises: LakeError when it is gone or damaged since."""
+    table = _read(path)
+    if table is None:
+        raise LakeError(f"shard {path} was lost while its rows were read; run the same step again, it computes it anew")
+    return table
 
 
 def _read(path: Path) -> pa.Table | None:

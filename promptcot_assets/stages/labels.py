@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from promptcot_assets.domains import ProceduralDomain, domain_named
@@ -232,7 +232,7 @@ def _row(problem: Row, at: int, test: _Test, programs: int, writer: str) -> Row:
     }
 
 
-def quality(tests: Sequence[Row]) -> dict[str, float]:
+def quality(tests: Iterable[Row]) -> dict[str, float]:
     """What an asset's page says of the tests: how many stand, how far they can be trusted, what they catch."""
     kept = [row for row in tests if row["expected"] is not None]
     scores = {row["problem_id"]: row["mutation_score"] for row in kept if row["mutation_score"] is not None}

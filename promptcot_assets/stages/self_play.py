@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.inference import InferenceEngine
+from promptcot_assets.lake import Rows
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.stages import Row
@@ -191,7 +192,7 @@ def rejection_sampled(drawn: Sequence[Row], judged: Sequence[Row], settings: Sel
     ]
 
 
-def gate_rows(before: Sequence[Row], after: Sequence[Row], model: str) -> list[Row]:
+def gate_rows(before: Iterable[Row], after: Rows, model: str) -> list[Row]:
     """Rows of `self_play_gate`: the held-out problems that both models were judged on, with both pass rates.
 
     before, after: rows of `verdicts` of the student before and after the round; model: the one after it.

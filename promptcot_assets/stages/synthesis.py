@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -148,16 +148,18 @@ def synthesize(
     return rows
 
 
-def well_posed_rates(raw: Sequence[Row]) -> dict[str, float]:
+def well_posed_rates(raw: Iterable[Row]) -> dict[str, float]:
     """Share of all completions of a domain that are well-posed problems, for the domains where that can be told."""
-    rates = {}
-    for domain in sorted({row["domain"] for row in raw}):
-        own = [row for row in raw if row["domain"] == domain]
-        if any(row["well_posed"] is not None for row in own):
-            rates[f"well_posed_rate_{domain}"] = sum(bool(row["well_posed"]) for row in own) / len(own)
-    return rates
+    known: dict[str, Counter[bool | None]] = defaultdict(Counter)
+    for row in raw:
+        known[row["domain"]][row["well_posed"]] += 1
+    return {
+        f"well_posed_rate_{domain}": told[True] / told.total()
+        for domain, told in sorted(known.items())
+        if told[True] or told[False]
+    }
 
 
-def drop_counts(rows: Sequence[Row], column: str = "drop_reason") -> Counter[str]:
+def drop_counts(rows: Iterable[Row], column: str = "drop_reason") -> Counter[str]:
     """Dropped rows by reason."""
     return Counter(row[column] for row in rows if row[column] is not None)

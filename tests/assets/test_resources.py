@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
+from promptcot_assets.assets.resources import ROWS_A_TABLE, EngineResource, LakeResource, SettingsResource
 from promptcot_assets.inference import SamplingParams
 from promptcot_assets.lake import Lake, Provenance
 from promptcot_assets.lake.schemas import MODEL
@@ -51,3 +51,37 @@ def test_the_page_shows_rates_and_shares_of_all_engines_of_a_step(home: Path, tm
     shown = {name: value.value for name, value in event.metadata.items()}
     assert shown["sampled_tokens_per_second"] > 0 and shown["scored_tokens_per_second"] > 0
     assert 0 <= shown["padded_share"] < 1 and 0 < shown["shared_prompt_share"] < 1
+
+
+def test_a_step_holds_neither_its_shards_nor_the_rows_it_commits(home: Path) -> None:
+    """Only as many rows as a shard, or a table of a commit, are alive at a time."""
+    alive: set[int] = set()
+    most = 0
+
+    class Counted(dict):  # type: ignore[type-arg]
+        def __init__(self, **row: object) -> None:
+            nonlocal most
+            super().__init__(**row)
+            alive.add(id(self))
+            most = max(most, len(alive))
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    @dg.asset(name="concept_corpus", code_version="1")
+    def many_rows(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+        step = lake.step(context, "concept_corpus")
+        rows = step.map(
+            "write", [{"n": n} for n in range(8 * ROWS_A_TABLE)],
+            lambda some: [Counted(concept_id=f"{row['n']:08d}", concept="c", domain="d", problems=1) for row in some],
+            256,
+        )  # fmt: skip
+        assert len(rows) == 8 * ROWS_A_TABLE
+        return step.commit(Counted(**row) for row in rows)
+
+    resources = {"lake": LakeResource(home=str(home), settings=SettingsResource(profile="demo"))}
+    with dg.instance_for_test() as instance:
+        dg.materialize([many_rows], instance=instance, resources=resources)
+    ref = Lake(home).newest("concept_corpus")
+    assert ref and ref.rows == 8 * ROWS_A_TABLE
+    assert ROWS_A_TABLE <= most <= 2 * ROWS_A_TABLE

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from promptcot_assets.lake import Lake, Spool
+from promptcot_assets.lake import Lake, LakeError, Spool
 
 
 class Counting:
@@ -133,3 +134,48 @@ def test_clear_removes_all_and_may_come_twice_or_in_between(spool: Spool) -> Non
     spool.clear()
     spool.clear()
     assert not spool.folder.exists() and not list(spool.folder.parent.iterdir())
+
+
+def test_side_by_side_gives_the_same_as_one_after_the_other(spool: Spool, lake: Lake) -> None:
+    items = [f"item {i}" for i in range(20)]
+    other = lake.spool("problems", "b", "f" * 64)
+    alone = [table.to_pylist() for table in other.map("generate", items, Counting())]
+    assert [table.to_pylist() for table in spool.map("generate", items, Counting(), at_once=4)] == alone
+    assert [path.name for path in shards(spool)] == [path.name for path in shards(other)]
+
+
+def test_as_many_items_as_asked_for_run_side_by_side_each_in_a_thread(spool: Spool) -> None:
+    together = threading.Barrier(3, timeout=30)
+
+    def meet(item: object) -> pa.Table:
+        together.wait()  # breaks unless three are here at once
+        return pa.table({"item": [str(item)]})
+
+    assert len(list(spool.map("generate", list(range(6)), meet, at_once=3))) == 6
+
+
+def test_a_failure_side_by_side_keeps_what_finished_and_starts_nothing_new(spool: Spool) -> None:
+    started: list[int] = []
+
+    def fail_at_zero(item: int) -> pa.Table:
+        started.append(item)
+        if item == 0:
+            raise RuntimeError("the engine died")
+        return pa.table({"item": [str(item)]})
+
+    with pytest.raises(RuntimeError, match="the engine died"):
+        list(spool.map("generate", range(100), fail_at_zero, at_once=2))
+    kept = len(shards(spool))
+    assert len(started) < 10 and kept >= len(started) - 1
+    found, computed = run(spool, list(range(100)))
+    assert len(found) == 100 and len(computed) == 100 - kept and 0 in computed
+
+
+def test_collected_rows_are_read_from_the_shards_and_each_shard_is_announced(spool: Spool) -> None:
+    announced: list[int] = []
+    rows = spool.collect("generate", (item for item in "abc"), Counting(), on_shard=announced.append)
+    assert announced == [0, 1, 2] and len(rows) == 3
+    assert [row["item"] for row in rows] == ["a", "b", "c"] == [row["item"] for row in rows]
+    shards(spool)[1].unlink()
+    with pytest.raises(LakeError, match="was lost while its rows were read"):
+        list(rows)
