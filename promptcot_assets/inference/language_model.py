@@ -14,6 +14,7 @@ import numpy as np
 
 from promptcot_assets.inference.engine import SamplingParams
 from promptcot_assets.inference.kv_cache import growing_cache, keeps_everything, rows_of
+from promptcot_assets.inference.model_folder import base_of, end_tokens, read_model_folder
 from promptcot_assets.inference.sampling import choose, uniforms
 
 if TYPE_CHECKING:
@@ -88,14 +89,13 @@ class LanguageModel:
     """Weights and tokenizer of one folder, on `device`, computing with `threads` threads."""
 
     def __init__(self, folder: Path, threads: int, dtype: str, device: str) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         self.threads = threads
         self.device = device
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval().to(device)
+        self.tokenizer = read_model_folder(folder).tokenizer
+        self.model = _load(folder, dtype).eval().to(device)
         self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         self._head_is_plain: bool | None = None
 
@@ -271,6 +271,19 @@ class LanguageModel:
         return torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
 
 
+def _load(folder: Path, dtype: str) -> Any:
+    """The causal LM of a folder; an adapter is added to its base's weights, so the rest sees a plain model."""
+    from transformers import AutoModelForCausalLM
+
+    base = base_of(folder)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    if base == folder:
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder).merge_and_unload()
+
+
 def _context(heads: "DynamicCache", head_mask: "torch.Tensor", head_of: "torch.Tensor", width: int) -> dict[str, Any]:
     """Arguments of a forward pass over `width` columns, each row after its own head."""
     import torch
@@ -302,11 +315,6 @@ def _remaining(alive: np.ndarray) -> np.ndarray:
     places = np.arange(count)
     places[~alive[:count]] = np.flatnonzero(alive[count:]) + count
     return places
-
-
-def end_tokens(*ids: int | list[int] | None) -> frozenset[int]:
-    """Every id that ends a text: the generation config's (one or several) and the tokenizer's."""
-    return frozenset(i for some in ids if some is not None for i in ([some] if isinstance(some, int) else some))
 
 
 @contextmanager
