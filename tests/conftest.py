@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.assets import arc_runs
+
+settings.register_profile("promptcot", deadline=None)  # a loaded machine is slow, and no property is about time
+settings.load_profile("promptcot")
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,7 @@ def distribution(
     return step.commit(rows, plot=plot(plots.problem_map(rows)))
 
 
-@dg.asset(code_version="1", deps=["benchmark_scores", *STAGE_MODELS.values()], partitions_def=STUDENTS)
+@dg.asset(code_version="2", deps=["benchmark_scores", *STAGE_MODELS.values()], partitions_def=STUDENTS)
 def scaling(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Benchmark scores against the number of training examples behind each model, its ancestors' included."""
     name = context.partition_key
@@ -127,6 +127,8 @@ def scaling(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Materia
     step = lake.step(context, "scaling", f"benchmark_scores[{name}]", *models)
     if done := step.unchanged():
         return done
-    rows = [row for asset in STAGE_MODELS.values() for row in step.rows(asset)]
-    examples = analysis.examples_behind(rows)
+    own = [ref for asset in STAGE_MODELS.values() for ref in step.versions(asset)]
+    former = [made.ref for ref in own for made in step.lake.ancestors(ref)]  # of a student that this one continues
+    behind = [ref for ref in dict.fromkeys([*own, *former]) if ref.asset in STAGE_MODELS.values()]
+    examples = analysis.examples_behind([row for ref in behind for row in step.lake.table(ref).to_pylist()])
     return step.commit(analysis.scaling(step.rows("benchmark_scores"), name, examples))

@@ -4,6 +4,7 @@ import dagster as dg
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.stages import corpus
+from promptcot_assets.stages.seeds import contents
 
 
 @dg.asset(code_version="1")
@@ -11,10 +12,12 @@ def seed_problems(
     context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
     """Human or procedural problems with what their source knows: answer, solution, tests, concepts, rationale."""
-    step = lake.step(context, "seed_problems", uses=[settings.values.corpus])
+    values = settings.values.corpus
+    read = contents(source for sources in values.files.values() for source in sources)
+    step = lake.step(context, "seed_problems", uses=[values, {"contents": read}])
     if done := step.unchanged():
         return done
-    rows, step.dropped = corpus.seed_problems(settings.values.corpus, step.seed)
+    rows, step.dropped = corpus.seed_problems(values, step.seed)
     return step.commit(rows)
 
 

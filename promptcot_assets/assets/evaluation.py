@@ -7,6 +7,7 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.reports import plots
 from promptcot_assets.stages import Row, codeforces, evaluation
+from promptcot_assets.stages.seeds import contents
 from promptcot_assets.stages.verdicts import metered
 
 STAGE_MODELS = {"base": "student_base", "sft": "sft_model", "self_play": "self_play_model"}

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any
 
 from promptcot_assets.settings.profile import PublishedBenchmark
-from promptcot_assets.stages import Row, seeds
-from promptcot_assets.stages.seeds import SeedError
+from promptcot_assets.stages import Row
+from promptcot_assets.stages.seeds import SeedError, UnusableRow, normal_form, open_source
 
 EXTRA = ("contest", "points", "sample_tests")
 
@@ -37,7 +37,7 @@ def read_items(benchmark: PublishedBenchmark) -> tuple[list[Row], Counter[str]]:
 
     Raises: SeedError naming file and line when the source is absent or malformed.
     """
-    name, raw_rows = seeds._open(benchmark.source)
+    name, raw_rows = open_source(benchmark.source)
     rows, dropped = [], Counter[str]()
     for number, raw in raw_rows:
         try:
@@ -45,8 +45,8 @@ def read_items(benchmark: PublishedBenchmark) -> tuple[list[Row], Counter[str]]:
                 dropped["outside the window of dates"] += 1
                 continue
             read = next((form for is_of, form in FORMS if is_of(raw)), dict)(raw)
-            row = seeds._normal_form(read, name, number)
-        except (_Unfit, seeds._Unusable) as reason:
+            row = normal_form(read, name, number)
+        except (_Unfit, UnusableRow) as reason:
             dropped[str(reason)] += 1
             continue
         except (KeyError, TypeError, ValueError) as error:
@@ -157,7 +157,7 @@ def read_standings(source: str) -> list[Row]:
 
     Raises: SeedError naming file, line and column when one is missing or of the wrong kind.
     """
-    name, raw_rows = seeds._open(source)
+    name, raw_rows = open_source(source)
     rows = [_standing(raw, f"{name}, line {number}") for number, raw in raw_rows]
     if not rows:
         raise SeedError(f"{source}: holds no standings; give one rated participant a line")

@@ -19,9 +19,10 @@ The normal form of a row:
 | `source`, `row` | str, int | file name (or `hf:` address) and line number from 1: where to look |
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class SeedError(ValueError):
     """A source of problems that cannot be read: names the file, the line and the mend."""
 
 
-class _Unusable(Exception):
+class UnusableRow(Exception):
     """This one row must fall; the message is the reason counted with it."""
 
 
@@ -48,7 +49,7 @@ def read_seeds(source: str | Path, limit: int | None = None) -> tuple[list[Row],
     """
     if limit is not None and limit < 1:
         raise SeedError(f"limit={limit}: must be at least 1, or None to read everything")
-    name, raw_rows = _open(source)
+    name, raw_rows = open_source(source)
     first = next(raw_rows, None)
     if first is None:
         raise SeedError(f"{source}: holds no rows; give one problem a line")
@@ -56,8 +57,8 @@ def read_seeds(source: str | Path, limit: int | None = None) -> tuple[list[Row],
     dropped: list[Row] = []
     for number, raw in chain([first], raw_rows):
         try:
-            rows.append(_normal_form(raw, name, number))
-        except _Unusable as reason:
+            rows.append(normal_form(raw, name, number))
+        except UnusableRow as reason:
             problem = raw.get("problem", raw.get("prompt"))
             dropped.append({"source": name, "row": number, "reason": str(reason), "problem": ascii(problem)[:200]})
         if len(rows) == limit:
@@ -68,8 +69,11 @@ def read_seeds(source: str | Path, limit: int | None = None) -> tuple[list[Row],
 # --- where rows come from ---
 
 
-def _open(source: str | Path) -> tuple[str, Iterator[tuple[int, Row]]]:
-    """The short name of a source and its raw rows, each with its line number from 1."""
+def open_source(source: str | Path) -> tuple[str, Iterator[tuple[int, Row]]]:
+    """The short name of a source and its raw rows, each with its line number from 1.
+
+    Raises: SeedError when the source is absent or of another kind; while reading, when it is malformed.
+    """
     if str(source).startswith("hf:"):
         return str(source), _hub_rows(str(source))
     path = Path(source)
@@ -77,8 +81,28 @@ def _open(source: str | Path) -> tuple[str, Iterator[tuple[int, Row]]]:
     if path.suffix not in readers:
         raise SeedError(f"{source}: not a .jsonl or .parquet file, nor `hf:org/name@revision#split`")
     if not path.is_file():
-        raise SeedError(f"{source}: no such file; check the path in the profile's seed or benchmark settings")
+        raise _no_such_file(source)
     return path.name, readers[path.suffix](path)
+
+
+def contents(sources: Iterable[str]) -> dict[str, str]:
+    """Local source -> sha256 of its bytes, so that an edited file is another input. A hub address is pinned already.
+
+    Raises: SeedError when a file is absent.
+    """
+    local = sorted({source for source in sources if not source.startswith("hf:")})
+    return {source: _file_hash(Path(source)) for source in local}
+
+
+def _file_hash(path: Path) -> str:
+    if not path.is_file():
+        raise _no_such_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _no_such_file(path: str | Path) -> SeedError:
+    return SeedError(f"{path}: no such file; check the path in the profile's seed or benchmark settings")
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -133,18 +157,22 @@ def _hub_rows(address: str) -> Iterator[tuple[int, Row]]:
 # --- one row ---
 
 
-def _normal_form(raw: Row, source: str, number: int) -> Row:
+def normal_form(raw: Row, source: str, number: int) -> Row:
+    """One raw row in the normal form above.
+
+    Raises: UnusableRow when this row must fall; SeedError when the file is malformed.
+    """
     where = f"{source}, line {number}"
     column = next((name for name in ("problem", "prompt") if raw.get(name) is not None), None)
     if column is None:
         if "problem" in raw or "prompt" in raw:
-            raise _Unusable("empty problem")
+            raise UnusableRow("empty problem")
         raise SeedError(
             f"{where}: no column `problem` (or `prompt`) among {sorted(raw)}; rename the statement's column"
         )
     problem = strip_wrapper(_statement(raw[column], column, where))
     if not problem:
-        raise _Unusable("empty problem")
+        raise UnusableRow("empty problem")
     given = _text(raw, "solution", where) or _text(raw, "reference_solution", where)
     solution, final = _split_final_answer(given) if given else (None, None)
     tests, fn_name = _tests(raw, where)
@@ -206,7 +234,7 @@ def _tests(raw: Row, where: str) -> tuple[list[Row] | None, str | None]:
     else:
         return None, None
     if not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise _Unusable("unusable tests: an input or expected output is missing or not text")
+        raise UnusableRow("unusable tests: an input or expected output is missing or not text")
     return [{"stdin": stdin, "expected": expected} for stdin, expected in pairs] or None, fn_name
 
 
@@ -216,15 +244,15 @@ def _input_output(value: Any, where: str) -> tuple[list[tuple[Any, Any]], str | 
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise _Unusable("unusable tests: `input_output` is not JSON") from error
+            raise UnusableRow("unusable tests: `input_output` is not JSON") from error
     if not isinstance(value, dict):
         raise SeedError(f"{where}: `input_output` is a {type(value).__name__}, not JSON of `inputs` and `outputs`")
     inputs, outputs, fn_name = value.get("inputs"), value.get("outputs"), _text(value, "fn_name", where)
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
-        raise _Unusable("unusable tests: `input_output` needs `inputs` and `outputs` of one length")
+        raise UnusableRow("unusable tests: `input_output` needs `inputs` and `outputs` of one length")
     if fn_name is not None:
         if not all(isinstance(arguments, list) for arguments in inputs):
-            raise _Unusable("unusable tests: a function's input must be the list of its arguments")
+            raise UnusableRow("unusable tests: a function's input must be the list of its arguments")
         inputs = ["\n".join(map(json.dumps, arguments)) for arguments in inputs]
         outputs = [json.dumps(output) for output in outputs]
     return list(zip(inputs, outputs, strict=True)), fn_name
@@ -235,7 +263,7 @@ def _check_encodable(row: Row) -> None:
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise _Unusable("text is not valid Unicode") from error
+        raise UnusableRow("text is not valid Unicode") from error
 
 
 def _split_final_answer(solution: str) -> tuple[str | None, str | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from promptcot_assets.assets.analysis import difficulty, item_difficulty, yield_report
+from promptcot_assets.assets.analysis import difficulty, item_difficulty, scaling, yield_report
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import BATCHES
 from promptcot_assets.lake import Lake
@@ -70,3 +70,28 @@ def test_difficulty_joins_students_and_teacher(home: Home, instance: dg.DagsterI
     assert {str(one) for one in home.lake.commit_of(ref).provenance.inputs} >= {
         str(home.lake.newest("difficulty", STUDENT)), str(home.lake.newest("teacher_traces", BATCH)),
     }  # fmt: skip
+
+
+def test_scaling_counts_the_examples_of_the_student_that_is_continued(
+    home: Home, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """The student's SFT model is here a copy of the self-play model of `first`, a student of the round before."""
+    own = Home(tmp_path / "home")
+    at = {"partition": "first"}
+    own.train("student_base", weights="first", **at)
+    own.train("sft_model", "student_base", base="student_base", **at)
+    own.train("self_play_model", "sft_model", base="sft_model", **at)
+    at = {"partition": STUDENT}
+    continued = own.train("sft_model", "self_play_model", base="self_play_model", examples=0, weights="copy", **at)
+    played = own.train("self_play_model", "sft_model", base="sft_model", weights="second", **at)
+    own.train("student_base", weights="tiny", **at)
+    score = {"benchmark": "aime", "metric": "avg@1", "value": 0.5}
+    own.commit(
+        "benchmark_scores",
+        [score | {"score_id": stage, "stage": stage, "model": model}
+         for stage, model in (("sft", continued), ("self_play", played))],
+        **at,
+    )  # fmt: skip
+    made(scaling, own.path, instance, STUDENT)
+    rows = own.lake.table(own.lake.newest("scaling", STUDENT)).to_pylist()
+    assert {row["stage"]: row["examples"] for row in rows} == {"sft": 3 * 2, "self_play": 4 * 2}

@@ -53,12 +53,21 @@ class Home:
         )
         return self.refs[table]
 
-    def train(self, role: str, *inputs: str, partition: str = "all", weights: str = "") -> str:
-        """Commit a checkpoint of one small file; gives its model id."""
+    def train(
+        self,
+        role: str,
+        *inputs: str,
+        partition: str = "all",
+        weights: str = "",
+        base: str | None = None,
+        examples: int = 2,
+    ) -> str:
+        """Commit a checkpoint of one small file; gives its model id. base: the role whose newest model it starts from."""
         made = self._made_from(inputs, 7)
         folder = self.lake.work_folder(role, made.fingerprint)
         (folder / "model.safetensors").write_text(role + weights)
-        about = {"base": None, "examples": 2, "steps": 1, "tokens": 7, "loss": 0.5}
+        started = self.models[base] if base else None
+        about = {"base": started, "examples": examples, "steps": 1, "tokens": 7, "loss": 0.5}
         self.refs[role] = ref = self.lake.commit_checkpoint(role, folder, MODEL, about, made, partition)
         self.models[role] = self.lake.table(ref)["model_id"][0].as_py()
         return self.models[role]
