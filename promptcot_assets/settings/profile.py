@@ -41,8 +41,14 @@ class Section(pydantic.BaseModel):
         return self.model_dump_json(exclude=self.without_effect())
 
     def without_effect(self) -> dict[str, Any]:
-        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included."""
+        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included.
+
+        Among them those of `_unsaid_by_default` that have their default: settings younger than their section, so that
+        what was made before them keeps its fingerprint.
+        """
         hidden: dict[str, Any] = dict.fromkeys(getattr(self, "_no_effect_on_results", ()), True)
+        unsaid = getattr(self, "_unsaid_by_default", ())
+        hidden |= {name: True for name in unsaid if getattr(self, name) == type(self).model_fields[name].default}
         for name in type(self).model_fields:
             value = getattr(self, name)
             if name not in hidden and isinstance(value, Section) and (inner := value.without_effect()):
@@ -98,17 +104,23 @@ class TinyModel(Section):
 class BaseModel(Section):
     """What training starts from: a hub checkpoint at a pinned revision, or a tiny model from scratch."""
 
-    hub_id: str | None = None
-    revision: str | None = None
+    hub_id: str | None = None  # or the path of a local folder
+    revision: str | None = None  # full commit hash; null: that of revisions.lock (settings/pins.py); unread of a folder
     scratch: TinyModel | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> BaseModel:
         if (self.hub_id is None) == (self.scratch is None):
             raise ValueError("set exactly one of hub_id (with revision) and scratch")
-        if self.hub_id and not self.revision:
-            raise ValueError("hub_id needs a pinned revision (a commit hash of the hub repository)")
         return self
+
+
+class Chat(Section):
+    """A prompt is put as a user's turn, in the checkpoint's own chat template. Where `chat` is null: as it stands."""
+
+    required: bool = True  # false: as it stands where the checkpoint has no template
+    arguments: dict[str, Any] = {}  # of the template, e.g. {reasoning_effort: medium}, {enable_thinking: false}
+    system: str | None = None  # the turn before the user's
 
 
 class Training(Section):
@@ -124,6 +136,28 @@ class Sampling(Section):
     temperature: Annotated[float, pydantic.Field(ge=0)] = 1.0  # 0 is greedy
     top_p: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     max_new_tokens: AtLeastOne = 4096
+
+
+class Teacher(Section):
+    """A model that is asked and never trained: `teachers.NAME`. A role (`Asked`) says what it is asked for."""
+
+    model: BaseModel
+    chat: Chat | None = None
+    engine: dict[str, Any] = {}  # laid over the profile's `engine`, e.g. {vllm: {tensor_parallel: 4}}
+
+    @pydantic.field_validator("model")
+    @classmethod
+    def _knows_something(cls, model: BaseModel) -> BaseModel:
+        if model.hub_id is None:
+            raise ValueError("a model from scratch has nothing to teach; set hub_id")
+        return model
+
+
+class Asked(Section):
+    """One role of a teacher."""
+
+    teacher: str  # its name in `teachers`
+    sampling: Sampling
 
 
 class HeldOut(Section):
@@ -278,14 +312,37 @@ class Deduplication(Section):
     decontamination_ngram: Annotated[int, pydantic.Field(ge=2)] = 13  # words (paper section on decontamination)
 
 
+class Annotation(Section):
+    """Concepts and rationales of seed problems, written by models for the cold start (method section 2).
+
+    Every annotator gives every seed a triple of its own; EM takes one of a seed's concept lists (stages/annotation.py).
+    """
+
+    annotators: list[Asked]  # one triple each, all kept
+    concepts: AtLeastOne = 5  # exactly so many a problem (method section 1: five in every published example)
+    shard_rows: AtLeastOne = 512
+
+    @pydantic.field_validator("annotators")
+    @classmethod
+    def _each_once(cls, annotators: list[Asked]) -> list[Asked]:
+        names = [one.teacher for one in annotators]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("name one teacher or more, each of them once")
+        return annotators
+
+
 class Labels(Section):
     """Answers by majority vote; code tests by cross execution (method section 5)."""
 
+    _unsaid_by_default = ("voter", "test_writer")
+    # what stands in where voter or test_writer is null: a domain's own procedure, or the first student's base model
     teacher: Literal["procedural", "base_model"] = "procedural"
+    voter: Asked | None = None  # answers maths problems, `votes` times each
+    test_writer: Asked | None = None  # writes tests, and the candidate programs that they are run on
     votes: AtLeastOne = 8
     min_votes: AtLeastOne = 4
     ties: Literal["drop", "first"] = "drop"  # first: of the answers with most votes the one that was given first
-    sampling: Sampling = Sampling(temperature=0.6, max_new_tokens=16384)
+    sampling: Sampling = Sampling(temperature=0.6, max_new_tokens=16384)  # of teacher: base_model, traces too
     tests_per_problem: AtLeastOne = 4  # calls, where a model writes them: one {input, output} a call
     test_programs: AtLeastOne = 5  # candidate programs whose outputs must agree
     min_test_agreement: Share = 0.6
@@ -308,6 +365,8 @@ class Prices(Section):
 class Distillation(Section):
     """Teacher traces (method section 7)."""
 
+    _unsaid_by_default = ("teacher",)
+    teacher: Asked | None = None  # null: as `labels.teacher` says
     traces_per_problem: AtLeastOne = 1
     max_trace_characters: AtLeastOne | None = None  # longer traces are not valid; null: only the token limits hold
     shard_rows: AtLeastOne = 512
@@ -316,7 +375,9 @@ class Distillation(Section):
 class Student(Section):
     """One student: where it starts and how it is trained."""
 
+    _unsaid_by_default = ("chat",)
     base: BaseModel
+    chat: Chat | None = None  # of sampling and training alike, from SFT to evaluation
     base_training: Training | None = None  # tiny models learn the seeds' own solutions first
     sft: Training = Training(
         arguments={"learning_rate": 8e-5, "per_device_train_batch_size": 1024, "num_train_epochs": 1}
@@ -380,6 +441,15 @@ class Evaluation(Section):
     def attempts(self, benchmark: str) -> int:
         """Generations a question of this benchmark."""
         return self.generations_of.get(benchmark, self.generations)
+
+
+class ZeroShot(Section):
+    """How hard a batch's problems are for a model that was never trained on them (method section 8, difficulty)."""
+
+    problems: AtLeastOne = 1000  # sampled from a batch's maths problems
+    solver: Asked  # its zero-shot accuracy is the measure
+    reference: Asked  # its answers are what the solver is held against, its thinking tokens the second measure
+    shard_rows: AtLeastOne = 128
 
 
 class Vllm(Section):
@@ -462,6 +532,8 @@ class Settings(Section):
     seed: Count = 0
     lanes: AtLeastOne = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
     corpus: Corpus = Corpus()
+    teachers: dict[str, Teacher] = {}
+    annotation: Annotation | None = None
     benchmarks: Benchmarks = Benchmarks()
     base: BaseModel  # of the rationale model q and the problem generator p
     em: ExpectationMaximisation = ExpectationMaximisation()
@@ -473,6 +545,7 @@ class Settings(Section):
     students: dict[str, Student]
     self_play: SelfPlay = SelfPlay()
     evaluation: Evaluation = Evaluation()
+    zero_shot: ZeroShot | None = None
     engine: Engine = Engine()
     sandbox: Sandbox = Sandbox()
     ablations: Ablations = Ablations()
@@ -497,6 +570,16 @@ class Settings(Section):
             raise ValueError(
                 f"labels.min_votes {self.labels.min_votes} is more than the {self.labels.votes} labels.votes"
             )
+        for where, role in self.roles().items():
+            if role.teacher not in self.teachers:
+                known = ", ".join(self.teachers) or "none"
+                raise ValueError(f"{where}.teacher: {role.teacher!r} is not one of `teachers` (there are: {known})")
+        for name in self.teachers:
+            try:
+                self.engine_of(name)
+            except pydantic.ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(f"teachers.{name}.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         for name, overrides in self.ablations.arms.items():
             try:
                 ExpectationMaximisation.model_validate(_merge(self.em.model_dump(), overrides))
@@ -509,6 +592,26 @@ class Settings(Section):
     @property
     def domains(self) -> list[str]:
         return sorted({*self.corpus.procedural, *self.corpus.files})
+
+    def roles(self) -> dict[str, Asked]:
+        """Every role that a teacher of this profile has, by its setting."""
+        roles = {f"annotation.annotators.{at}": one for at, one in enumerate(self.annotators)}
+        named = {
+            "labels.voter": self.labels.voter,
+            "labels.test_writer": self.labels.test_writer,
+            "distillation.teacher": self.distillation.teacher,
+            "zero_shot.solver": self.zero_shot and self.zero_shot.solver,
+            "zero_shot.reference": self.zero_shot and self.zero_shot.reference,
+        }
+        return roles | {name: role for name, role in named.items() if role}
+
+    @property
+    def annotators(self) -> list[Asked]:
+        return self.annotation.annotators if self.annotation else []
+
+    def engine_of(self, teacher: str) -> Engine:
+        """The engine that a teacher runs on: the profile's, with the teacher's own settings laid over it."""
+        return Engine.model_validate(_merge(self.engine.model_dump(), self.teachers[teacher].engine))
 
 
 def load_settings(profile: str | None = None, seed: int | None = None) -> Settings:

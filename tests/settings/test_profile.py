@@ -65,9 +65,22 @@ BAD_PROFILES = {
         "extends: demo\nem: {reward: {rationale: false, problem: false}}",
         ["em.reward", "em.selection: random"],
     ),
-    "hub id without revision": (
-        "extends: demo\nbase: {scratch: null, hub_id: Qwen/Qwen3-4B}",
-        ["base", "hub_id needs a pinned revision"],
+    "a teacher of no name": (
+        "extends: demo\nlabels: {voter: {teacher: oracle, sampling: {}}}",
+        ["labels.voter.teacher: 'oracle'", "there are: none"],
+    ),
+    "a teacher from scratch": (
+        "extends: demo\nteachers: {oracle: {model: {scratch: {}}}}",
+        ["teachers.oracle.model", "nothing to teach"],
+    ),
+    "a teacher on no engine": (
+        "extends: demo\nteachers: {oracle: {model: {hub_id: a/b}, engine: {thread: 1}}}",
+        ["teachers.oracle.engine.thread", "Extra inputs"],
+    ),
+    "an annotator twice": (
+        "extends: demo\nteachers: {a: {model: {hub_id: a/b}}}\n"
+        "annotation: {annotators: [{teacher: a, sampling: {}}, {teacher: a, sampling: {}}]}",
+        ["annotation.annotators", "each of them once"],
     ),
     "two origins": ("extends: demo\nbase: {hub_id: a/b, revision: abc}", ["base", "exactly one of hub_id"]),
     "no origin": ("extends: demo\nbase: {scratch: null}", ["base", "exactly one of hub_id"]),
@@ -214,6 +227,36 @@ def test_an_engine_depends_on_its_own_section_only_and_not_on_where_it_runs() ->
     assert canonical(name="server") != canonical(name="server", server={"model": "teacher"})
     assert canonical(name="ray") == canonical(name="ray", ray={"actors": 9})
     assert canonical(name="ray") != canonical(name="ray", ray={"engine": "transformers"})
+
+
+TEACHERS = """
+extends: demo
+teachers:
+  large: {model: {hub_id: org/large, revision: abc}, chat: {arguments: {reasoning_effort: high}}}
+  served: {model: {hub_id: org/served}, engine: {name: server, server: {urls: [http://10.0.0.1:8000/v1]}}}
+labels: {voter: {teacher: served, sampling: {max_new_tokens: 9}}}
+distillation: {teacher: {teacher: large, sampling: {temperature: 1.0}}}
+"""
+
+
+def test_a_teacher_runs_on_the_profiles_engine_with_its_own_settings_laid_over(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, TEACHERS))
+    assert settings.engine_of("large") == settings.engine == load_settings("demo").engine
+    served = settings.engine_of("served")
+    assert (served.name, served.server.urls) == ("server", ["http://10.0.0.1:8000/v1"])
+    assert served.model_copy(update={"name": "transformers", "server": settings.engine.server}) == settings.engine
+    assert {where: role.teacher for where, role in settings.roles().items()} == {
+        "labels.voter": "served", "distillation.teacher": "large",
+    }  # fmt: skip
+
+
+def test_settings_younger_than_their_section_are_said_only_where_they_are_set(tmp_path: Path) -> None:
+    """What was made before them keeps its fingerprint."""
+    demo, set_ = load_settings("demo"), load_settings(written(tmp_path, TEACHERS))
+    assert all(name not in demo.labels.canonical() for name in ("voter", "test_writer"))
+    assert "teacher" not in demo.distillation.canonical() and "chat" not in demo.students["tiny"].canonical()
+    assert '"voter":{"teacher":"served"' in set_.labels.canonical() and "test_writer" not in set_.labels.canonical()
+    assert '"teacher":{"teacher":"large"' in set_.distillation.canonical()
 
 
 def test_settings_have_one_canonical_text_whoever_wrote_them_in_which_order(tmp_path: Path) -> None:
