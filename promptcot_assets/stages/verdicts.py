@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import fsum
 from statistics import median
-from typing import Any
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.settings.profile import Sandbox
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.verification import Question, Verifier
-from sandbox import Limits, Pool, Program, ProgramResult, Test
+from sandbox import Limits, Program, ProgramResult, Test
+from sandbox.client import Judges, open_pool
 from sandbox.maths import normal_form
 
 
@@ -42,17 +42,16 @@ def _is_maths(question: Question) -> bool:
     return domain_named(question.domain).answers == "maths"
 
 
-class MeteredPool(Pool):
+class MeteredPool:
     """A pool that notes the CPU seconds of every program it judges."""
 
-    def __init__(self, workers: int) -> None:
-        super().__init__(workers=workers)
+    def __init__(self, pool: Judges) -> None:
+        self._pool = pool
+        self.outputs = pool.outputs
         self.cpu_s: list[float] = []
 
-    def run(
-        self, program: Program, tests: Sequence[Test], limits: Limits | None = None, *args: Any, **options: Any
-    ) -> ProgramResult:
-        result = super().run(program, tests, limits, *args, **options)
+    def run(self, program: Program, tests: Sequence[Test], limits: Limits | None = None, /) -> ProgramResult:
+        result = self._pool.run(program, tests, limits)
         self.cpu_s.append(fsum(test.cpu_s for test in result.tests))
         return result
 
@@ -70,5 +69,6 @@ class MeteredPool(Pool):
 @contextmanager
 def metered(settings: Sandbox) -> Iterator[tuple[Verifier, MeteredPool]]:
     """A verifier and the pool that meters it. Raises: sandbox.SandboxUnavailable, as `Verifier.open`."""
-    with MeteredPool(settings.workers) as pool:
+    with open_pool(settings.workers) as opened:
+        pool = MeteredPool(opened)
         yield Verifier(pool, settings), pool

@@ -19,7 +19,7 @@ from promptcot_assets.settings.profile import Sandbox
 from promptcot_assets.stages import Row
 
 if TYPE_CHECKING:
-    import sandbox
+    from sandbox.client import Judges
 
 MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/1", "sandbox.programs/1"
 LOST_WORKER = "the sandbox lost a worker twice on one program; run the step again"
@@ -66,7 +66,7 @@ def extract(domain: str, completion: str) -> str | None:
 class Verifier:
     """Judges completions with `settings.workers` isolated workers; programs run in parallel."""
 
-    def __init__(self, pool: sandbox.Pool, settings: Sandbox) -> None:
+    def __init__(self, pool: Judges, settings: Sandbox) -> None:
         from sandbox import Limits
 
         self.pool = pool
@@ -76,10 +76,13 @@ class Verifier:
     @classmethod
     @contextmanager
     def open(cls, settings: Sandbox) -> Iterator[Verifier]:
-        """Raises: sandbox.SandboxUnavailable when no isolation holds on this machine; nothing runs without."""
-        from sandbox import Pool
+        """Raises: sandbox.SandboxUnavailable when no isolation holds on this machine; nothing runs without.
 
-        with Pool(workers=settings.workers) as pool:
+        The pool is this machine's, or that of the server that SANDBOX_SOCKET names.
+        """
+        from sandbox.client import open_pool
+
+        with open_pool(settings.workers) as pool:
             yield cls(pool, settings)
 
     def judge(self, questions: Sequence[Question]) -> list[Judgement]:
