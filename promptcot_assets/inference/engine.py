@@ -23,6 +23,10 @@ class EngineError(RuntimeError):
     """
 
 
+class EngineLost(EngineError):
+    """What computed is gone (a worker that died), and this engine with it; a new one may well serve the request."""
+
+
 @dataclass(frozen=True)
 class SamplingParams:
     """How to sample. Defaults are plain ancestral sampling, the E-step's setting (paper section 3.1)."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from promptcot_assets.inference.engine import EngineError
+from promptcot_assets.inference.engine import EngineError, EngineLost
 from promptcot_assets.inference.language_model import Batch, LanguageModel
 
 # passive: an idle OpenMP thread that spins takes the core from the next worker (measured: up to six times slower).
@@ -135,10 +135,10 @@ class WorkerPool:
             raise EngineError(f"worker {number} failed while {what}:\n{value}")
         return value
 
-    def _died(self, number: int, what: str) -> EngineError:
+    def _died(self, number: int, what: str) -> EngineLost:
         process = self._workers[number][0]
         process.join(END_WAIT_S)
-        return EngineError(
+        return EngineLost(
             f"worker {number} (pid {process.pid}) died while {what}: exit code {process.exitcode}; "
             "-9 is most often the kernel out of memory: fewer engine.workers or a smaller engine.batch_size need less"
         )

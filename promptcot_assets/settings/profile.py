@@ -479,16 +479,23 @@ class Server(Section):
     api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, where one is needed
 
 
-class Ray(Section):
-    """A Ray cluster: one actor a device, each holding an engine of its own."""
+class RayCluster(Section):
+    """Actors of a Ray cluster. Whatever is set here, results are the same."""
 
-    _no_effect_on_results = ("address", "actors", "gpus_an_actor", "cpus_an_actor", "attempts")
-    address: str | None = None  # of the cluster; null: RAY_ADDRESS, else a local one
+    _no_effect_on_results: tuple[str, ...] = ("address", "actors", "attempts", "placement_s")
+    address: str | None = None  # of the cluster, e.g. 10.0.0.1:6379; null: RAY_ADDRESS, else a local one
+    actors: AtLeastOne | None = None  # null: as many as the cluster has room for
+    attempts: AtLeastOne = 3  # a shard whose actor or node was lost is done again, this often in all
+    placement_s: Positive = 600.0  # how long the cluster may take to place an actor; an autoscaler starts nodes in it
+
+
+class Ray(RayCluster):
+    """The engine over Ray: one actor a device, each holding an engine of its own."""
+
+    _no_effect_on_results = ("address", "actors", "attempts", "placement_s", "gpus_an_actor", "cpus_an_actor")
     engine: Literal["transformers", "vllm"] = "vllm"  # what every actor holds
-    actors: AtLeastOne | None = None  # null: as many as the cluster has devices for
-    gpus_an_actor: Weight = 1.0  # 0: on CPUs
+    gpus_an_actor: Weight = 1.0  # vllm.tensor_parallel of them; 0: on CPUs
     cpus_an_actor: Weight = 1.0
-    attempts: AtLeastOne = 3  # a shard whose actor died is done again, this often in all
 
 
 class Engine(Section):
@@ -513,8 +520,9 @@ class Engine(Section):
 
 
 class Sandbox(Section):
-    _no_effect_on_results = ("workers",)
+    _no_effect_on_results = ("workers", "ray")
     workers: AtLeastOne = 2
+    ray: RayCluster | None = None  # judge in actors with `workers` CPUs each; {} is the cluster of RAY_ADDRESS
     cpu_s: Positive = 6.0
     wall_s: Positive = 12.0
     memory_mb: AtLeastOne = 1024
