@@ -36,6 +36,20 @@ class SpecError(ValueError):
     """The spec or the data it names cannot be trained on; the message names the file, the field and the mend."""
 
 
+class OutputError(RuntimeError):
+    """What was trained could not be written, as on a full disk; nothing of it is left and the same command goes on."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank matrices beside the named modules are trained (peft's LoraConfig), then merged into the base."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
 @dataclass(frozen=True)
 class Spec:
     """One training run. Paths are used as given; `arguments` are the trainer's own (TRL's SFTConfig, DPOConfig)."""
@@ -49,6 +63,7 @@ class Spec:
     threads: int = 1
     save_seconds: float | None = None
     save_steps: int | None = None
+    lora: Lora | None = None  # all weights are trained without
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,7 +92,27 @@ def read_spec(path: Path) -> Spec:
         value = given.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value <= 0):
             raise SpecError(f"{path}: field {name!r} must be a positive number; got {value!r}")
-    return Spec(**{**given, **{name: Path(given[name]) for name in ("data", "output", "checkpoints")}})
+    paths = {name: Path(given[name]) for name in ("data", "output", "checkpoints")}
+    return Spec(**{**given, **paths, "lora": _lora(path, given.get("lora"))})
+
+
+def _lora(path: Path, given: Any) -> Lora | None:
+    if given is None:
+        return None
+    known = {one.name for one in fields(Lora)}
+    if not isinstance(given, dict) or not given.keys() <= known:
+        raise SpecError(f"{path}: field 'lora' is null or an object of {', '.join(sorted(known))}; got {given!r}")
+    lora = Lora(**given)
+    for name in ("r", "alpha"):
+        value = getattr(lora, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise SpecError(f"{path}: field 'lora.{name}' must be at least 1; got {value!r}")
+    if not isinstance(lora.dropout, int | float) or not 0 <= lora.dropout < 1:
+        raise SpecError(f"{path}: field 'lora.dropout' must be at least 0 and below 1; got {lora.dropout!r}")
+    named = [lora.target_modules] if isinstance(lora.target_modules, str) else lora.target_modules
+    if not isinstance(named, list) or not named or not all(one and isinstance(one, str) for one in named):
+        raise SpecError(f"{path}: field 'lora.target_modules' must be a name or a list of names; got {named!r}")
+    return lora
 
 
 class Report:
@@ -101,15 +136,19 @@ class Report:
 
 @contextmanager
 def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
-    """The spec named on the command line and where to report. A SpecError ends the process: one line, exit code 2."""
+    """The spec named on the command line and where to report.
+
+    Ends the process with one line: exit code 2 for a SpecError, 1 for an OutputError.
+    """
     if len(argv) != 2:
         raise SystemExit(f"usage: python -m {module} SPEC.json")
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 
     rank = int(os.environ.get("RANK", "0"))
     under_dagster = PipesEnvVarParamsLoader().is_dagster_pipes_process()
-    if under_dagster:
-        die_with_parent()
+    launched = any(name in os.environ for name in LAUNCHER_VARIABLES)
+    if under_dagster or launched:
+        die_with_parent(and_its_parent=under_dagster and launched)
     try:
         spec = read_spec(Path(argv[1]))
         # Without a parent open_dagster_pipes() returns mocks that swallow everything
@@ -118,23 +157,24 @@ def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
                 yield spec, Report(pipes)
         else:
             yield spec, Report(None, rank)
-    except SpecError as error:
-        print(f"{module}: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from error
+    except (SpecError, OutputError) as error:
+        who = module if rank == 0 else f"{module} (process {rank})"
+        print(f"{who}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2 if isinstance(error, SpecError) else 1) from error
 
 
-def die_with_parent() -> None:
+def die_with_parent(and_its_parent: bool = False) -> None:
     """Ask the kernel for SIGKILL when the parent ends: a cancelled run must not leave an orphan that holds the GPU.
 
-    The kernel watches the *thread* that started us; Dagster's lives as long as its step. Under `accelerate launch` the
-    parent is the launcher, which would itself outlive a killed step: then its parent is watched too.
+    The kernel watches the *thread* that started us; Dagster's lives as long as its step, a launcher's as long as it.
+    and_its_parent: the parent is a launcher (`accelerate launch`) that would itself outlive a killed step.
     """
     parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it ended before we asked
         os.kill(os.getpid(), signal.SIGKILL)
-    if any(name in os.environ for name in LAUNCHER_VARIABLES):
+    if and_its_parent:
         threading.Thread(target=_die_with_parent_of, args=(parent, _parent_of(parent)), daemon=True).start()
 
 

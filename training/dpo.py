@@ -19,7 +19,9 @@ def main(argv: list[str]) -> None:
         from transformers import AutoTokenizer
         from trl import DPOConfig, DPOTrainer
 
-        from training.loop import base_folder, begin, identity, resumable, train, trainer_arguments
+        from training.folders import base_folder, begin
+        from training.loop import resumable, train, trainer_arguments
+        from training.lora import peft_config
         from training.rows import dpo_rows
 
         class Trainer(DPOTrainer):
@@ -30,10 +32,10 @@ def main(argv: list[str]) -> None:
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
-        run = identity(spec, "dpo", base)
-        if not begin(spec, run, report):
-            return
         args = trainer_arguments(DPOConfig, spec, precompute_ref_log_probs=True)
+        run = begin(spec, "dpo", base, report, args)
+        if run is None:
+            return
         tokenizer = AutoTokenizer.from_pretrained(base)
         rows = dpo_rows(spec.data, tokenizer, args.max_length)
         columns = (rows.columns[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
@@ -43,8 +45,9 @@ def main(argv: list[str]) -> None:
             args=args,
             train_dataset=Dataset.from_dict(rows.columns),
             processing_class=tokenizer,
+            peft_config=peft_config(spec),
         )
-        train(trainer, spec, run, report, rows, lengths)
+        train(trainer, spec, run, report, rows, lengths, base)
 
 
 if __name__ == "__main__":

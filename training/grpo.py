@@ -68,25 +68,31 @@ def neutral(rewards: Sequence[float | None], group: int) -> list[float]:
 def main(argv: list[str]) -> None:
     with started(argv, "training.grpo") as (spec, report):
         import torch
+        from accelerate.utils import gather_object
         from datasets import Dataset
         from transformers import AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
-        from training.loop import base_folder, begin, identity, resumable, train, trainer_arguments
+        from training.folders import base_folder, begin
+        from training.loop import resumable, train, trainer_arguments
+        from training.lora import peft_config
         from training.rows import grpo_rows
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
-        run = identity(spec, "grpo", base)
-        if not begin(spec, run, report):
-            return
         args = trainer_arguments(GRPOConfig, spec)
+        run = begin(spec, "grpo", base, report, args)
+        if run is None:
+            return
         tokenizer = AutoTokenizer.from_pretrained(base)
         rows, texts = grpo_rows(spec.data, tokenizer)
         with Judge() as judge:
 
             def reward(completions: list[str], label: list[str], **_: Any) -> list[float]:
-                return neutral(judge.rewards(label, completions), args.num_generations)
+                own = judge.rewards(label, completions)
+                every = gather_object(own)  # a group may lie across processes
+                first = len(own) * args.process_index
+                return neutral(every, args.num_generations)[first : first + len(own)]
 
             trainer = resumable(GRPOTrainer)(
                 model=str(base),
@@ -94,8 +100,10 @@ def main(argv: list[str]) -> None:
                 args=args,
                 train_dataset=Dataset.from_dict({"prompt": texts["prompt"], "label": texts["completion"]}),
                 processing_class=tokenizer,
+                peft_config=peft_config(spec),
             )
-            train(trainer, spec, run, report, rows, [len(ids) for ids in rows.columns["prompt_ids"]], sampled=True)
+            lengths = [len(ids) for ids in rows.columns["prompt_ids"]]
+            train(trainer, spec, run, report, rows, lengths, base, sampled=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Supervised fine-tuning with TRL's SFTTrainer: `python -m training.sft SPEC.json`.
 
 Trains q on the E-step's winners, p on the M-step's rationales (method, section 3), the student on distilled traces
-(section 7). The loss is on the completion only, with its end token. Spec: see `training.child.Spec`; data: parquet with
-the string columns `prompt` and `completion`.
+(section 7). The loss is on the completion only, with its end token. With `arguments.packing` rows share sequences of
+`max_length` tokens. Spec: see `training.child.Spec`; data: parquet with the string columns `prompt` and `completion`.
 """
 
 import sys
@@ -17,25 +17,32 @@ def main(argv: list[str]) -> None:
         from transformers import AutoTokenizer
         from trl import SFTConfig, SFTTrainer
 
-        from training.loop import base_folder, begin, identity, resumable, train, trainer_arguments
+        from training.folders import base_folder, begin
+        from training.loop import resumable, train, trainer_arguments
+        from training.lora import peft_config
+        from training.packing import packed, refuse_mixing
         from training.rows import sft_rows
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
-        run = identity(spec, "sft", base)
-        if not begin(spec, run, report):
+        args = trainer_arguments(SFTConfig, spec, dataset_kwargs={"skip_prepare_dataset": True}, packing_strategy="bfd")
+        run = begin(spec, "sft", base, report, args)
+        if run is None:
             return
-        args = trainer_arguments(SFTConfig, spec, dataset_kwargs={"skip_prepare_dataset": True}, packing=False)
         tokenizer = AutoTokenizer.from_pretrained(base)
         rows = sft_rows(spec.data, tokenizer, args.max_length)
-        lengths = [len(ids) for ids in rows.columns["input_ids"]]
+        data = packed(rows, args.max_length) if args.packing else Dataset.from_dict(rows.columns)
+        lengths = [len(ids) for ids in data["input_ids"]]
         trainer = resumable(SFTTrainer, lengths)(
             model=str(base),
             args=args,
-            train_dataset=Dataset.from_dict(rows.columns),
+            train_dataset=data,
             processing_class=tokenizer,
+            peft_config=peft_config(spec),
         )
-        train(trainer, spec, run, report, rows, lengths)
+        if args.packing:
+            refuse_mixing(trainer.model)
+        train(trainer, spec, run, report, rows, lengths, base)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.child import CHILD_ENVIRONMENT, Spec, SpecError, read_spec
+from training.child import CHILD_ENVIRONMENT, Lora, Spec, SpecError, read_spec
 
 GOOD = {"base": "base", "data": "data.parquet", "output": "out", "checkpoints": "checkpoints"}
 
@@ -17,6 +17,11 @@ def test_a_spec_is_read_with_its_defaults(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({**GOOD, "save_steps": 5, "revision": None}))
     expected = Spec("base", Path("data.parquet"), Path("out"), Path("checkpoints"), save_steps=5)
     assert read_spec(tmp_path / "spec.json") == expected
+
+
+def test_an_adapter_is_read_with_its_defaults(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({**GOOD, "lora": {"r": 8, "target_modules": ["q_proj"]}}))
+    assert read_spec(tmp_path / "spec.json").lora == Lora(r=8, alpha=32, dropout=0.0, target_modules=["q_proj"])
 
 
 WRONG_SPECS = [
@@ -30,6 +35,12 @@ WRONG_SPECS = [
     ({**GOOD, "threads": True}, "field 'threads' must be int"),
     ({**GOOD, "arguments": []}, "field 'arguments' must be dict"),
     ({**GOOD, "save_steps": 0}, "field 'save_steps' must be a positive number"),
+    ({**GOOD, "lora": 16}, "field 'lora' is null or an object of alpha, dropout, r, target_modules; got 16"),
+    ({**GOOD, "lora": {"rank": 16}}, "field 'lora' is null or an object of alpha"),
+    ({**GOOD, "lora": {"r": 0}}, "field 'lora.r' must be at least 1; got 0"),
+    ({**GOOD, "lora": {"alpha": 0.5}}, "field 'lora.alpha' must be at least 1"),
+    ({**GOOD, "lora": {"dropout": 1}}, "field 'lora.dropout' must be at least 0 and below 1"),
+    ({**GOOD, "lora": {"target_modules": []}}, "field 'lora.target_modules' must be a name or a list"),
 ]
 
 
@@ -50,13 +61,13 @@ def test_a_wrong_spec_ends_the_process_with_one_line(tmp_path: Path) -> None:
 
 
 def test_the_child_environment_is_importable_without_torch() -> None:
-    code = "import sys, training.child, training.loop, training.rows; print('torch' in sys.modules)"
+    code = "import sys, training.child, training.folders, training.launch, training.loop, training.rows; print('torch' in sys.modules)"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "False"
     assert CHILD_ENVIRONMENT["OMP_WAIT_POLICY"] == "passive"
 
 
-CHILD = "from training.child import die_with_parent; import time; die_with_parent(); print('ready', flush=True); "
+CHILD = "from training.child import die_with_parent as die; import time; die({}); print('ready', flush=True); "
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], stdout=subprocess.PIPE, text=True)
@@ -81,14 +92,13 @@ def gone(pid: int, seconds: float = 20.0) -> bool:
 
 @pytest.mark.parametrize("launched", [False, True], ids=["by the step", "by a launcher of the step"])
 def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
-    arguments = [PARENT, PARENT, CHILD + "time.sleep(60)"] if launched else [PARENT, CHILD + "time.sleep(60)"]
-    environment = {**os.environ, "LOCAL_RANK": "0"} if launched else dict(os.environ)
-    command = [sys.executable, "-c", *arguments]
-    step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    child = CHILD.format(launched) + "time.sleep(60)"
+    command = [sys.executable, "-c", *([PARENT, PARENT, child] if launched else [PARENT, child])]
+    step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert step.stdout is not None
-    child = int(step.stdout.readline())
-    os.kill(child, 0)
+    pid = int(step.stdout.readline())
+    os.kill(pid, 0)
     step.send_signal(signal.SIGKILL)
     step.wait()
     step.stdout.close()
-    assert gone(child)
+    assert gone(pid)

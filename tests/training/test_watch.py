@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.child import Report, Spec
-from training.loop import CURVE_POINTS, Watch
+from training.watch import CURVE_POINTS, Watch
 
 
 @dataclass

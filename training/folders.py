@@ -1,0 +1,159 @@
+"""What a trainer leaves on disk: the base it finds, the run's identity, checkpoints, an output written whole or not.
+
+With several processes the first one writes and decides; the others hear of it. The folders are shared by all.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from training.child import OutputError, Report, Spec, SpecError
+
+RESULT = "training.json"
+NOTE = "run.json"  # whose checkpoints these are
+WHOLE = "whole"  # an empty file in a checkpoint, written last
+
+
+def base_folder(spec: Spec) -> Path:
+    """The folder of the base model; a hub id is looked up (and fetched, if need be) at its revision."""
+    if (Path(spec.base) / "config.json").is_file():
+        return Path(spec.base)
+    if Path(spec.base).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", spec.base):
+        raise SpecError(f"base: {spec.base} is neither a model folder (with a config.json) nor a hub id")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(spec.base, revision=spec.revision))
+    except OSError as error:  # every error of the hub is one
+        raise SpecError(f"base: cannot get {spec.base}@{spec.revision} from the hub: {error}") from error
+
+
+def identity(spec: Spec, kind: str, base: Path) -> dict[str, Any]:
+    """What decides the result, without paths: equal identities on as many processes give equal models."""
+    if not spec.data.is_file():
+        raise SpecError(f"data: {spec.data}: no such file")
+    weights = hashlib.sha256()
+    for path in sorted([base / "config.json", *base.glob("*.safetensors"), *base.glob("tokenizer*")]):
+        weights.update(f"{path.name} {_sha256(path)}\n".encode())
+    inputs = {"base": weights.hexdigest(), "data": _sha256(spec.data)}
+    lora = {} if spec.lora is None else {"lora": asdict(spec.lora)}
+    return {"trainer": kind, **inputs, "seed": spec.seed, "arguments": dict(spec.arguments), **lora}
+
+
+def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[str, Any] | None:
+    """Ready the folders; the run's identity. None when this very run is done already: its result is reported again.
+
+    args: TRL's, which have joined the processes. Raises (in all of them): SpecError when the output is another run's,
+    or the checkpoints are.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    heard: list[Any] = [None]
+    if args.process_index == 0:
+        try:
+            launched = {"processes": args.world_size, "sharding": str(args.distributed_state.distributed_type.value)}
+            heard = [_ready(spec, identity(spec, kind, base), launched, report)]
+        except SpecError as error:
+            heard = [error]
+    broadcast_object_list(heard)
+    if isinstance(heard[0], SpecError):
+        raise heard[0]
+    return heard[0]
+
+
+def _ready(spec: Spec, run: dict[str, Any], launched: Mapping[str, Any], report: Report) -> dict[str, Any] | None:
+    if spec.output.exists():
+        done = _read_json(spec.output / RESULT)
+        if not _same(done, run):
+            raise SpecError(f"output: {spec.output} exists and is not this run's: remove it or name another")
+        shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a kill may have come between the rename and this
+        report.result({**done, "figures": {}})
+        return None
+    shutil.rmtree(draft(spec), ignore_errors=True)  # what a kill left
+    spec.output.parent.mkdir(parents=True, exist_ok=True)
+    spec.checkpoints.mkdir(parents=True, exist_ok=True)
+    note = spec.checkpoints / NOTE
+    if note.exists():
+        there = _read_json(note)
+        if not _same(there, run):
+            raise SpecError(f"checkpoints: {spec.checkpoints} holds those of another run: remove it or name another")
+        if not _same(there, launched):
+            before = {name: there.get(name) for name in launched}
+            raise SpecError(
+                f"checkpoints: {spec.checkpoints} was begun with {before}, this run has {dict(launched)}: "
+                "start it in the same way, or remove the folder to begin anew"
+            )
+    note.write_text(json.dumps({**run, **launched}))
+    for cut_short in set(spec.checkpoints.glob("checkpoint-*")) - set(_whole_checkpoints(spec.checkpoints).values()):
+        shutil.rmtree(cut_short)
+    return run
+
+
+def _same(there: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    return {name: there.get(name) for name in run} == json.loads(json.dumps(run))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that every process had finished; others were cut short by a kill."""
+    whole = _whole_checkpoints(folder)
+    return whole[max(whole)] if whole else None
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """For the first process, once all have written their part."""
+    (checkpoint / WHOLE).touch()
+
+
+def _whole_checkpoints(folder: Path) -> dict[int, Path]:
+    return {int(path.parent.name.split("-")[1]): path.parent for path in folder.glob(f"checkpoint-*/{WHOLE}")}
+
+
+def draft(spec: Spec) -> Path:
+    """Where the output is written, beside its place."""
+    return spec.output.with_name(f".{spec.output.name}.partial")
+
+
+def publish(spec: Spec, result: dict[str, Any]) -> dict[str, Any]:
+    """Complete the draft, rename it to the output, forget the checkpoints. The same run writes the same bytes."""
+    made = draft(spec)
+    (made / "training_args.bin").unlink(missing_ok=True)  # a pickle, with paths
+    result = {**result, "files": {path.name: _sha256(path) for path in sorted(made.iterdir())}}
+    (made / RESULT).write_text(json.dumps(result, indent=1) + "\n")
+    made.rename(spec.output)
+    shutil.rmtree(spec.checkpoints)
+    return result
+
+
+@contextmanager
+def written_or_gone(folder: Path) -> Iterator[None]:
+    """Around the writing of `folder`: a failure, as of a full disk, removes it and becomes an OutputError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises a RuntimeError
+        shutil.rmtree(folder, ignore_errors=True)
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise OutputError(
+            f"cannot write {folder}: {said[0]}. Nothing of it is left; once that is mended the same command "
+            "goes on from its last whole checkpoint"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Empty when it is not there or was cut short by a kill."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
