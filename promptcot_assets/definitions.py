@@ -24,8 +24,8 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.checks import CHECKS
 from promptcot_assets.automation.console import console
 from promptcot_assets.automation.jobs import JOBS
-from promptcot_assets.automation.schedules import SCHEDULES
-from promptcot_assets.automation.sensors import SENSORS
+from promptcot_assets.automation.schedules import FRESH_FOR_A_WEEK, SCHEDULES, WEEKLY
+from promptcot_assets.automation.sensors import REPORTS, SENSORS, WHEN_ITS_DATA_IS_NEW
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 from promptcot_assets.settings import home, profile_name
 
@@ -72,12 +72,14 @@ def build_definitions(profile: str | None = None, lake_home: str | None = None) 
 
 
 def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Group, owner, kinds and what stands on the page of an asset before it is materialized."""
+    """Group, owner, kinds, when it is late, and what stands on the page of an asset before it is materialized."""
     name = spec.key.path[-1]
     return spec.replace_attributes(
         group_name=MOVED.get(name, spec.group_name),
         owners=OWNERS,
         kinds=KINDS_OF_A_MODEL if name in MODEL_ROLES else KINDS_OF_A_TABLE,
+        freshness_policy=FRESH_FOR_A_WEEK if name in WEEKLY else None,
+        automation_condition=WHEN_ITS_DATA_IS_NEW if name in REPORTS else None,
         metadata={**spec.metadata, **asset_page(name, SCHEMAS[name], bool(spec.partitions_def))},
     )
 

@@ -1,12 +1,36 @@
-"""Asset checks: what must hold before data flows on. Blocking where wrong data would reach a model.
+"""Asset checks: what must hold before data flows on. Blocking where wrong data would reach a model or a score.
 
-The lake validates schema, nulls and unique ids before a commit (lake/rows.py); here stands what a schema cannot say.
+The lake refuses wrong schemas, nulls and repeated ids before a commit (lake/rows.py); `rows_are_as_declared` reads what
+models learn from back from the disk. The EM gates are checks too: they stand beside their assets (assets/em.py).
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
+import pyarrow as pa
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES, STUDENTS
+from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
+from promptcot_assets.lake import Lake, LakeError, Ref
+from promptcot_assets.lake.ref import UNPARTITIONED
+from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+
+Partitions = dg.PartitionsDefinition | None
+LEARNED_FROM: dict[str, Partitions] = {  # what flows into models and scores, and is no model itself
+    "seed_problems": None, "seed_triples": None, "benchmark_items": None,
+    "problems": BATCHES, "teacher_traces": BATCHES,
+    "sft_examples": STUDENTS, "preference_pairs": STUDENTS, "self_play_examples": STUDENTS,
+}  # fmt: skip
+MODELS: dict[str, Partitions] = {
+    "base_model": None, "cold_rationale_model": None, "cold_problem_generator": None,
+    "rationale_model": ROUNDS, "problem_generator": ROUNDS,
+    "control_rationale_model": ROUNDS, "control_problem_generator": ROUNDS,
+    "student_base": STUDENTS, "sft_model": STUDENTS, "self_play_model": STUDENTS,
+}  # fmt: skip
+JUDGED: dict[str, Partitions] = {
+    "code_tests": BATCHES, "teacher_traces": BATCHES, "verdicts": STUDENTS, "benchmark_verdicts": STUDENTS,
+}  # fmt: skip
+SHOWN = 10
 
 
 @dg.asset_check(asset="problems", blocking=True, partitions_def=BATCHES)
@@ -24,7 +48,7 @@ def no_benchmark_contamination(
     )
 
 
-@dg.asset_check(asset="math_answers", partitions_def=BATCHES)
+@dg.asset_check(asset="math_answers", blocking=True, partitions_def=BATCHES)
 def labels_have_the_votes(
     context: dg.AssetCheckExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> dg.AssetCheckResult:
@@ -65,4 +89,105 @@ def no_seed_is_a_benchmark_item(context: dg.AssetCheckExecutionContext, lake: La
     return dg.AssetCheckResult(passed=not shared, metadata={"shared": shared[:10]})
 
 
-CHECKS = [no_benchmark_contamination, labels_have_the_votes, pairs_are_sound, no_seed_is_a_benchmark_item]
+def rows_are_as_declared(asset: str, partitions: Partitions) -> dg.AssetChecksDefinition:
+    """The rows on the disk are those committed: declared columns, no forbidden null, no id twice."""
+
+    @dg.asset_check(asset=asset, name="rows_are_as_declared", blocking=True, partitions_def=partitions,
+                    description=rows_are_as_declared.__doc__)  # fmt: skip
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        ref = _newest(lake.lake, asset, context.partition_key if partitions else UNPARTITIONED)
+        faults = list(_faults(lake.lake, ref, SCHEMAS[asset]))
+        return dg.AssetCheckResult(passed=not faults, metadata={"faults": faults[:SHOWN], "rows": ref.rows})
+
+    return check
+
+
+def every_input_resolves(role: str, partitions: Partitions) -> dg.AssetChecksDefinition:
+    """The checkpoint is there, and so is every version of every table and model that it was made from."""
+
+    @dg.asset_check(asset=role, name="every_input_resolves", partitions_def=partitions,
+                    description=every_input_resolves.__doc__)  # fmt: skip
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        home, ref = lake.lake, _newest(lake.lake, role, context.partition_key if partitions else UNPARTITIONED)
+        try:
+            home.checkpoint(ref)
+            behind = [commit.ref for commit in home.ancestors(ref)]
+            for one in behind:
+                home.table(one, [])  # its file is there
+        except LakeError as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
+        models = {_about(home, one)["model_id"] for one in behind if one.asset in MODEL_ROLES}
+        base = _about(home, ref)["base"]
+        known = base is None or base in models or base.partition("/")[0] not in MODEL_ROLES  # else of the hub
+        return dg.AssetCheckResult(
+            passed=known,
+            description=None if known else f"its base {base} is none of its ancestors",
+            metadata={"ancestors": len(behind), "base": str(base)},
+        )
+
+    return check
+
+
+def graders_reject_cheats(asset: str, partitions: Partitions) -> dg.AssetChecksDefinition:
+    """The sandbox passed its self-test here, every planted cheat is rejected, every honest answer accepted."""
+
+    @dg.asset_check(asset=asset, name="graders_reject_cheats", blocking=True, partitions_def=partitions,
+                    description=graders_reject_cheats.__doc__)  # fmt: skip
+    def check() -> dg.AssetCheckResult:
+        from sandbox import Pool, SandboxUnavailable
+        from sandbox.probes import run_probes
+
+        try:
+            with Pool(workers=1) as pool:
+                probes, tier = run_probes(pool), pool.tier
+        except SandboxUnavailable as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
+        wrong = [f"{probe.probe}: {probe.got}" for probe in probes if not probe.holds]
+        return dg.AssetCheckResult(
+            passed=not wrong, metadata={"wrong": wrong[:SHOWN], "probes": len(probes), "tier": tier}
+        )
+
+    return check
+
+
+def _newest(lake: Lake, asset: str, partition: str) -> Ref:
+    ref = lake.newest(asset, partition)
+    if ref is None:
+        raise LakeError(f"{asset}[{partition}] has never been committed; materialize it before its checks")
+    return ref
+
+
+def _about(lake: Lake, model: Ref) -> dict[str, str]:
+    (row,) = lake.table(model, ["model_id", "base"]).to_pylist()
+    return dict(row)
+
+
+def _faults(lake: Lake, ref: Ref, schema: pa.Schema) -> Iterator[str]:
+    """What is wrong with the rows of a version, read from the disk."""
+    try:
+        table = lake.table(ref)
+    except LakeError as error:
+        yield str(error)
+        return
+    for field in schema:
+        if field.name not in table.schema.names or table.schema.field(field.name).type != field.type:
+            yield f"{field.name} is not the declared {field.type}"
+            continue
+        column = table[field.name]
+        if not field.nullable and column.null_count:
+            yield f"{field.name}: {column.null_count} rows without a value"
+        if (field.metadata or {}).get(b"unique") == b"true" and len(column.unique()) != len(column):
+            yield f"{field.name}: an id twice"
+    if not lake.verify(ref):
+        yield "the rows are not those that were committed"
+
+
+CHECKS = [
+    no_benchmark_contamination,
+    labels_have_the_votes,
+    pairs_are_sound,
+    no_seed_is_a_benchmark_item,
+    *(rows_are_as_declared(asset, partitions) for asset, partitions in LEARNED_FROM.items()),
+    *(every_input_resolves(role, partitions) for role, partitions in MODELS.items()),
+    *(graders_reject_cheats(asset, partitions) for asset, partitions in JUDGED.items()),
+]

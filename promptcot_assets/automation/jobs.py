@@ -1,36 +1,81 @@
-"""Jobs for each natural unit of work: what the UI's launchpad, schedules and CI name."""
+"""Jobs for each natural unit of work: what the UI's launchpad, schedules and CI name.
 
-from __future__ import annotations
+A run of a job carries its unit as a tag. A step that failed is tried once more after a minute, by then nobody may be
+looking: an endpoint that was restarted, a device that another process had filled. The second try takes finished
+outputs and shards from the first; a gate that failed is not tried again.
+"""
+
+import os
+import subprocess
+import sys
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
+from promptcot_assets.assets.resources import LakeResource, SettingsResource
+from training.child import die_with_parent
 
 ROUND = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
-EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores")
+EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores", "codeforces_ratings", "scaling")
 GROUPS, ASSETS = dg.AssetSelection.groups, dg.AssetSelection.assets
+UNIT_TAG = "promptcot/unit"
+RETRY = dg.RetryPolicy(max_retries=1, delay=60)
+
+
+def _job(unit: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        f"{unit}_job", selection, description=description, tags={UNIT_TAG: unit}, op_retry_policy=RETRY
+    )
+
+
+@dg.op(description="`promptcot run` as a child: every leg is a run of its own, what is finished is left alone.")
+def whole_arc(context: dg.OpExecutionContext, lake: LakeResource, settings: SettingsResource) -> None:
+    """Raises: dagster.Failure with the leg that failed and how to go on."""
+    environment = os.environ | {"PROMPTCOT_HOME": lake.home, "PROMPTCOT_PROFILE": settings.profile}
+    command = [sys.executable, "-m", "promptcot_assets.cli", "run"]
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
+        preexec_fn=die_with_parent,
+    )  # fmt: skip
+    last = ""
+    try:
+        assert child.stdout
+        for line in child.stdout:
+            if line.strip():
+                last = line.rstrip()
+                context.log.info(last)
+        code = child.wait()
+    except BaseException:  # a cancelled run ends here: its child must not go on
+        child.terminate()
+        child.wait()
+        raise
+    if code:
+        raise dg.Failure(f"promptcot run ended with exit code {code}: {last}", allow_retries=False)
+
+
+@dg.job(tags={UNIT_TAG: "everything"}, description="The whole arc of the profile, from seeds to scores.")
+def everything_job() -> None:
+    whole_arc()
+
 
 JOBS = [
-    dg.define_asset_job("corpus_job", GROUPS("corpus"), description="Seeds, concepts, triples and benchmark items."),
-    dg.define_asset_job(
-        "cold_start_job",
+    _job("corpus", GROUPS("corpus"), "Seeds, concepts, triples, benchmark items and standings."),
+    _job(
+        "cold_start",
         GROUPS("cold_start") - ASSETS("student_base"),
-        description="The base model, both models trained on the triples, their held-out bounds.",
+        "The base model, both models trained on the triples, their held-out bounds.",
     ),
-    dg.define_asset_job("em_round_job", ASSETS(*ROUND), partitions_def=ROUNDS, description="One EM round."),
-    dg.define_asset_job(
-        "synthesis_batch_job",
+    _job("em_round", ASSETS(*ROUND), "One EM round."),
+    _job(
+        "synthesis_batch",
         GROUPS("synthesis", "labels") | ASSETS("teacher_traces", "yield_report"),
-        partitions_def=BATCHES,
-        description="One batch, from concept sets to verified traces.",
+        "One batch, from concept sets to verified traces.",
     ),
-    dg.define_asset_job(
-        "post_training_job",
-        ASSETS("sft_examples", "sft_model") | GROUPS("self_play"),
-        partitions_def=STUDENTS,
-        description="SFT and self-play of one student.",
+    _job(
+        "post_training",
+        ASSETS("sft_examples", "sft_model", "difficulty") | GROUPS("self_play"),
+        "SFT and self-play of one student.",
     ),
-    dg.define_asset_job(
-        "evaluation_job", ASSETS(*EVALUATION), partitions_def=STUDENTS, description="Benchmarks of one student."
-    ),
+    _job("evaluation", ASSETS(*EVALUATION), "Benchmarks of one student."),
+    everything_job,
 ]

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import dagster as dg
 
 from promptcot_assets.automation.partitions import BATCHES
+
+# What the weekly batch makes anew counts as late two days after the next one was due. Dagster looks at the newest
+# materialization of an asset, of whatever partition. Nothing else has a cadence: corpus, models and scores are as fresh
+# as their inputs, which `promptcot lineage --stale` and the partitions' pages say.
+WEEKLY = (
+    "concept_sets", "raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces",
+    "yield_report",
+)  # fmt: skip
+FRESH_FOR_A_WEEK = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=9), warn_window=timedelta(days=8))
 
 
 @dg.schedule(cron_schedule="0 3 * * 0", job_name="synthesis_batch_job")

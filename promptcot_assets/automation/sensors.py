@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from promptcot_assets.assets.resources import LakeResource
+from promptcot_assets.assets.resources import RESUME_TAG, LakeResource
 from promptcot_assets.automation.partitions import LAST_ROUND
 from promptcot_assets.automation.schedules import request_batch
 from promptcot_assets.stages import Row
@@ -94,4 +94,21 @@ def _post(url: str, text: str) -> None:
         pass
 
 
-SENSORS = [synthesis_after_the_last_round, evaluation_of_a_new_model, alert_on_a_regression]
+# Reports that need no device follow their data by themselves: a condition on the asset says when, this sensor looks.
+# Not the models and tables they report on, which are asked for; not EM rounds, whose order no condition keeps.
+REPORTS = ("yield_report", "difficulty", "item_difficulty", "scaling", "codeforces_ratings", "em_curves")
+WHEN_ITS_DATA_IS_NEW = dg.AutomationCondition.eager()
+reports_follow_their_data = dg.AutomationConditionSensorDefinition(
+    "reports_follow_their_data",
+    target=dg.AssetSelection.assets(*REPORTS),
+    run_tags={RESUME_TAG: "true"},
+    minimum_interval_seconds=60,
+    description="Reports are made anew when what they report on has new data.",
+)
+
+SENSORS = [
+    synthesis_after_the_last_round,
+    evaluation_of_a_new_model,
+    alert_on_a_regression,
+    reports_follow_their_data,
+]

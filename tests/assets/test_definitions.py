@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from promptcot_assets.definitions import build_definitions
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
 
@@ -15,6 +15,10 @@ SNAPSHOT = Path(__file__).with_name("graph.json")
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
     return build_definitions("demo", str(tmp_path_factory.mktemp("home")))
+
+
+def _late_after(policy: dg.FreshnessPolicy | None) -> str | None:
+    return str(policy.fail_window.to_timedelta()) if policy else None
 
 
 def described(definitions: dg.Definitions) -> dict[str, object]:
@@ -25,11 +29,26 @@ def described(definitions: dg.Definitions) -> dict[str, object]:
             "deps": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
             "partitions": type(graph.get(key).partitions_def).__name__ if graph.get(key).partitions_def else None,
             "pools": sorted(graph.get(key).pools or []),
+            "automated": graph.get(key).automation_condition is not None,
+            "late after": _late_after(graph.get(key).freshness_policy_or_from_metadata),
         }
         for key in sorted(graph.get_all_asset_keys())
     }
     checks = sorted(f"{key.asset_key.to_user_string()}: {key.name}" for key in graph.asset_check_keys)
     return {"assets": assets, "checks": checks, "jobs": sorted(job.name for job in definitions.resolve_all_job_defs())}
+
+
+def test_a_check_has_the_partitions_of_its_asset(definitions: dg.Definitions) -> None:
+    """Dagster takes others without an error, and then reads the wrong rows."""
+    graph = definitions.resolve_asset_graph()
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert spec.partitions_def == graph.get(key.asset_key).partitions_def, key
+
+
+def test_every_model_is_checked_for_its_inputs(definitions: dg.Definitions) -> None:
+    keys = definitions.resolve_asset_graph().asset_check_keys
+    assert {key.asset_key.path[-1] for key in keys if key.name == "every_input_resolves"} == set(MODEL_ROLES)
 
 
 def test_definitions_load_and_have_no_cycle(definitions: dg.Definitions) -> None:
