@@ -123,13 +123,23 @@ class Chat(Section):
     system: str | None = None  # the turn before the user's
 
 
+class Lora(Section):
+    """Low-rank matrices are trained beside the named modules and merged into the base when training ends."""
+
+    r: AtLeastOne = 16
+    alpha: AtLeastOne = 32
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
+    target_modules: str | list[str] = "all-linear"  # peft's names
+
+
 class Training(Section):
-    """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig)."""
+    """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig, GRPOConfig)."""
 
     arguments: dict[str, Any] = {}
     threads: AtLeastOne = 1
     save_steps: AtLeastOne = 200
-    launcher: list[str] = []  # e.g. [accelerate, launch, --config_file, training/configs/fsdp.yaml]
+    lora: Lora | None = None  # null: all weights are trained
+    launcher: list[str] = []  # e.g. [accelerate, launch, --config_file, training/configs/fsdp_8.yaml]
 
 
 class Sampling(Section):
