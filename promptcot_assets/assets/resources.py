@@ -10,7 +10,6 @@ import itertools
 import json
 import re
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,8 @@ from promptcot_assets.reports import plots
 from promptcot_assets.settings import Settings, load_settings
 from promptcot_assets.settings.profile import Section, Training
 from promptcot_assets.stages import Row
-from training.child import CHILD_ENVIRONMENT
+from training.child import CHILD_ENVIRONMENT, SpecError
+from training.launch import command
 
 RESUME_TAG = "promptcot/resume"  # a run with this tag leaves finished work alone instead of doing it again
 ROWS_A_TABLE = 2048  # of a commit
@@ -275,8 +275,9 @@ class TrainerResource(dg.ConfigurableResource):
     ) -> dg.MaterializeResult:
         """Train and commit the checkpoint. A killed run continues from its last trainer checkpoint.
 
-        method: module of `training` (sft: prompt, completion; dpo: prompt, chosen, rejected). base: the step's input
-        that training starts from, or a folder.
+        method: module of `training` (sft, grpo: prompt, completion; dpo: prompt, chosen, rejected). base: the step's
+        input that training starts from, or a folder. What the run cost is on the page, and in no version: a resumed
+        run's figures are its own only, those of one found finished are missing.
         """
         if not examples:
             raise dg.Failure(
@@ -284,6 +285,7 @@ class TrainerResource(dg.ConfigurableResource):
             )
         work = step.work_folder()
         output, data, spec = work / "model", work / "examples.parquet", work / "spec.json"
+        figures: Mapping[str, float] = {}
         if not output.exists():
             columns = [name for name in ("prompt", "completion", "chosen", "rejected") if name in examples[0]]
             pq.write_table(pa.table({name: [row[name] for row in examples] for name in columns}), data)
@@ -297,17 +299,21 @@ class TrainerResource(dg.ConfigurableResource):
                         "seed": step.seed,
                         "threads": training.threads,
                         "save_steps": training.save_steps,
+                        "lora": training.lora and training.lora.model_dump(),
                         "arguments": training.arguments,
                     }
                 )
             )
-            self.pipes.run(
-                context=step.context,
-                command=[*(training.launcher or [sys.executable]), "-m", f"training.{method}", str(spec)],
-                env=CHILD_ENVIRONMENT,
-            )
+            try:
+                started = command(method, spec, training.launcher)
+            except SpecError as error:
+                raise dg.Failure(f"{step.asset}: {error}", allow_retries=False) from error
+            run = self.pipes.run(context=step.context, command=started, env=CHILD_ENVIRONMENT)
+            figures = run.get_custom_messages()[-1]["figures"]
         report = json.loads((output / "training.json").read_text())
-        return step.commit_checkpoint(output, None if isinstance(base, Path) else step.model_id(base), report)
+        made = step.commit_checkpoint(output, None if isinstance(base, Path) else step.model_id(base), report)
+        shown = {f"training_{name}": value for name, value in figures.items()}
+        return made._replace(metadata={**(made.metadata or {}), **shown})
 
 
 def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:
