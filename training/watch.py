@@ -47,7 +47,7 @@ class Watch:
         steps, seconds = self._spec.save_steps, self._spec.save_seconds
         if steps and step - self._unsaved >= steps:
             return True
-        return bool(seconds) and self._agree(now - self._saved >= seconds)
+        return seconds is not None and self._agree(now - self._saved >= seconds)
 
     def _say(self, state: Any, steps_a_second: float) -> None:
         loss = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
