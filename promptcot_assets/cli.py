@@ -59,6 +59,26 @@ def init() -> None:
 
 
 @main.command()
+@click.argument("profile", required=False)
+@_json_option
+def pin(profile: str | None, as_json: bool) -> None:
+    """Pin what PROFILE (default: PROMPTCOT_PROFILE) names at the hub without a commit, to what `main` has now.
+
+    The commits are added to revisions.lock beside the profile; what is pinned already stays as it is.
+    """
+    from promptcot_assets.settings import pins
+    from promptcot_assets.settings.profile import lock_folder, profile_name
+
+    name = profile or profile_name()
+    with _plain_errors(pins.PinError):
+        pinned = pins.pin(pins.unpinned(load_settings(name).model_dump()), lock_folder(name))
+    if as_json:
+        _print_json(pinned)
+    else:
+        click.echo("".join(f"{name}: {commit}\n" for name, commit in pinned.items()) or "nothing to pin", nl=not pinned)
+
+
+@main.command()
 @click.option(
     "--until", "last", metavar="LEG", help="Stop after this leg, e.g. 'EM round_02' (default: the whole arc)."
 )

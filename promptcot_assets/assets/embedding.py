@@ -37,4 +37,4 @@ def embedder(step: Step, engine: EngineResource, model: SentenceModel | None) ->
         yield SentenceEncoder(Path(model.name))
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            yield SentenceEncoder(from_hub(model.name, model.revision or "", Path(scratch) / "model"))
+            yield SentenceEncoder(from_hub(model.name, model.revision, Path(scratch) / "model"))

@@ -19,7 +19,7 @@ def benchmark_items(
 ) -> dg.MaterializeResult:
     """Every item of every benchmark in use, asked or not: what synthesis is decontaminated against."""
     values = settings.values
-    read = {"contents": contents(one.source for one in values.benchmarks.published().values())}
+    read = {"contents": contents(one for benchmark in values.benchmarks.published().values() for one in benchmark.sources)}
     step = lake.step(context, "benchmark_items", "seed_problems", uses=[values.corpus, values.benchmarks, read])
     if done := step.unchanged():
         return done

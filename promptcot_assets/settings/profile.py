@@ -1,8 +1,9 @@
 """The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
 
 A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
-from another one (null takes a setting of it away), ${NAME} stands for an environment variable. What is not written in
-the profile has the default given here. Where the paper fixes a number the default is the paper's (method section in
+from another one (null takes a setting of it away), ${NAME} stands for an environment variable and ${NAME:-value} for
+one that may be missing. What is not written in the profile has the default given here; which commit of a hub repository
+is meant may stand in a lock (pins.py). Where the paper fixes a number the default is the paper's (method section in
 the comment); the demo profiles override it for tiny models.
 
     PROMPTCOT_HOME      where all state lives            (default .promptcot in the working directory)
@@ -19,6 +20,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
+
+from promptcot_assets.settings import pins
 
 PROFILES = Path(__file__).parent
 
@@ -274,15 +277,7 @@ class SentenceModel(Section):
     """An encoder in the sentence-transformers layout, such as sentence-transformers/all-MiniLM-L6-v2 (method 8)."""
 
     name: str  # hub id, or a local folder
-    revision: str | None = None  # full commit hash of the hub repository; not read for a folder
-
-    @pydantic.model_validator(mode="after")
-    def _pinned(self) -> SentenceModel:
-        if self.revision is None and not Path(self.name).is_dir():
-            raise ValueError(
-                f"{self.name} is no local folder; for a hub id set `revision` to a commit hash of its repository"
-            )
-        return self
+    revision: str | None = None  # full commit hash; null: that of revisions.lock (settings/pins.py); unread of a folder
 
 
 class Synthesis(Section):
@@ -416,11 +411,15 @@ class SelfPlay(Section):
 
 
 class PublishedBenchmark(Section):
-    """Where the items of one benchmark are: JSONL, Parquet or hf:org/name@revision#split, and which of them count."""
+    """Where the items of one benchmark are (JSONL, Parquet, hf:org/name@revision#split), and which of them count."""
 
-    source: str
+    source: str | list[str]  # several are read one after the other
     since: str | None = None  # ISO date of the earliest contest, e.g. LiveCodeBench v5: 2024-08-01
     until: str | None = None  # and of the first one that is too late: 2025-02-01
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.source] if isinstance(self.source, str) else self.source
 
 
 class Benchmarks(Section):
@@ -479,13 +478,18 @@ class Vllm(Section):
 class Server(Section):
     """OpenAI-compatible endpoints. Without urls, `vllm serve` is started on the checkpoint and ended with the step."""
 
-    _no_effect_on_results = ("urls", "data_parallel", "concurrency", "timeout_s", "patience_s", "api_key_variable")
+    _no_effect_on_results = (
+        *("urls", "data_parallel", "concurrency", "parallel_calls"),
+        *("timeout_s", "patience_s", "start_s", "api_key_variable"),
+    )
     urls: list[str] = []  # replicas of one model, e.g. [http://10.0.0.1:8000/v1]
     model: str | None = None  # the name it is served under; null: the checkpoint's folder
     data_parallel: AtLeastOne = 1  # replicas that a server started here runs
-    concurrency: AtLeastOne = 256  # requests in flight, over all urls
+    concurrency: AtLeastOne = 256  # requests in flight, over all urls and calls
+    parallel_calls: AtLeastOne = 4  # shards side by side, so that the long rows of one do not leave replicas idle
     timeout_s: Positive = 3600.0  # of one request
     patience_s: Positive = 600.0  # how long a request is tried again while endpoints are down or refuse
+    start_s: Positive = 1800.0  # how long a server started here may take until it answers
     api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, where one is needed
 
 
@@ -638,7 +642,7 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
     Raises: SettingsError naming the file and the setting.
     """
     name = profile or profile_name()
-    content = _read(name)
+    content = pins.with_pins(_read(name), _locked(name))
     from_environment = os.environ.get("PROMPTCOT_SEED")
     if seed is not None:
         content["seed"] = seed
@@ -657,6 +661,18 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
             f"profile {name!r}: {where}: {first['msg']} ({error.error_count()} problem(s) in all); "
             "settings and defaults are listed in promptcot_assets/settings/profile.py"
         ) from None
+
+
+def lock_folder(name: str) -> Path:
+    """Where the lock of a profile is: beside it."""
+    return Path(name).parent if name.endswith((".yaml", ".yml")) else PROFILES
+
+
+def _locked(name: str) -> dict[str, str]:
+    try:
+        return pins.read_locks(PROFILES, lock_folder(name))
+    except pins.PinError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -684,15 +700,15 @@ def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) 
 
 
 def _with_variables(path: Path) -> str:
-    """The profile's text with ${NAME} replaced by environment variables."""
+    """The profile's text with ${NAME} and ${NAME:-value where there is none} replaced by environment variables."""
 
     def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
+        found = os.environ.get(match[1]) or match[2]
         if not found:
             raise SettingsError(f"profile {path} uses ${{{match[1]}}}, which is not set; export {match[1]}=...")
         return found
 
-    return re.sub(r"\$\{(\w+)\}", value, path.read_text())
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, path.read_text())
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from promptcot_assets.settings.pins import COMMIT, MEND
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -21,7 +23,9 @@ PAD, END = "<pad>", "<eos>"
 PIECES = r" ?\d| ?[^\W\d_]+| ?[^\s\w]+| ?_+|\s+"
 # Width 100-300: the usual 0.02 is for widths of thousands and makes a tiny model learn slowly
 INITIALIZER_RANGE = 0.05
-MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]
+OTHER_COPIES = ["original/*", "metal/*"]  # the same weights once more, in another layout (Llama, gpt-oss)
 
 
 class TinyModelSettings(Protocol):
@@ -130,24 +134,31 @@ def from_scratch(
     return folder
 
 
-def from_hub(repo_id: str, revision: str, folder: Path) -> Path:
+def from_hub(repo_id: str, revision: str | None, folder: Path, weights: bool = True) -> Path:
     """The model `repo_id` at commit `revision` in `folder`; files are hard links into the hub's cache where possible.
 
-    repo_id: a hub id, or the path of a folder that already holds the model (then `revision` is not read).
+    repo_id: a hub id, or the path of a folder that already holds the model (then `revision` is not read). weights:
+    False leaves them out: tokenizer, chat template and configuration of a model that a server runs.
     Raises: ValueError when `revision` is not a full commit hash; FileNotFoundError, saying what to set, when the hub
     cannot be reached and its cache does not hold the model.
     """
     if Path(repo_id).is_dir():
+        left_out = None if weights else shutil.ignore_patterns("*.safetensors", "*.bin")
         with _complete_folder(folder) as draft:
-            shutil.copytree(repo_id, draft, dirs_exist_ok=True)
+            shutil.copytree(repo_id, draft, dirs_exist_ok=True, ignore=left_out)
         return folder
-    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+    if revision is None:
+        raise ValueError(f"{repo_id} has no pinned revision; {MEND}")
+    if not COMMIT.fullmatch(revision):
         raise ValueError(f"{repo_id}: revision {revision!r} is not a full commit hash; branches and tags move: pin it")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    files = MODEL_FILES if weights else TOKENIZER_FILES
     try:
-        snapshot = Path(snapshot_download(repo_id, revision=revision, allow_patterns=MODEL_FILES))
+        snapshot = Path(
+            snapshot_download(repo_id, revision=revision, allow_patterns=files, ignore_patterns=OTHER_COPIES)
+        )
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError) as error:
         raise FileNotFoundError(
             f"cannot get {repo_id}@{revision[:12]} from the Hugging Face hub ({type(error).__name__}: {error}). "

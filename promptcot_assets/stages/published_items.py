@@ -18,7 +18,7 @@ import json
 import pickle
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from promptcot_assets.settings.profile import PublishedBenchmark
@@ -37,9 +37,8 @@ def read_items(benchmark: PublishedBenchmark) -> tuple[list[Row], Counter[str]]:
 
     Raises: SeedError naming file and line when the source is absent or malformed.
     """
-    name, raw_rows = open_source(benchmark.source)
     rows, dropped = [], Counter[str]()
-    for number, raw in raw_rows:
+    for name, number, raw in _raw_rows(benchmark):
         try:
             if not _in_window(raw, benchmark):
                 dropped["outside the window of dates"] += 1
@@ -56,8 +55,16 @@ def read_items(benchmark: PublishedBenchmark) -> tuple[list[Row], Counter[str]]:
         rows.append(row | {extra: read.get(extra) for extra in EXTRA})
     if not rows:
         why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "it is empty"
-        raise SeedError(f"{benchmark.source}: no item is left ({why}); mend benchmarks.files")
+        raise SeedError(f"{', '.join(benchmark.sources)}: no item is left ({why}); mend benchmarks.files")
     return rows, dropped
+
+
+def _raw_rows(benchmark: PublishedBenchmark) -> Iterator[tuple[str, int, Row]]:
+    """(source, line, row) of all sources."""
+    for source in benchmark.sources:
+        name, raw_rows = open_source(source)
+        for number, raw in raw_rows:
+            yield name, number, raw
 
 
 def _in_window(raw: Row, benchmark: PublishedBenchmark) -> bool:
@@ -66,7 +73,7 @@ def _in_window(raw: Row, benchmark: PublishedBenchmark) -> bool:
         return True
     date = raw.get("contest_date")
     if date is None:
-        raise SeedError(f"{benchmark.source}: rows have no `contest_date`; leave out since and until")
+        raise SeedError(f"{', '.join(benchmark.sources)}: rows have no `contest_date`; leave out since and until")
     day = str(date)[:10]
     return (benchmark.since or "") <= day < (benchmark.until or "9999")
 

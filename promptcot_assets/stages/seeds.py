@@ -42,7 +42,7 @@ def read_seeds(source: str | Path, limit: int | None = None) -> tuple[list[Row],
     """Read problems of `source` into the normal form above: `(rows, dropped)`.
 
     `source` is a path ending in `.jsonl` or `.parquet`, or `hf:org/name@revision#split` (`hf:org/name/config@...` names
-    a configuration). Reading stops after `limit` kept rows. `dropped` holds `{source, row, reason, problem}` for every
+    a configuration; a split that ends in `.jsonl` or `.parquet` is a file of the repository). Reading stops after `limit` kept rows. `dropped` holds `{source, row, reason, problem}` for every
     row that fell.
 
     Raises: SeedError on an absent, empty or malformed file, on a missing column and on a value of the wrong type.
@@ -77,12 +77,11 @@ def open_source(source: str | Path) -> tuple[str, Iterator[tuple[int, Row]]]:
     if str(source).startswith("hf:"):
         return str(source), _hub_rows(str(source))
     path = Path(source)
-    readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-    if path.suffix not in readers:
+    if path.suffix not in READERS:
         raise SeedError(f"{source}: not a .jsonl or .parquet file, nor `hf:org/name@revision#split`")
     if not path.is_file():
         raise _no_such_file(source)
-    return path.name, readers[path.suffix](path)
+    return path.name, READERS[path.suffix](path)
 
 
 def contents(sources: Iterable[str]) -> dict[str, str]:
@@ -132,6 +131,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
         yield from enumerate(chain.from_iterable(batches), start=1)
 
 
+READERS = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
 _HUB_ADDRESS = re.compile(
     r"hf:(?P<name>[^/@#]+/[^/@#]+)(?:/(?P<config>[^/@#]+))?@(?P<revision>[^@#]+)#(?P<split>[^@#]+)"
 )
@@ -141,8 +141,12 @@ def _hub_rows(address: str) -> Iterator[tuple[int, Row]]:
     parts = _HUB_ADDRESS.fullmatch(address)
     if parts is None:
         raise SeedError(
-            f"{address}: write `hf:org/name@revision#split`; a pinned revision reads the same seeds for ever"
+            f"{address}: write `hf:org/name@revision#split`, or have `promptcot pin` write the revision that `main` has "
+            "now into a lock; a pinned revision reads the same seeds for ever"
         )
+    if (suffix := Path(parts["split"]).suffix) in READERS:
+        yield from READERS[suffix](_hub_file(address, parts["name"], parts["revision"], parts["split"]))
+        return
     import datasets
 
     try:
@@ -152,6 +156,17 @@ def _hub_rows(address: str) -> Iterator[tuple[int, Row]]:
     except (OSError, ValueError) as error:  # not found, no network, no such split
         raise SeedError(f"{address}: cannot load ({error}); mend name, revision or split, or give a file") from error
     yield from enumerate(rows, start=1)
+
+
+def _hub_file(address: str, name: str, revision: str, file: str) -> Path:
+    """One file of a data set's repository, in the hub's cache: for data sets that `datasets` no longer loads."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(name, file, revision=revision, repo_type="dataset"))
+    except (*HfHubHTTPError.__bases__, ValueError) as error:  # those of the hub's HTTP client among them
+        raise SeedError(f"{address}: cannot load ({error}); mend name, revision or file, or give a file") from error
 
 
 # --- one row ---

@@ -48,10 +48,6 @@ BAD_PROFILES = {
         "extends: demo\nsynthesis: {levels: {mini_maths: {easy: 0}}}",
         ["levels.mini_maths: give at least one level a positive weight"],
     ),
-    "a sentence model that moves": (
-        "extends: demo\nsynthesis: {embedding: {name: sentence-transformers/all-MiniLM-L6-v2}}",
-        ["synthesis.embedding", "no local folder", "`revision`"],
-    ),
     "a price of no step": (
         "extends: demo\nprices: {million_tokens: {problems: 1}}",
         ["prices.million_tokens.problems"],
@@ -195,8 +191,10 @@ def test_a_profile_extends_one_beside_it_wherever_it_is_read_from(
 
 def test_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDS", "/data/seeds.jsonl")
-    text = "extends: demo\ncorpus: {files: {maths: ['${SEEDS}']}}"
-    assert load_settings(written(tmp_path, text)).corpus.files == {"maths": ["/data/seeds.jsonl"]}
+    monkeypatch.delenv("OTHERS", raising=False)
+    text = "extends: demo\ncorpus: {files: {maths: ['${SEEDS}', '${SEEDS:-x}', '${OTHERS:-folder}/a.jsonl']}}"
+    read = load_settings(written(tmp_path, text)).corpus.files
+    assert read == {"maths": ["/data/seeds.jsonl", "/data/seeds.jsonl", "folder/a.jsonl"]}
 
 
 @pytest.mark.parametrize("profile", [*sorted(path.stem for path in PROFILES.glob("*.yaml")), SMALL])

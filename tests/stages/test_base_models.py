@@ -108,6 +108,13 @@ def test_from_hub_takes_a_local_folder(tmp_path: Path, tiny_model: Path) -> None
 def test_from_hub_wants_a_pinned_commit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'main' is not a full commit hash"):
         from_hub("Qwen/Qwen3-4B", "main", tmp_path / "model")
+    with pytest.raises(ValueError, match="Qwen/Qwen3-4B has no pinned revision; `promptcot pin`"):
+        from_hub("Qwen/Qwen3-4B", None, tmp_path / "model")
+
+
+def test_without_weights_a_folder_is_what_a_tokenizer_needs(tmp_path: Path, tiny_model: Path) -> None:
+    whole, bare = hashes(tiny_model), hashes(from_hub(str(tiny_model), None, tmp_path / "bare", weights=False))
+    assert {"tokenizer.json", "config.json"} <= bare.keys() == whole.keys() - {"model.safetensors"}
 
 
 def hub_child(cache: Path, target: Path) -> subprocess.CompletedProcess[str]:

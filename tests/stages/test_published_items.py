@@ -134,3 +134,15 @@ def test_real_files_lose_no_item_and_their_prompts_are_the_published_ones(name: 
     prompts = (json.loads(line)["prompt"] for line in path.read_text().splitlines())
     asked = {prompt.partition("<|im_start|>user\n")[2].partition("<|im_end|>")[0].strip() for prompt in prompts}
     assert {item_prompt(row, Evaluation(prompts="published")).strip() for row in rows} == asked
+
+
+def test_several_files_are_read_one_after_the_other_and_a_bad_line_names_its_own(tmp_path: Path) -> None:
+    first = write(tmp_path / "test4.jsonl", lcb("stdin", "2024-07-30"), lcb("stdin", "2024-08-01")).sources
+    second = write(tmp_path / "test5.jsonl", lcb("functional", "2025-01-31"), lcb("stdin", "2025-02-01")).sources
+    both = PublishedBenchmark(source=[*first, *second], since="2024-08-01", until="2025-02-01")
+    rows, dropped = read_items(both)
+    assert [(row["source"], row["row"]) for row in rows] == [("test4.jsonl", 2), ("test5.jsonl", 1)]
+    assert dropped == {"outside the window of dates": 2}
+    (tmp_path / "test5.jsonl").write_text(json.dumps(lcb("stdin", "2025-01-01") | {"public_test_cases": 3}))
+    with pytest.raises(SeedError, match=r"test5.jsonl, line 1"):
+        read_items(both)

@@ -1,6 +1,9 @@
 """Reading seeds: the normal form on the real files, wrappers as a table, one clear error for each kind of bad input."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -194,3 +197,21 @@ def test_hub_data_set_through_datasets(tmp_path, monkeypatch):
     assert [(row["problem"], row["answer"], row["row"]) for row in rows] == [("a", "1", 1), ("b", "2", 2)]
     with pytest.raises(SeedError, match="split"):
         read_seeds("hf:org/name@main#nothing")
+
+
+def test_a_file_of_a_hub_repository_is_read_from_its_cache(tmp_path):
+    """In a process of its own: the hub's library reads HF_HOME and HF_HUB_OFFLINE once, at import."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "hub" / "datasets--org--name" / "snapshots" / commit
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "test5.jsonl", {"problem": "a", "answer": 1})
+    code = "import sys; from promptcot_assets.stages.seeds import read_seeds; print(read_seeds(sys.argv[1])[0])"
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    def read(file):
+        return subprocess.run([sys.executable, "-c", code, f"hf:org/name@{commit}#{file}"], env=environment,
+                              capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+
+    assert "'problem': 'a'" in (done := read("test5.jsonl")).stdout, done.stderr
+    absent = read("test6.jsonl").stderr
+    assert "SeedError: hf:org/name@" in absent and "mend name, revision or file" in absent
