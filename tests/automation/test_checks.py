@@ -1,0 +1,136 @@
+"""Checks on a lake of a few rows: what holds passes, and every planted fault is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from promptcot_assets.assets.resources import LakeResource, SettingsResource
+from promptcot_assets.automation.checks import (
+    JUDGED,
+    LEARNED_FROM,
+    MODELS,
+    every_input_resolves,
+    graders_reject_cheats,
+    rows_are_as_declared,
+)
+from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
+from promptcot_assets.lake import Ref
+from promptcot_assets.reports.history import History
+from sandbox import probes
+from tests.reports.small_home import BATCH, ROUND, STUDENT, Home, whole_arc
+
+KEYS = {id(BATCHES): BATCH, id(ROUNDS): ROUND, id(STUDENTS): STUDENT}
+
+
+@pytest.fixture(scope="module")
+def arc(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return whole_arc(tmp_path_factory.mktemp("arc") / "home")
+
+
+@pytest.fixture
+def home(arc: Home, tmp_path: Path) -> Home:
+    """A copy that a test may damage."""
+    own = Home(Path(shutil.copytree(arc.path, tmp_path / "home")))
+    own.refs |= arc.refs
+    own.models |= arc.models
+    return own
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
+        yield instance
+
+
+def outcome(
+    check: dg.AssetChecksDefinition,
+    home: Home,
+    instance: dg.DagsterInstance,
+    partitions: dg.PartitionsDefinition | None,
+) -> dg.AssetCheckEvaluation:
+    """What the check says after a run of its asset that changes nothing."""
+    settings = SettingsResource(profile="demo")
+    resources = {"lake": LakeResource(home=str(home.path), settings=settings), "settings": settings}
+    asset = next(iter(check.check_keys)).asset_key
+
+    @dg.asset(key=asset, partitions_def=partitions)
+    def checked() -> None: ...
+
+    result = dg.materialize(
+        [checked, check], instance=instance, resources=resources,
+        partition_key=KEYS[id(partitions)] if partitions else None, raise_on_error=False,
+    )  # fmt: skip
+    (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
+
+
+@pytest.mark.parametrize("asset", ["seed_problems", "problems", "sft_examples"])
+def test_rows_as_committed_pass(asset: str, home: Home, instance: dg.DagsterInstance) -> None:
+    found = outcome(rows_are_as_declared(asset, LEARNED_FROM[asset]), home, instance, LEARNED_FROM[asset])
+    assert found.passed and found.metadata["rows"].value == home.refs[asset].rows
+
+
+def rewrite(home: Home, ref: Ref, change: dict[str, list[object]]) -> None:
+    """Another table where the rows of a version lie, as nothing of ours writes it."""
+    entry = History(home.path).entries[ref.asset, ref.version]
+    path = home.path / "lake" / ref.asset / entry.file
+    table = pq.read_table(path, partitioning=None)
+    for name, values in change.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, pa.array(values, table.schema.field(name).type))
+    pq.write_table(table, path, write_page_checksum=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"example_id": ["example_1", "example_1"]}, "example_id: an id twice"),
+        ({"prompt": ["new 1?", None]}, "prompt: 1 rows without a value"),
+        ({"prompt": ["new 1?", "another?"]}, "the rows are not those that were committed"),
+    ],
+)
+def test_rows_that_are_not_what_was_committed_are_named(
+    change: dict[str, list[object]], said: str, home: Home, instance: dg.DagsterInstance
+) -> None:
+    rewrite(home, home.refs["sft_examples"], change)
+    found = outcome(rows_are_as_declared("sft_examples", STUDENTS), home, instance, STUDENTS)
+    assert not found.passed and said in found.metadata["faults"].value
+
+
+@pytest.mark.parametrize("role", ["base_model", "problem_generator", "self_play_model"])
+def test_inputs_of_a_model_resolve_until_one_is_lost(role: str, home: Home, instance: dg.DagsterInstance) -> None:
+    check = every_input_resolves(role, MODELS[role])
+    found = outcome(check, home, instance, MODELS[role])
+    assert found.passed and found.metadata["ancestors"].value == len(home.lake.ancestors(home.refs[role]))
+    entry = History(home.path).entries["seed_triples", home.refs["seed_triples"].version]
+    (home.path / "lake" / "seed_triples" / entry.file).unlink()
+    lost = outcome(check, home, instance, MODELS[role])
+    assert not lost.passed and "seed_triples[all]@1" in str(lost.description)
+
+
+def test_a_base_that_is_no_ancestor_is_named(home: Home, instance: dg.DagsterInstance) -> None:
+    home.train("sft_model", "sft_examples", base="self_play_model", weights="other", partition=STUDENT)
+    found = outcome(every_input_resolves("sft_model", STUDENTS), home, instance, STUDENTS)
+    assert not found.passed and home.models["self_play_model"] in str(found.description)
+
+
+def test_the_graders_are_tried_on_planted_cheats(home: Home, instance: dg.DagsterInstance) -> None:
+    found = outcome(graders_reject_cheats("verdicts", JUDGED["verdicts"]), home, instance, STUDENTS)
+    assert found.passed and found.metadata["probes"].value > 20
+
+
+def test_a_grader_that_judges_wrong_fails_the_check(
+    home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfair = ("an honest answer that is not taken for one", "1", r"\boxed{2}")
+    monkeypatch.setattr(probes, "HONEST_COMPLETIONS", [*probes.HONEST_COMPLETIONS, unfair])
+    found = outcome(graders_reject_cheats("verdicts", STUDENTS), home, instance, STUDENTS)
+    assert not found.passed and found.metadata["wrong"].value == [f"{unfair[0]}: wrong_answer"]
