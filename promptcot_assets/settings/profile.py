@@ -13,6 +13,7 @@ the comment); the demo profiles override it for tiny models.
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from pathlib import Path
@@ -124,6 +125,7 @@ class Chat(Section):
     required: bool = True  # false: as it stands where the checkpoint has no template
     arguments: dict[str, Any] = {}  # of the template, e.g. {reasoning_effort: medium}, {enable_thinking: false}
     system: str | None = None  # the turn before the user's
+    today: datetime.date = datetime.date(2025, 9, 1)  # what templates that tell the date say; never the clock's
 
 
 class Lora(Section):

@@ -21,7 +21,7 @@ goes in parts in the order of ids, each compared with the index and the parts be
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -69,8 +69,18 @@ class Deduplicated:
     problems: Any  # as they were given
     staying: Positions  # numbers of the rows that stay, in id order
     dropped: Any  # one row of DROPPED_SCHEMA for each other one, in id order: a list of dicts, or a table
-    index: Any  # pa.Table of INDEX_SCHEMA: the given index, then this batch's kept rows
-    added: Any  # the new part of `index` alone
+    _former: list[Any]  # runs of the given index
+    _parts: list["_Part"]
+
+    @cached_property
+    def added(self) -> Any:
+        """The new part of `index` alone."""
+        return as_table(part.run for part in self._parts)
+
+    @cached_property
+    def index(self) -> Any:
+        """A table of INDEX_SCHEMA: the given index, then this batch's kept rows, copied when it is first asked for."""
+        return as_table([*self._former, *(part.run for part in self._parts)])
 
     @cached_property
     def kept(self) -> Any:
@@ -104,22 +114,22 @@ def deduplicate(
     batch = _Batch.of(problems)
     if not 0 < rows_at_once <= MAX_ROWS:
         raise DeduplicationError(f"rows_at_once={rows_at_once}: between 1 and {MAX_ROWS} rows are handled together")
-    runs = runs_of(index, rule)
-    parts: list[_Part] = []
+    former = runs_of(index, rule)
+    runs, parts = list(former), list[_Part]()
     with threads(workers) as each:
         for number, rows in enumerate(batch.parts(rows_at_once)):
             part = _part(rows, runs, rule, each)
-            if spill and len(rows) < len(batch):
-                part = part._replace(added=mapped(spill / f"{number:05d}.arrow", part.added))
-            runs += part.added.combine_chunks().to_batches()
+            if len(rows) < len(batch):
+                part.lay_down(spill and spill / f"{number:05d}.arrow")
+                runs += part.run.combine_chunks().to_batches()
             parts.append(part)
     dropped = pa.concat_tables([DROPPED_SCHEMA.empty_table(), *(part.dropped for part in parts)])
     return Deduplicated(
         problems=problems,
         staying=np.concatenate([np.zeros(0, np.int64), *(part.staying for part in parts)]),
         dropped=dropped if isinstance(problems, pa.Table) else dropped.to_pylist(),
-        index=as_table(runs),
-        added=as_table(part.added for part in parts),
+        _former=former,
+        _parts=parts,
     )
 
 
@@ -199,12 +209,23 @@ def _column(problems: Any, name: str) -> Any:
     return values if isinstance(values, pa.Array) else pa.array(values, pa.large_string())
 
 
-class _Part(NamedTuple):
+@dataclass
+class _Part:
     """The outcome of one part of a batch."""
 
     staying: Positions
     dropped: Any
-    added: Any
+    make_run: Callable[[], Any]
+
+    @cached_property
+    def run(self) -> Any:
+        """The rows that stay as a run of the index."""
+        return self.make_run()
+
+    def lay_down(self, path: Path | None) -> None:
+        """Make the run, in a file if there is a path, and let go of what it is made from."""
+        run = mapped(path, self.run) if path else self.run
+        self.run, self.make_run = run, lambda: run
 
 
 def _part(batch: _Batch, runs: list[Any], rule: Rule, each: Each) -> _Part:
@@ -218,7 +239,7 @@ def _part(batch: _Batch, runs: list[Any], rule: Rule, each: Each) -> _Part:
     return _Part(
         staying=batch.order[stands],
         dropped=_evidence(batch, stands, first_of, falls),
-        added=_run_of_standing(batch, stands, postings, rule),
+        make_run=partial(_run_of_standing, batch, stands, postings, rule),
     )
 
 

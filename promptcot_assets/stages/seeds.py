@@ -42,8 +42,8 @@ def read_seeds(source: str | Path, limit: int | None = None) -> tuple[list[Row],
     """Read problems of `source` into the normal form above: `(rows, dropped)`.
 
     `source` is a path ending in `.jsonl` or `.parquet`, or `hf:org/name@revision#split` (`hf:org/name/config@...` names
-    a configuration; a split that ends in `.jsonl` or `.parquet` is a file of the repository). Reading stops after `limit` kept rows. `dropped` holds `{source, row, reason, problem}` for every
-    row that fell.
+    a configuration; a split that ends in `.jsonl` or `.parquet` is a file of the repository). Reading stops after
+    `limit` kept rows. `dropped` holds `{source, row, reason, problem}` for every row that fell.
 
     Raises: SeedError on an absent, empty or malformed file, on a missing column and on a value of the wrong type.
     """
@@ -141,8 +141,8 @@ def _hub_rows(address: str) -> Iterator[tuple[int, Row]]:
     parts = _HUB_ADDRESS.fullmatch(address)
     if parts is None:
         raise SeedError(
-            f"{address}: write `hf:org/name@revision#split`, or have `promptcot pin` write the revision that `main` has "
-            "now into a lock; a pinned revision reads the same seeds for ever"
+            f"{address}: write `hf:org/name@revision#split`, or let `promptcot pin` write the revision into a lock; "
+            "a pinned revision reads the same seeds for ever"
         )
     if (suffix := Path(parts["split"]).suffix) in READERS:
         yield from READERS[suffix](_hub_file(address, parts["name"], parts["revision"], parts["split"]))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import fsum
 from statistics import median
+from typing import TYPE_CHECKING
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.settings.profile import Sandbox
@@ -19,6 +20,9 @@ from promptcot_assets.stages.verification import Question, Verifier
 from sandbox import Limits, Program, ProgramResult, Test
 from sandbox.client import Judges, open_pool
 from sandbox.maths import normal_form
+
+if TYPE_CHECKING:
+    from promptcot_assets.stages.ray_verification import RayVerifier
 
 
 def judge(drawn: Sequence[Row], labels: Mapping[str, Row], label_id: str, verifier: Verifier) -> list[Row]:
@@ -57,18 +61,29 @@ class MeteredPool:
 
     def figures(self) -> dict[str, float]:
         """For an asset's page; empty when no program ran."""
-        if not self.cpu_s:
-            return {}
-        return {
-            "programs_cpu_s": round(fsum(self.cpu_s), 3),
-            "program_median_cpu_s": round(median(self.cpu_s), 4),
-            "program_longest_cpu_s": round(max(self.cpu_s), 3),
-        }
+        return cpu_figures(self.cpu_s)
+
+
+def cpu_figures(cpu_s: Sequence[float]) -> dict[str, float]:
+    """What CPU seconds of programs come to."""
+    if not cpu_s:
+        return {}
+    return {
+        "programs_cpu_s": round(fsum(cpu_s), 3),
+        "program_median_cpu_s": round(median(cpu_s), 4),
+        "program_longest_cpu_s": round(max(cpu_s), 3),
+    }
 
 
 @contextmanager
-def metered(settings: Sandbox) -> Iterator[tuple[Verifier, MeteredPool]]:
-    """A verifier and the pool that meters it. Raises: sandbox.SandboxUnavailable, as `Verifier.open`."""
+def metered(settings: Sandbox) -> Iterator[tuple[Verifier, MeteredPool | RayVerifier]]:
+    """A verifier and what meters it. Raises: sandbox.SandboxUnavailable, as `Verifier.open`."""
+    if settings.ray is not None:
+        from promptcot_assets.stages.ray_verification import RayVerifier
+
+        with RayVerifier(settings) as verifier:
+            yield verifier, verifier
+        return
     with open_pool(settings.workers) as opened:
         pool = MeteredPool(opened)
         yield Verifier(pool, settings), pool

@@ -78,8 +78,15 @@ class Verifier:
     def open(cls, settings: Sandbox) -> Iterator[Verifier]:
         """Raises: sandbox.SandboxUnavailable when no isolation holds on this machine; nothing runs without.
 
-        The pool is this machine's, or that of the server that SANDBOX_SOCKET names.
+        The pool is this machine's, or that of the server that SANDBOX_SOCKET names; with `settings.ray` it is those of
+        a cluster's nodes.
         """
+        if settings.ray is not None:
+            from promptcot_assets.stages.ray_verification import RayVerifier
+
+            with RayVerifier(settings) as verifier:
+                yield verifier
+            return
         from sandbox.client import open_pool
 
         with open_pool(settings.workers) as pool:

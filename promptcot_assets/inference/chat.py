@@ -1,0 +1,210 @@
+"""Prompts as users' turns: a checkpoint's own chat template between plain text and what the model reads.
+
+Tables hold plain text: the prompt that a domain writes, and the completion in the one form `<think>...</think>answer`.
+Only two places see a template, and both here: `ChatEngine`, through which a model is asked, and `ChatTemplate.example`,
+which makes the examples of a trainer. So what is trained is exactly what is sampled, token for token.
+
+A template may begin the model's own thoughts (Qwen3-Thinking's prompt ends on `<think>` and a line break). The model
+reads that and does not write it, so it belongs to the prompt; in tables it stands at the head of the completion.
+
+Templates are programs of the checkpoint; transformers renders them in a sandbox. They are not asked for the day: a
+prompt that says today's date would differ tomorrow (`Chat.today`).
+"""
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from promptcot_assets.inference.channels import BEGIN_THINK, END_THINK, MARK, without_channels
+from promptcot_assets.inference.engine import Completion, InferenceEngine, SamplingParams, TokenScores, Usage
+from promptcot_assets.inference.model_folder import base_of
+
+OPENED = re.compile(r"<think>\s*\Z")
+DATES = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+ANSWER = "the answer of this turn"  # stands for a completion, to see what a template puts after it
+
+
+class ChatError(ValueError):
+    """A checkpoint's template that cannot be used as the settings say; the message names the setting."""
+
+
+class ChatSettings(Protocol):
+    """What is read of the settings; the pydantic object is `promptcot_assets.settings.profile.Chat`."""
+
+    @property
+    def required(self) -> bool: ...
+    @property
+    def arguments(self) -> dict[str, Any]: ...
+    @property
+    def system(self) -> str | None: ...
+    @property
+    def today(self) -> datetime.date: ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a model reads. `opened`: its end, where the template begins the model's thoughts; else empty."""
+
+    prompt: str
+    opened: str
+
+
+class ChatTemplate:
+    """The chat template of one checkpoint, under one `chat` setting."""
+
+    def __init__(self, folder: Path, settings: ChatSettings) -> None:
+        """Raises: ChatError when the checkpoint has no template, or the template refuses the arguments."""
+        self._settings, self._folder = settings, folder
+        self._tokenizer = _tokenizer(folder)
+        if not self._tokenizer.chat_template:
+            raise ChatError(
+                f"{folder} has no chat template: set `chat` to null to put prompts to it as they stand, or "
+                "chat.required to false where only some of the checkpoints have one"
+            )
+        template = self._tokenizer.get_chat_template()
+        self.has_channels = MARK in template
+        self._template = _told_the_day(template, settings.today)
+        beginning: str | None = self._tokenizer.bos_token
+        ids = self._tokenizer("a")["input_ids"]  # the engines' tokenizers add it themselves, if any does
+        self._adds = beginning if beginning and ids[0] == self._tokenizer.bos_token_id else ""
+        self.turn("a question")
+
+    def turn(self, text: str) -> Turn:
+        """The user's turn `text`, up to where the model goes on."""
+        prompt = self._rendered([{"role": "user", "content": text}], True).removeprefix(self._adds)
+        opened = OPENED.search(prompt)
+        return Turn(prompt, opened.group() if opened else "")
+
+    def completion(self, turn: Turn, written: str) -> str:
+        """What the model wrote, in the one form of all tables."""
+        return without_channels(written) if self.has_channels else turn.opened + written
+
+    def example(self, text: str, completion: str) -> tuple[str, str]:
+        """What a trainer is given: the prompt as the model reads it, and of `completion` what the model writes.
+
+        A completion without thoughts, where the template begins them, closes them at once.
+        """
+        turn = self.turn(text)
+        if not turn.opened:
+            return turn.prompt, completion
+        if completion.startswith(turn.opened):
+            return turn.prompt, completion.removeprefix(turn.opened)
+        if completion.startswith(BEGIN_THINK):
+            return turn.prompt, completion.removeprefix(BEGIN_THINK).lstrip()
+        return turn.prompt, END_THINK + completion
+
+    def check_trainable(self) -> None:
+        """Raises: ChatError where a trainer would teach another text than the one that is sampled."""
+        if self.has_channels:
+            raise ChatError(
+                f"{self._folder}: its template writes thoughts and answer in channels, which completions do not keep; "
+                "such a model can teach and be evaluated, but not be trained"
+            )
+        end = self._tokenizer.eos_token
+        whole = self._rendered([{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER}], False)
+        after = whole.rpartition(ANSWER)[2].strip()
+        if not end or not after.startswith(end):
+            raise ChatError(
+                f"{self._folder}: its template ends an answer with {after!r}, its tokenizer a text with {end!r}, which "
+                "is what would be taught; set eos_token in its tokenizer_config.json to what the template writes"
+            )
+
+    def _rendered(self, turns: list[dict[str, str]], goes_on: bool) -> str:
+        from jinja2 import TemplateError
+
+        system = [] if self._settings.system is None else [{"role": "system", "content": self._settings.system}]
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                [*system, *turns],
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=goes_on,
+                **self._settings.arguments,
+            )
+        except (TemplateError, TypeError, KeyError) as error:
+            raise ChatError(
+                f"the chat template of {self._folder} does not take chat.arguments {self._settings.arguments} and "
+                f"chat.system {self._settings.system!r}: {error}"
+            ) from error
+        return text
+
+
+def open_template(folder: Path, settings: ChatSettings | None) -> ChatTemplate | None:
+    """The template to use; None where prompts go as they stand.
+
+    Raises: ChatError when one is required and the checkpoint has none.
+    """
+    if settings is None or (not settings.required and not _tokenizer(folder).chat_template):
+        return None
+    return ChatTemplate(folder, settings)
+
+
+class ChatEngine:
+    """An engine whose prompts are users' turns: see `InferenceEngine`.
+
+    Prompts are rendered before the model reads them; what its template begins for it stands at the head of completions.
+    """
+
+    def __init__(self, engine: InferenceEngine, template: ChatTemplate) -> None:
+        self._engine, self._template = engine, template
+        self.usage: Usage = engine.usage
+        self.parallel_calls: int = engine.parallel_calls
+
+    def generate(
+        self, prompts: Sequence[str], params: SamplingParams, seeds: Sequence[int] | None = None
+    ) -> list[list[Completion]]:
+        turns = [self._template.turn(prompt) for prompt in prompts]
+        drawn = self._engine.generate([turn.prompt for turn in turns], params, seeds)
+        self.usage = self._engine.usage
+        return [
+            [replace(one, text=self._template.completion(turn, one.text)) for one in completions]
+            for turn, completions in zip(turns, drawn, strict=True)
+        ]
+
+    def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
+        """Of what the model would write; offsets are those of a continuation without what the template begins."""
+        pairs = [self._template.example(*pair) for pair in zip(prefixes, continuations, strict=True)]
+        scores = self._engine.score([prefix for prefix, _ in pairs], [more for _, more in pairs], end)
+        self.usage = self._engine.usage
+        return scores
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        vectors = self._engine.embed(texts)
+        self.usage = self._engine.usage
+        return vectors
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    own = (folder / "tokenizer_config.json").is_file()
+    try:
+        return AutoTokenizer.from_pretrained(folder if own else base_of(folder))
+    except (OSError, ValueError) as error:
+        raise ChatError(f"cannot read the tokenizer of {folder}: {error}") from error
+
+
+def _told_the_day(template: str, today: datetime.date) -> str:
+    """The template with its question for the date answered beforehand."""
+    formats = sorted({match[2] for match in DATES.finditer(template)})
+    if not formats:
+        return template
+    answers = "".join(f"{{%- if format == {one!r} -%}}{today.strftime(one)}{{%- endif -%}}" for one in formats)
+    return f"{{%- macro strftime_now(format) -%}}{answers}{{%- endmacro -%}}{template}"
