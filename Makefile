@@ -8,7 +8,7 @@ export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
 
-.PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint bench clean
+.PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint docker-check bench clean
 
 setup: $(VENV)/.installed
 
@@ -62,6 +62,10 @@ test-browser: setup browser  ## the UI in a real Chromium: materialize, backfill
 screenshots: setup browser  ## the browser tests; what they see goes into docs/images
 	mkdir -p docs/images
 	PROMPTCOT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -m browser --basetemp=/tmp/promptcot
+
+docker-check: setup  ## Dockerfile and compose file: hadolint, compose-lint, `docker compose config` under every profile
+	docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker-compose >/dev/null; }
+	$(BIN)/python -m pytest -q tests/docker
 
 lint: setup
 	$(BIN)/ruff check .

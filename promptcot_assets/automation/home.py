@@ -15,6 +15,7 @@ from promptcot_assets.automation.partitions import BATCHES, FIRST_BATCH
 from promptcot_assets.lake import Lake, LakeError
 from promptcot_assets.settings import Settings
 
+DAGSTER_YAML_VARIABLE = "PROMPTCOT_DAGSTER_YAML"  # another instance, e.g. docker/dagster.yaml's on PostgreSQL
 ARC_TAG = "promptcot/leg"  # on the runs that `promptcot run` executes itself
 UNFINISHED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING)
 
@@ -31,9 +32,7 @@ def open_home(home: Path, settings: Settings) -> dg.DagsterInstance:
     Lake(home)  # says so when the home is not writable
     folder = home / "dagster"
     folder.mkdir(exist_ok=True)
-    config = folder / "dagster.yaml"
-    if not config.exists():
-        config.write_text((files("promptcot_assets.automation") / "dagster.yaml").read_text())
+    _configure(folder / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(folder)
     instance = dg.DagsterInstance.get()
     instance.event_log_storage.set_concurrency_slots("gpu", settings.lanes)
@@ -41,6 +40,25 @@ def open_home(home: Path, settings: Settings) -> dg.DagsterInstance:
     assert BATCHES.name is not None
     instance.add_dynamic_partitions(BATCHES.name, [FIRST_BATCH])
     return instance
+
+
+def _configure(config: Path) -> None:
+    """Write the instance's dagster.yaml: a copy of the file that PROMPTCOT_DAGSTER_YAML names, whenever that differs.
+
+    Without that variable a home gets the usual one once, and then it is whoever's who edits it.
+    Raises: LakeError when the named file cannot be read.
+    """
+    named = os.environ.get(DAGSTER_YAML_VARIABLE)
+    if named is None and config.exists():
+        return
+    try:
+        wanted = (Path(named) if named else files("promptcot_assets.automation") / "dagster.yaml").read_text()
+    except OSError as error:
+        raise LakeError(f"{DAGSTER_YAML_VARIABLE} names a file that cannot be read: {error}") from error
+    if not config.exists() or config.read_text() != wanted:
+        part = config.with_name(f".{config.name}.{os.getpid()}")
+        part.write_text(wanted)
+        part.replace(config)  # at once: other processes of the instance read it
 
 
 @contextmanager

@@ -11,15 +11,20 @@ import dagster as dg
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import RESUME_RETRY_TAG
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
 
 from promptcot_assets.assets.resources import RESUME_TAG
+
+ANSWER_S = 30
 
 
 class LocalRunLauncher(DefaultRunLauncher):
     """Runs as processes of the code server, like DefaultRunLauncher's, with a health check.
 
-    A code server that is gone counts as gone with its runs. It is found by its socket, as `dagster dev` has it; one on
-    a fixed port that was started again is taken for the one that started the run.
+    A code server that is gone counts as gone with its runs, and so does one that was started again at the same place
+    (a container on a fixed port): it does not know them.
     """
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -37,9 +42,18 @@ class LocalRunLauncher(DefaultRunLauncher):
         if server is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "finished, or not started by a code server")
         try:
-            server.ping("")
+            known = _knows(server, run)
         except DagsterUserCodeUnreachableError as error:
             if "UNAVAILABLE" in str(error):
                 return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that started it is gone")
             return CheckRunHealthResult(WorkerStatus.RUNNING, f"the code server is too busy to tell: {error}")
+        if not known:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server was started again since")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def _knows(server: DagsterGrpcClient, run: dg.DagsterRun) -> bool:
+    """Whether the run is one of the server's processes. (If it ended just now, run monitoring sees its new status.)"""
+    request = CanCancelExecutionRequest(run_id=run.run_id)
+    answer = server.can_cancel_execution(request, timeout=ANSWER_S)
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
