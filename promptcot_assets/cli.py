@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,20 @@ def main() -> None:
 def init() -> None:
     """Prepare the home: folders, Dagster's instance, pools, the first batch."""
     with _plain_errors():
-        from promptcot_assets.automation.home import HomeBusy, only_arc_of, open_home, release_dead_runs
+        from promptcot_assets.automation.home import (
+            DAGSTER_YAML_VARIABLE,
+            HomeBusy,
+            only_arc_of,
+            open_home,
+            release_dead_runs,
+        )
         from promptcot_assets.lake import Lake
+        from promptcot_assets.reports.instance_file import complete
 
+        config = home() / "dagster" / "dagster.yaml"
+        its_own = DAGSTER_YAML_VARIABLE not in os.environ
+        if its_own and config.exists() and (added := complete(config)):
+            click.echo(f"{config} is older than {', '.join(added)}: added, the rest is as it was")
         with open_home(home(), load_settings()) as instance:
             with contextlib.suppress(HomeBusy), only_arc_of(home()):
                 release_dead_runs(instance)

@@ -41,6 +41,7 @@ def examine(home: Path, profile: str | None = None, data: bool = False) -> Itera
     yield _disk(home)
     yield _home(home)
     yield from _guarded("catalogue", lambda: _catalogue(home), "restore the home from a copy")
+    yield from _guarded("instance", lambda: _instance(home), "mend dagster.yaml, or delete it and run `promptcot init`")
     if data:
         yield from _guarded("data", lambda: _data(home), "restore the home from a copy")
     yield from _guarded("sandbox", _sandbox)
@@ -137,6 +138,19 @@ def _catalogue(home: Path) -> Finding:
     except LakeError as error:
         return Finding("catalogue", "fail", str(error), "`promptcot init` with a writable home writes it anew")
     return Finding("catalogue", "ok", f"{commits:,} commits")
+
+
+def _instance(home: Path) -> Finding:
+    """Whether the home's dagster.yaml names all that new homes' does."""
+    from promptcot_assets.reports.instance_file import missing
+
+    config = home / "dagster" / "dagster.yaml"
+    if not config.exists():
+        return Finding("instance", "ok", "no dagster.yaml yet", "`promptcot init` writes it")
+    older = ", ".join(missing(config))
+    if older:
+        return Finding("instance", "warn", f"{config} is older than {older}", "`promptcot init` adds them")
+    return Finding("instance", "ok", f"{config}")
 
 
 def _data(home: Path) -> Finding:

@@ -62,7 +62,7 @@ class Home:
         base: str | None = None,
         examples: int = 2,
     ) -> str:
-        """Commit a checkpoint of one small file; gives its model id. base: the role whose newest model it starts from."""
+        """Commit a checkpoint of one small file; gives its model id. base: the role of the model it starts from."""
         made = self._made_from(inputs, 7)
         folder = self.lake.work_folder(role, made.fingerprint)
         (folder / "model.safetensors").write_text(role + weights)
