@@ -1,0 +1,188 @@
+"""The part of OpenAI's completions API that the server engine speaks, and vLLM's additions to it.
+
+Belongs here: bodies of requests, and reading replies with every check that a reply can be held against. Does not
+belong here: sending them (`endpoints.py`).
+
+Prompts go out as token ids, so that the tokens are those of every other engine. vLLM's additions make a reply
+checkable (it names the prompt's and the sampled token ids) and give prompt log-probabilities at little cost; any other
+server is asked in OpenAI's own words: its text is taken as it comes, and prompts are scored by `echo`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptcot_assets.inference.endpoints import Models, WrongReply
+from promptcot_assets.inference.engine import EngineError, SamplingParams
+
+# What vllm serve would otherwise take from a checkpoint's generation_config.json, and we do not mean
+PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+NO_PROMPT_LOGPROBS = (
+    "scoring needs log-probabilities of prompt tokens (vLLM: prompt_logprobs; other servers: echo with logprobs and "
+    "max_tokens 0), which this server does not give: serve the model with vllm serve, or score with another engine.name"
+)
+
+
+@dataclass(frozen=True)
+class Served:
+    """The model that is asked for, as the servers list it."""
+
+    name: str
+    by_vllm: bool
+    max_model_len: int | None  # tokens; None: the server does not say
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One completion as the server gives it."""
+
+    ids: list[int] | None  # sampled tokens, the end token and those of the stop string included; None: not told
+    text: str  # without stop string and end token
+    tokens: int
+    finish_reason: str
+    logprob: float  # nats, over all sampled tokens
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt, not computed again; 0 where the server does not report them
+
+
+@dataclass(frozen=True)
+class Scored:
+    logprobs: list[float]  # of the continuation's tokens, nats
+    cached_tokens: int
+
+
+def find_model(models: Models, wanted: str | None, checkpoint: Path, url: str) -> Served:
+    """The entry of the model: the one named `wanted`, else the one that is served from the checkpoint's folder.
+
+    Raises: EngineError naming what is wanted and what there is.
+    """
+    for model in models:
+        found = model["id"] == wanted if wanted else _is_folder(checkpoint, model["id"], model.get("root"))
+        if found:
+            return Served(model["id"], model.get("owned_by") == "vllm", model.get("max_model_len"))
+    names = ", ".join(repr(model["id"]) for model in models) or "nothing"
+    raise EngineError(
+        f"{url} serves {names} and not {wanted or str(checkpoint)!r}: start it on that checkpoint, or set "
+        "engine.server.model to the name under which it serves it"
+    )
+
+
+def _is_folder(folder: Path, *names: str | None) -> bool:
+    return any(name and Path(name).resolve() == folder.resolve() for name in names)
+
+
+def sample_body(
+    served: Served, prompt: list[int], seed: int, limit: int, params: SamplingParams, end_tokens: Sequence[int]
+) -> dict[str, Any]:
+    """One completion of one prompt. seed: 64 bits; it goes out as the signed integer with the same bits."""
+    body: dict[str, Any] = {
+        "model": served.name,
+        "prompt": prompt,
+        "max_tokens": limit,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "seed": seed - (1 << 64) if seed >> 63 else seed,
+        "n": 1,
+        "logprobs": 1,
+    }
+    if params.stop:
+        body["stop"] = list(params.stop)
+    if served.by_vllm:
+        body |= PLAIN_SAMPLING | {"logprobs": 0, "return_token_ids": True, "stop_token_ids": list(end_tokens)}
+    return body
+
+
+def read_sample(reply: Any, served: Served, prompt: list[int], limit: int) -> Sampled:
+    """Raises: WrongReply when it cannot be the answer to that request; EngineError when a feature is missing."""
+    choice, usage = _choice_and_usage(reply, served)
+    ids = _token_ids(choice, prompt) if served.by_vllm else None
+    logprobs = choice.get("logprobs")
+    if logprobs is None:
+        raise EngineError("the server gives no log-probabilities of sampled tokens (logprobs)")
+    values = _field(logprobs, "token_logprobs", list)
+    tokens = _field(usage, "completion_tokens", int) if ids is None else len(ids)
+    if not tokens or any(not isinstance(value, float | int) for value in values):
+        raise WrongReply(f"{tokens} tokens with log-probabilities {values!r:.200}")
+    if ids is not None and len(values) != tokens:
+        raise WrongReply(f"{len(values)} log-probabilities for {tokens} tokens")
+    reason = choice.get("finish_reason")
+    if reason not in ("stop", "length"):
+        raise WrongReply(f"finish_reason {reason!r}")
+    if reason == "length" and tokens < limit:
+        raise EngineError(
+            f"the completion is cut at {tokens} tokens where {limit} were asked for: the server has a limit of its own "
+            "(max_new_tokens in generation_config.json: start it with --generation-config vllm)"
+        )
+    return Sampled(
+        ids=ids,
+        text=_field(choice, "text", str),
+        tokens=tokens,
+        finish_reason=reason,
+        logprob=float(sum(values)),
+        prompt_tokens=_field(usage, "prompt_tokens", int),
+        cached_tokens=_cached(usage),
+    )
+
+
+def score_body(served: Served, ids: list[int]) -> dict[str, Any]:
+    """The log-probabilities of all tokens of a text, as those of a prompt."""
+    body: dict[str, Any] = {"model": served.name, "prompt": ids, "temperature": 0.0}
+    if not served.by_vllm:
+        return body | {"echo": True, "logprobs": 1, "max_tokens": 0}
+    if served.max_model_len and len(ids) >= served.max_model_len:  # no room for the one token that vLLM samples as well
+        return body | {"echo": True, "logprobs": 0, "max_tokens": 0, "return_token_ids": True}
+    return body | {"prompt_logprobs": 0, "max_tokens": 1, "return_token_ids": True}
+
+
+def read_score(reply: Any, served: Served, ids: list[int], start: int) -> Scored:
+    """Of the tokens from place `start` on. Raises: as `read_sample`."""
+    choice, usage = _choice_and_usage(reply, served)
+    values: list[Any]
+    if served.by_vllm:
+        _token_ids(choice, ids)
+        places = choice.get("prompt_logprobs")
+        if places is None:
+            raise EngineError(NO_PROMPT_LOGPROBS)
+        if not isinstance(places, list) or len(places) != len(ids):
+            raise WrongReply(f"prompt_logprobs are not those of {len(ids)} tokens: {places!r:.200}")
+        try:
+            values = [places[at][str(ids[at])]["logprob"] for at in range(start, len(ids))]
+        except (KeyError, TypeError) as error:
+            raise WrongReply(f"prompt_logprobs without a token of the prompt: {error}") from error
+    else:
+        if choice.get("logprobs") is None:
+            raise EngineError(NO_PROMPT_LOGPROBS)
+        values = _field(choice["logprobs"], "token_logprobs", list)[start : len(ids)]
+        if len(values) != len(ids) - start:
+            raise EngineError(NO_PROMPT_LOGPROBS)
+    if any(not isinstance(value, float | int) for value in values):
+        raise WrongReply(f"log-probabilities {values!r:.200}")
+    return Scored([float(value) for value in values], _cached(usage))
+
+
+def _choice_and_usage(reply: Any, served: Served) -> tuple[dict[str, Any], dict[str, Any]]:
+    choices = _field(reply, "choices", list)
+    if len(choices) != 1 or not isinstance(choices[0], dict):
+        raise WrongReply(f"{len(choices)} choices where one was asked for")
+    if served.by_vllm and reply.get("model") != served.name:
+        raise WrongReply(f"it is of model {reply.get('model')!r}")
+    return choices[0], _field(reply, "usage", dict)
+
+
+def _token_ids(choice: dict[str, Any], prompt: list[int]) -> list[int]:
+    """The sampled ids, after a look at the prompt's: is this the reply to our request?"""
+    if choice.get("prompt_token_ids") != prompt:
+        raise WrongReply("it is of another prompt")
+    return _field(choice, "token_ids", list)
+
+
+def _cached(usage: dict[str, Any]) -> int:
+    return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+
+
+def _field(of: Any, name: str, kind: type) -> Any:
+    value = of.get(name) if isinstance(of, dict) else None
+    if not isinstance(value, kind):
+        raise WrongReply(f"no {name} in it: {of!r:.200}")
+    return value

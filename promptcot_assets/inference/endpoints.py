@@ -1,0 +1,308 @@
+"""Replicas of one model behind HTTP addresses: a request goes to the least busy one, and again when it fails.
+
+Belongs here: what a fault means, how long to wait, which replica to ask. Does not belong here: what a request or a
+reply contains; a caller gives a `read` that turns the reply's JSON into its result or raises `WrongReply`.
+
+All of it runs on one event loop (`event_loop.py`); nothing here may be called from another thread.
+"""
+
+import asyncio
+import email.utils
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from promptcot_assets.inference.engine import EngineError
+
+Result = TypeVar("Result")
+Models = list[dict[str, Any]]  # `data` of GET /v1/models
+
+CONNECT_S = 20.0  # for a connection to be accepted
+PROBE_S = 20.0  # for the list of models, which takes a healthy server milliseconds
+FIRST_WAIT_S = 0.1  # doubled from fault to fault
+LONGEST_WAIT_S = 30.0  # of a request that failed
+LONGEST_PROBE_WAIT_S = 2.0  # of a replica that is set aside: asking for the models is cheap
+FAULTS_IN_A_ROW = 3  # of a replica that accepts requests, before it is set aside like one that accepts none
+TRY_AGAIN = ({408, 425, 429} | set(range(500, 600))) - {501, 505}  # HTTP statuses
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+SHOWN_CHARACTERS = 500  # of a server's message
+
+
+class WrongReply(ValueError):
+    """A reply that cannot be what was asked for: cut off, garbled, of another request. The request is sent again."""
+
+
+class Refused(EngineError):
+    """The server says that the request itself is wrong: sending it again would not help."""
+
+
+class Fault(Exception):
+    """One attempt that failed in a way that the next may not."""
+
+    def __init__(self, cause: str, accepted: bool = True, retry_after_s: float | None = None) -> None:
+        super().__init__(cause)
+        self.accepted = accepted  # False: nothing listens there, or nothing answered the call
+        self.retry_after_s = retry_after_s
+
+
+@dataclass
+class Endpoint:
+    """One replica, as the requests so far have found it."""
+
+    url: str
+    client: httpx.AsyncClient
+    in_flight: int = 0
+    sent: int = 0
+    faults: int = 0  # in a row: since the last request that went well
+    setbacks: int = 0  # times set aside or found still away, since the last request that went well
+    aside: bool = True  # until its models have been listed
+    last_fault: str = "it has not answered yet"
+
+
+class Endpoints:
+    """All replicas of one model.
+
+    timeout_s: of one attempt. patience_s: from a request's first fault, or its first wait for a replica that is not
+    set aside, until no attempt is started any more. concurrency: requests in flight or waiting to be tried again.
+    verify: raises EngineError when a replica (url, its models) serves something else; asked when a replica is first
+    seen and whenever it comes back. ended: why no replica will ever come back, once that is known.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        key: str | None,
+        timeout_s: float,
+        patience_s: float,
+        concurrency: int,
+        verify: Callable[[str, Models], None],
+        ended: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._verify, self._ended = verify, ended
+        self._slots = asyncio.Semaphore(concurrency)
+        self._some_ready = asyncio.Event()
+        self._broken: EngineError | None = None
+        self._probes: set[asyncio.Task[None]] = set()
+        self._all = [Endpoint(url, _client(url, key)) for url in map(normal_url, urls)]
+
+    async def open(self, patience_s: float) -> None:
+        """Ask every replica once, and go on as soon as one is there; the others are asked again in the background.
+
+        Raises: EngineError when a replica serves something else, or none is there within `patience_s`.
+        """
+        await asyncio.gather(*(self._probe(endpoint) for endpoint in self._all))
+        for endpoint in self._all:
+            if endpoint.aside:
+                self._await_return(endpoint, FIRST_WAIT_S)
+        try:
+            await self._ready_one(None, time.monotonic() + patience_s)
+        except TimeoutError:
+            raise self._gave_up("the list of models", self._all[0], patience_s) from None
+
+    async def close(self) -> None:
+        """Drop the connections; probes and requests have been cancelled before."""
+        for endpoint in self._all:
+            await endpoint.client.aclose()
+
+    async def post(self, path: str, body: Mapping[str, Any], what: str, read: Callable[[Any], Result]) -> Result:
+        """`read(reply)` of the one attempt that went well. `what` names the request in an error.
+
+        Raises: EngineError when the request is refused, or has failed until patience was used up.
+        """
+        content = json.dumps(body).encode()
+        deadline: float | None = None
+        failed_at = self._all[0]
+        async with self._slots:
+            for attempt in itertools.count():
+                if deadline is None and not self._some_ready.is_set():
+                    deadline = time.monotonic() + self._patience_s
+                try:
+                    endpoint = await self._ready_one(failed_at if attempt else None, deadline)
+                except TimeoutError:
+                    raise self._gave_up(what, failed_at, self._patience_s, attempt) from None
+                try:
+                    return await self._attempt(endpoint, path, content, what, read)
+                except Fault as fault:
+                    failed_at = endpoint
+                    self._note(endpoint, fault)
+                    now = time.monotonic()
+                    deadline = deadline or now + self._patience_s
+                    if now >= deadline:
+                        raise self._gave_up(what, endpoint, self._patience_s, attempt + 1) from fault
+                    await asyncio.sleep(min(backoff_s(attempt, LONGEST_WAIT_S), deadline - now))
+        raise AssertionError("the loop above has no end")
+
+    async def _attempt(
+        self, endpoint: Endpoint, path: str, content: bytes, what: str, read: Callable[[Any], Result]
+    ) -> Result:
+        endpoint.in_flight += 1
+        endpoint.sent += 1
+        try:
+            reply = await _answer(endpoint.client.post(path, content=content), self._timeout_s)
+        finally:
+            endpoint.in_flight -= 1
+        if not reply.is_success:
+            raise Refused(f"{endpoint.url} refused {what}: {said(reply)}")
+        try:
+            result = read(reply.json())
+        except EngineError as error:
+            raise EngineError(f"{endpoint.url}, {what}: {error}") from error
+        except ValueError as error:  # no JSON, or a WrongReply
+            raise Fault(f"a reply that cannot be read: {error}") from error
+        endpoint.faults = endpoint.setbacks = 0
+        return result
+
+    async def _ready_one(self, failed_at: Endpoint | None, deadline: float | None) -> Endpoint:
+        """The least busy replica that is not set aside, rather not the one that just failed; waits until there is one.
+
+        Raises: TimeoutError at the deadline; EngineError when waiting has become pointless.
+        """
+        while True:
+            if self._broken is not None:
+                raise self._broken
+            ready = [endpoint for endpoint in self._all if not endpoint.aside]
+            if ready:
+                return min(ready, key=lambda one: (one is failed_at, one.in_flight, one.sent))
+            self._some_ready.clear()
+            async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+                await self._some_ready.wait()
+
+    def _note(self, endpoint: Endpoint, fault: Fault) -> None:
+        """Remember the fault; a replica that seems to be away, or asks for a pause, is set aside."""
+        endpoint.faults += 1
+        endpoint.last_fault = str(fault)
+        if (reason := self._ended()) is not None:
+            self._break(EngineError(reason))
+        elif not endpoint.aside and (
+            not fault.accepted or fault.retry_after_s is not None or endpoint.faults >= FAULTS_IN_A_ROW
+        ):
+            wait = fault.retry_after_s
+            self._await_return(endpoint, backoff_s(endpoint.setbacks, LONGEST_PROBE_WAIT_S) if wait is None else wait)
+
+    def _await_return(self, endpoint: Endpoint, wait_s: float) -> None:
+        endpoint.aside = True
+        if all(one.aside for one in self._all):
+            self._some_ready.clear()
+        probe = asyncio.create_task(self._probe_until_back(endpoint, wait_s))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
+
+    async def _probe_until_back(self, endpoint: Endpoint, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        while True:
+            endpoint.setbacks += 1
+            await self._probe(endpoint)
+            if not endpoint.aside or self._broken is not None:
+                return
+            await asyncio.sleep(backoff_s(endpoint.setbacks, LONGEST_PROBE_WAIT_S))
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        """List its models: is it there, and does it serve what is asked for?"""
+        try:
+            reply = await _answer(endpoint.client.get("models"), PROBE_S)
+            if not reply.is_success:
+                raise EngineError(f"{endpoint.url} does not list its models: {said(reply)}")
+            self._verify(endpoint.url, listed_models(endpoint.url, reply))
+        except Fault as fault:
+            endpoint.last_fault = str(fault)
+            if (reason := self._ended()) is not None:
+                self._break(EngineError(reason))
+        except EngineError as error:
+            self._break(error)
+        else:
+            endpoint.aside = False
+            self._some_ready.set()
+
+    def _break(self, error: EngineError) -> None:
+        """Every request ends with this error: no waiting can help."""
+        self._broken = error
+        self._some_ready.set()
+
+    def _gave_up(self, what: str, endpoint: Endpoint, patience_s: float, attempts: int = 0) -> EngineError:
+        away = [one for one in self._all if one is not endpoint and one.aside]
+        return EngineError(
+            f"{endpoint.url} failed {what}: {endpoint.last_fault} (gave up after {patience_s:g} s and {attempts} "
+            "attempts at this request)" + "".join(f"; {one.url} is away as well: {one.last_fault}" for one in away)
+        )
+
+
+async def _answer(sent: Any, timeout_s: float) -> httpx.Response:
+    """The reply to a request, its body read. Raises: Fault for what may go better another time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reply: httpx.Response = await sent
+    except TimeoutError:
+        raise Fault(f"no reply within {timeout_s:g} s") from None
+    except httpx.RequestError as error:
+        refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        raise Fault(f"{type(error).__name__}: {error}".rstrip(": "), accepted=not refused) from error
+    if reply.status_code in TRY_AGAIN:
+        raise Fault(said(reply), retry_after_s=retry_after_s(reply.headers.get("Retry-After")))
+    return reply
+
+
+def listed_models(url: str, reply: httpx.Response) -> Models:
+    try:
+        models: Models = reply.json()["data"]
+        for model in models:
+            model["id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError(f"{url} is no OpenAI-compatible API: GET models gave {reply.text[:200]!r}") from error
+    return models
+
+
+def said(reply: httpx.Response) -> str:
+    """Status and message of a reply that is no success."""
+    try:
+        message = reply.json()
+        message = message.get("error", message)  # OpenAI's form, else the whole
+        message = message["message"] if isinstance(message, dict) and "message" in message else message
+    except (ValueError, AttributeError):
+        message = reply.text
+    return f"HTTP {reply.status_code} {reply.reason_phrase}: {str(message)[:SHOWN_CHARACTERS]}".rstrip(": ")
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for, written as seconds or as a date; None without a readable one."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def backoff_s(attempt: int, longest_s: float) -> float:
+    """Exponential, with jitter so that requests that failed together do not come back together."""
+    return min(longest_s, FIRST_WAIT_S * 2.0 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
+
+
+def normal_url(url: str) -> str:
+    """http(s)://host[:port]/path with a slash at the end; without a path it is /v1. Raises: EngineError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise EngineError(f"engine.server.urls: {url!r} is no http(s) address, e.g. http://10.0.0.1:8000/v1")
+    return urlunsplit((parts.scheme, parts.netloc, (parts.path.rstrip("/") or "/v1") + "/", "", ""))
+
+
+def _client(url: str, key: str | None) -> httpx.AsyncClient:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    return httpx.AsyncClient(
+        base_url=url,
+        headers=headers,
+        timeout=httpx.Timeout(None, connect=CONNECT_S),  # an attempt as a whole has its own
+        limits=httpx.Limits(max_connections=None),  # `concurrency` bounds them
+        trust_env=urlsplit(url).hostname not in LOOPBACK,  # a proxy has no business within this machine
+    )
