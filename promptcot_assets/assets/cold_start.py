@@ -32,7 +32,7 @@ def base_model(
         )
         texts = (row["prompt"] + row["completion"] for row in examples)
         base_models.from_scratch(texts, base.scratch, folder, markers=TOKENIZER_MARKERS)
-    elif base.hub_id and base.revision and not folder.exists():
+    elif base.hub_id and not folder.exists():
         base_models.from_hub(base.hub_id, base.revision, folder)
     return step.commit_checkpoint(folder, base.hub_id, {})
 
@@ -106,9 +106,9 @@ def student_base(
     folder = step.work_folder() / "start"
     if student.base.scratch and not folder.exists():
         base_models.from_scratch([], student.base.scratch, folder, tokenizer=step.model("base_model"))
-    elif student.base.hub_id and student.base.revision and not folder.exists():
+    elif student.base.hub_id and not folder.exists():
         base_models.from_hub(student.base.hub_id, student.base.revision, folder)
     if student.base_training is None:
         return step.commit_checkpoint(folder, student.base.hub_id, {})
     examples = distillation.seed_examples(step.rows("seed_problems"), limits)
-    return trainer.train(step, "sft", folder, examples, student.base_training)
+    return trainer.train(step, "sft", folder, examples, student.base_training, student.chat)

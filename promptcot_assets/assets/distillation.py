@@ -3,28 +3,32 @@
 import dagster as dg
 
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
-from promptcot_assets.assets.teaching import TEACHER_DEPS, teacher, teacher_inputs
-from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, STUDENTS
+from promptcot_assets.assets.teaching import role_deps, role_inputs, role_uses, teacher
+from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, PROFILE, STUDENTS
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.stages import distillation, self_play, synthesis
 from promptcot_assets.stages.verification import Verifier, labelled
 
 
 @dg.asset(
-    code_version="1", deps=["problems", "math_answers", "code_tests", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu"
+    code_version="1",
+    deps=["problems", "math_answers", "code_tests", *role_deps(PROFILE.distillation.teacher)],
+    partitions_def=BATCHES,
+    pool="gpu",
 )
 def teacher_traces(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
     """Worked solutions of labelled problems; valid when the answer is the label or the program passes its tests."""
-    values, batch = settings.values, context.partition_key
-    inputs = [f"problems[{batch}]", f"math_answers[{batch}]", f"code_tests[{batch}]", *teacher_inputs(values)]
-    uses = [values.distillation, values.labels, values.corpus, values.sandbox]
+    values, batch, role = settings.values, context.partition_key, settings.values.distillation.teacher
+    inputs = [f"problems[{batch}]", f"math_answers[{batch}]", f"code_tests[{batch}]", *role_inputs(values, role)]
+    labelled_by = [] if role else [values.labels, values.corpus]  # whoever labels writes the traces too
+    uses = [values.distillation, *labelled_by, values.sandbox, *role_uses(values, role)]
     step = lake.step(context, "teacher_traces", *inputs, uses=uses)
     if done := step.unchanged():
         return done
     problems = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
-    with teacher(step, engine, values) as writer, Verifier.open(values.sandbox) as verifier:
+    with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
             "write and verify traces", problems,
             lambda some: distillation.teacher_traces(some, writer, verifier, values.distillation, step.seed),
@@ -66,10 +70,11 @@ def sft_model(
     student = settings.values.students[name]
     if student.continues:
         return _continued(context, lake, student.continues, settings.values.self_play)
-    step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=[student.sft])
+    uses = [student.sft, *([student.chat] if student.chat else [])]
+    step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=uses)
     if done := step.unchanged():
         return done
-    return trainer.train(step, "sft", "student_base", step.rows("sft_examples"), student.sft)
+    return trainer.train(step, "sft", "student_base", step.rows("sft_examples"), student.sft, student.chat)
 
 
 def _continued(

@@ -19,7 +19,7 @@ def benchmark_items(
 ) -> dg.MaterializeResult:
     """Every item of every benchmark in use, asked or not: what synthesis is decontaminated against."""
     values = settings.values
-    read = {"contents": contents(one for benchmark in values.benchmarks.published().values() for one in benchmark.sources)}
+    read = {"contents": contents(values.benchmarks.sources())}
     step = lake.step(context, "benchmark_items", "seed_problems", uses=[values.corpus, values.benchmarks, read])
     if done := step.unchanged():
         return done
@@ -34,14 +34,15 @@ def benchmark_generations(
     """What each stage of the student writes to each item; kept, so that re-grading needs no GPU."""
     values, name = settings.values, context.partition_key
     models = [f"{asset}[{name}]" for asset in STAGE_MODELS.values()]
-    uses = (values.evaluation, values.engine, values.benchmarks)
+    chat = values.students[name].chat
+    uses = (values.evaluation, values.engine, values.benchmarks, *([chat] if chat else []))
     step = lake.step(context, "benchmark_generations", "benchmark_items", *models, uses=uses)
     if done := step.unchanged():
         return done
     items = evaluation.evaluated(step.rows("benchmark_items"), values.benchmarks.limit)
     rows: list[Row] = []
     for stage, asset in STAGE_MODELS.items():
-        with engine.load(step, asset) as student:
+        with engine.load(step, asset, chat) as student:
             ask = evaluation.asker(student, values.evaluation, stage, step.model_id(asset), step.seed)
             rows += step.map(f"ask {stage}", items, ask, values.evaluation.shard_rows)
     return step.commit(rows)

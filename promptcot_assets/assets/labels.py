@@ -3,23 +3,24 @@
 import dagster as dg
 
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
-from promptcot_assets.assets.teaching import TEACHER_DEPS, teacher, teacher_inputs
-from promptcot_assets.automation.partitions import BATCHES
+from promptcot_assets.assets.teaching import role_deps, role_inputs, role_uses, teacher
+from promptcot_assets.automation.partitions import BATCHES, PROFILE
 from promptcot_assets.stages import labels, synthesis
 from promptcot_assets.stages.verification import Verifier
 
 
-@dg.asset(code_version="1", deps=["problems", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu")
+@dg.asset(code_version="1", deps=["problems", *role_deps(PROFILE.labels.voter)], partitions_def=BATCHES, pool="gpu")
 def math_answers(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
     """The answer most generations agree on, for every maths problem; no label where too few do."""
-    values = settings.values
-    inputs = [f"problems[{context.partition_key}]", *teacher_inputs(values)]
-    step = lake.step(context, "math_answers", *inputs, uses=[values.labels, values.corpus])
+    values, role = settings.values, settings.values.labels.voter
+    inputs = [f"problems[{context.partition_key}]", *role_inputs(values, role)]
+    uses = [values.labels.model_copy(update={"test_writer": None}), values.corpus, *role_uses(values, role)]
+    step = lake.step(context, "math_answers", *inputs, uses=uses)
     if done := step.unchanged():
         return done
-    with teacher(step, engine, values) as voter:
+    with teacher(step, engine, values, role) as voter:
         rows = step.map(
             "vote", labels.of_kind(step.rows("problems"), "maths"),
             lambda problems: labels.math_answers(problems, voter, values.labels, step.seed), values.labels.shard_rows,
@@ -28,7 +29,9 @@ def math_answers(
     return step.commit(rows)
 
 
-@dg.asset(code_version="3", deps=["problems", *TEACHER_DEPS], partitions_def=BATCHES, pool="gpu")
+@dg.asset(
+    code_version="3", deps=["problems", *role_deps(PROFILE.labels.test_writer)], partitions_def=BATCHES, pool="gpu"
+)
 def code_tests(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
@@ -36,12 +39,13 @@ def code_tests(
 
     What the tests are worth: trust (how many programs agree) and mutation score (what they catch).
     """
-    values = settings.values
-    inputs = [f"problems[{context.partition_key}]", *teacher_inputs(values)]
-    step = lake.step(context, "code_tests", *inputs, uses=[values.labels, values.corpus, values.sandbox])
+    values, role = settings.values, settings.values.labels.test_writer
+    inputs = [f"problems[{context.partition_key}]", *role_inputs(values, role)]
+    used = [values.labels.model_copy(update={"voter": None}), values.corpus, values.sandbox]
+    step = lake.step(context, "code_tests", *inputs, uses=[*used, *role_uses(values, role)])
     if done := step.unchanged():
         return done
-    with teacher(step, engine, values) as writer, Verifier.open(values.sandbox) as verifier:
+    with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
             "run candidate programs", labels.of_kind(step.rows("problems"), "program"),
             lambda problems: labels.code_tests(problems, writer, verifier, values.labels, step.seed),

@@ -23,13 +23,15 @@ import pyarrow.parquet as pq
 from promptcot_assets.assets.describe import plot, sample
 from promptcot_assets.assets.progress import Progress
 from promptcot_assets.inference import InferenceEngine, Usage, open_engine
+from promptcot_assets.inference.chat import ChatEngine, open_template
 from promptcot_assets.lake import Lake, LakeError, Provenance, Ref, Rows, RowStream
 from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.lake.schemas import MODEL, SCHEMAS
 from promptcot_assets.reports import plots
 from promptcot_assets.settings import Settings, load_settings
-from promptcot_assets.settings.profile import Section, Training
+from promptcot_assets.settings.profile import Chat, Engine, Section, Training
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.training_examples import with_template
 from training.child import CHILD_ENVIRONMENT, SpecError
 from training.launch import command
 
@@ -54,12 +56,19 @@ class EngineResource(dg.ConfigurableResource):
     settings: SettingsResource
 
     @contextlib.contextmanager
-    def load(self, step: "Step", model: str | Ref) -> Iterator[InferenceEngine]:
-        """The checkpoint that `step` takes as input `model`; what it did is added to the step's bill."""
-        with open_engine(self.settings.values.engine, step.model(model)) as engine:
+    def load(
+        self, step: "Step", model: str | Ref, chat: Chat | None = None, settings: Engine | None = None
+    ) -> Iterator[InferenceEngine]:
+        """The checkpoint that `step` takes as input `model`; what it did is added to the step's bill.
+
+        chat: prompts are put as users' turns (inference/chat.py). settings: another engine than the profile's.
+        """
+        folder = step.model(model)
+        template = open_template(folder, chat)
+        with open_engine(settings or self.settings.values.engine, folder) as engine:
             step.shards_at_once = engine.parallel_calls
             try:
-                yield engine
+                yield ChatEngine(engine, template) if template else engine
             finally:
                 step.shards_at_once = 1
             step.tokens += engine.usage.completion_tokens + engine.usage.scored_tokens
@@ -271,13 +280,20 @@ class TrainerResource(dg.ConfigurableResource):
     pipes: dg.ResourceDependency[dg.PipesSubprocessClient]
 
     def train(
-        self, step: "Step", method: str, base: str | Path, examples: Sequence[Row], training: Training
+        self,
+        step: "Step",
+        method: str,
+        base: str | Path,
+        examples: Sequence[Row],
+        training: Training,
+        chat: Chat | None = None,
     ) -> dg.MaterializeResult:
         """Train and commit the checkpoint. A killed run continues from its last trainer checkpoint.
 
         method: module of `training` (sft, grpo: prompt, completion; dpo: prompt, chosen, rejected). base: the step's
-        input that training starts from, or a folder. What the run cost is on the page, and in no version: a resumed
-        run's figures are its own only, those of one found finished are missing.
+        input that training starts from, or a folder. chat: examples are users' turns in its template. What the run cost
+        is on the page, and in no version: a resumed run's figures are its own only, those of one found finished are
+        missing.
         """
         if not examples:
             raise dg.Failure(
@@ -287,12 +303,16 @@ class TrainerResource(dg.ConfigurableResource):
         output, data, spec = work / "model", work / "examples.parquet", work / "spec.json"
         figures: Mapping[str, float] = {}
         if not output.exists():
+            start = base if isinstance(base, Path) else step.model(base)
+            if template := open_template(start, chat):
+                template.check_trainable()
+                examples = list(with_template(method, examples, template))
             columns = [name for name in ("prompt", "completion", "chosen", "rejected") if name in examples[0]]
             pq.write_table(pa.table({name: [row[name] for row in examples] for name in columns}), data)
             spec.write_text(
                 json.dumps(
                     {
-                        "base": str(base if isinstance(base, Path) else step.model(base)),
+                        "base": str(start),
                         "data": str(data),
                         "output": str(output),
                         "checkpoints": str(work / "trainer"),

@@ -7,7 +7,7 @@ import dagster as dg
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
 from promptcot_assets.lake import Rows
-from promptcot_assets.settings.profile import SelfPlay, Training
+from promptcot_assets.settings.profile import Chat, SelfPlay, Training
 from promptcot_assets.stages import Row, reward_service, self_play, synthesis
 from promptcot_assets.stages.asking import solve_prompt
 from promptcot_assets.stages.verdicts import metered
@@ -31,10 +31,10 @@ def _labels(step: Step, play: SelfPlay) -> list[Row]:
     return self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
 
 
-def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play: SelfPlay) -> Rows:
+def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play: SelfPlay, chat: Chat | None) -> Rows:
     """`play.rollouts` attempts of an input model at every problem of `pool`."""
     name = step.model_id(model)
-    with engine.load(step, model) as student:
+    with engine.load(step, model, chat) as student:
         return step.map(
             f"{play.rollouts} rollouts a problem of {model}", pool,
             lambda problems: self_play.rollouts(problems, student, play, name, step.seed),
@@ -49,11 +49,12 @@ def rollouts(
     """The student's attempts at every labelled problem kept out of SFT (method section 6)."""
     values, play = settings.values, settings.values.self_play
     inputs = (f"sft_model[{context.partition_key}]", *_problems(play))
-    step = lake.step(context, "rollouts", *inputs, uses=[play, values.engine])
+    chat = values.students[context.partition_key].chat
+    step = lake.step(context, "rollouts", *inputs, uses=[play, values.engine, *([chat] if chat else [])])
     if done := step.unchanged():
         return done
     pool = self_play.play_pool(_labels(step, play), play)
-    rows = _play(step, engine, "sft_model", pool, play)
+    rows = _play(step, engine, "sft_model", pool, play, chat)
     return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)))
 
 
@@ -136,15 +137,16 @@ def self_play_model(
     Without a single example there is nothing to learn: the model is then the SFT model itself, and says so.
     """
     name, play = context.partition_key, settings.values.self_play
+    chat = settings.values.students[name].chat
     inputs = (f"sft_model[{name}]", *_learned_from(play, name))
-    step = lake.step(context, "self_play_model", *inputs, uses=_uses(play))
+    step = lake.step(context, "self_play_model", *inputs, uses=[*_uses(play), *([chat] if chat else [])])
     if done := step.unchanged():
         return done
     examples = _examples(step, play)
     if not examples:
         context.log.warning("self-play left nothing to learn from: self_play_model is the SFT model, unchanged")
         return step.commit_copy("sft_model")
-    return trainer.train(step, play.optimiser, "sft_model", examples, play.training)
+    return trainer.train(step, play.optimiser, "sft_model", examples, play.training, chat)
 
 
 @dg.asset(code_version="1", deps=["sft_model", "self_play_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
@@ -158,14 +160,16 @@ def self_play_gate(
     values, play, name = settings.values, settings.values.self_play, context.partition_key
     models = ("sft_model", "self_play_model")
     inputs = (*(f"{model}[{name}]" for model in models), *_problems(play))
-    step = lake.step(context, "self_play_gate", *inputs, uses=[play, values.engine, values.sandbox])
+    chat = values.students[name].chat
+    used = [play, values.engine, values.sandbox, *([chat] if chat else [])]
+    step = lake.step(context, "self_play_gate", *inputs, uses=used)
     if done := step.unchanged():
         return done
     pool = self_play.gate_pool(_labels(step, play), play)
     if not pool:
         return step.commit([], regressed=False)  # nothing is held out: no round is stopped
     labels = {row["problem_id"]: row for row in pool}
-    drawn = {model: _play(step, engine, model, pool, play) for model in models}
+    drawn = {model: _play(step, engine, model, pool, play, chat) for model in models}
     with metered(values.sandbox) as (verifier, sandbox):
         before, after = (
             step.map(

@@ -29,6 +29,8 @@ FIRST_BATCH = "first"
 ALL_BATCHES = dg.AllPartitionMapping()
 
 STUDENTS = dg.StaticPartitionsDefinition(sorted(PROFILE.students))
+TEACHERS = dg.StaticPartitionsDefinition(sorted(PROFILE.teachers))
+ANNOTATORS = dg.StaticPartitionsDefinition(sorted(one.teacher for one in PROFILE.annotators))
 
 
 def round_number(key: str) -> int:

@@ -86,18 +86,22 @@ class ChatTemplate:
         return without_channels(written) if self.has_channels else turn.opened + written
 
     def example(self, text: str, completion: str) -> tuple[str, str]:
-        """What a trainer is given: the prompt as the model reads it, and of `completion` what the model writes.
-
-        A completion without thoughts, where the template begins them, closes them at once.
-        """
+        """What a trainer is given: the prompt as the model reads it, and of `completion` what the model writes."""
         turn = self.turn(text)
+        return turn.prompt, self.written(turn, completion)
+
+    def written(self, turn: Turn, completion: str) -> str:
+        """The part of a completion that the model writes after `turn`: the inverse of `completion`.
+
+        One without thoughts, where the template begins them, closes them at once.
+        """
         if not turn.opened:
-            return turn.prompt, completion
+            return completion
         if completion.startswith(turn.opened):
-            return turn.prompt, completion.removeprefix(turn.opened)
+            return completion.removeprefix(turn.opened)
         if completion.startswith(BEGIN_THINK):
-            return turn.prompt, completion.removeprefix(BEGIN_THINK).lstrip()
-        return turn.prompt, END_THINK + completion
+            return completion.removeprefix(BEGIN_THINK).lstrip()
+        return END_THINK + completion
 
     def check_trainable(self) -> None:
         """Raises: ChatError where a trainer would teach another text than the one that is sampled."""

@@ -439,6 +439,10 @@ class Benchmarks(Section):
             for name, source in files.items()
         }
 
+    def sources(self) -> list[str]:
+        """Every file or hub address that items are read from."""
+        return [source for benchmark in self.published().values() for source in benchmark.sources]
+
 
 class Evaluation(Section):
     """Generations a question and their sampling (method section 8)."""

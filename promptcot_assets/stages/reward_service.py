@@ -26,8 +26,8 @@ def label(row: Row) -> str:
 def rewards(labels: Sequence[str], completions: Sequence[str], verifier: Verifier) -> list[float | None]:
     """One reward a completion, in order."""
     known = [json.loads(one) for one in labels]
-    questions = [
-        Question(one["domain"], completion, one["answer"], one["tests"])
+    questions = [  # opened: what the prompt's chat template begins, the head of the completion (training_examples.py)
+        Question(one["domain"], one.get("opened", "") + completion, one["answer"], one["tests"])
         for one, completion in zip(known, completions, strict=True)
     ]
     return [
