@@ -182,17 +182,7 @@ def open_engine(settings: EngineSettings, model: Path) -> InferenceEngine:
     Raises: EngineError for an unknown name or a model that cannot be loaded.
     """
     if settings.name == "transformers":
-        from promptcot_assets.inference.transformers_engine import TransformersEngine
-
-        return TransformersEngine(
-            model,
-            workers=settings.workers,
-            threads=settings.threads,
-            batch_size=settings.batch_size,
-            score_batch_size=settings.score_batch_size,
-            max_model_len=settings.max_model_len,
-            dtype=settings.dtype,
-        )
+        return open_embedded(settings, model)
     if settings.name == "vllm":
         from promptcot_assets.inference.vllm_engine import VllmEngine
 
@@ -206,3 +196,18 @@ def open_engine(settings: EngineSettings, model: Path) -> InferenceEngine:
 
         return RayEngine(model, settings)
     raise EngineError(f"engine.name: {settings.name!r} is not an engine; known: {', '.join(ENGINES)}")
+
+
+def open_embedded(settings: EngineSettings, model: Path) -> InferenceEngine:
+    """The engine that needs no server and no second process, whatever `settings.name` says."""
+    from promptcot_assets.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(
+        model,
+        workers=settings.workers,
+        threads=settings.threads,
+        batch_size=settings.batch_size,
+        score_batch_size=settings.score_batch_size,
+        max_model_len=settings.max_model_len,
+        dtype=settings.dtype,
+    )

@@ -5,6 +5,7 @@ Belongs here: reading a folder and saying what is wrong with it. Does not belong
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class ModelFolder:
     def is_adapter(self) -> bool:
         return self.base != self.path
 
-    @property
+    @cached_property
     def end_tokens(self) -> frozenset[int]:
         """Every id that ends a text: the generation config's (else the config's) and the tokenizer's."""
         own = self.base / "generation_config.json"
@@ -34,6 +35,12 @@ class ModelFolder:
         return end_tokens(
             config.get("eos_token_id", self.config.get_text_config().eos_token_id), self.tokenizer.eos_token_id
         )
+
+    def text_of(self, sampled: list[int], stop: tuple[str, ...]) -> str:
+        """The text of a completion's tokens, without the end token and before the first of the stop strings."""
+        ids = sampled[:-1] if sampled and sampled[-1] in self.end_tokens else sampled
+        text: str = self.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=True)
+        return text[: min((at for at in map(text.find, stop) if at >= 0), default=None)]
 
     def max_len(self, max_model_len: int | None, stretch: float = 1.0) -> int:
         """Tokens of prompt and completion together: as set, else what the model was made for times `stretch`."""

@@ -1,0 +1,17 @@
+"""Embeddings for engines that give no hidden states: by the embedded engine, opened for the call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from promptcot_assets.inference.engine import EngineSettings, Usage, open_embedded
+
+
+def embed_with_transformers(model: Path, settings: EngineSettings, texts: Sequence[str]) -> tuple[np.ndarray, Usage]:
+    """What the embedded engine's `embed` gives for `texts`, and what that took.
+
+    It loads the model here (in `settings.workers` processes), on this machine's devices: free them first.
+    """
+    with open_embedded(settings, model) as engine:
+        return engine.embed(texts), engine.usage
