@@ -18,6 +18,7 @@ from training.child import OutputError, Report, Spec, SpecError
 RESULT = "training.json"
 NOTE = "run.json"  # whose checkpoints these are
 WHOLE = "whole"  # an empty file in a checkpoint, written last
+TORCH_SAVE = "inline_container"  # in what torch.save says of a file it could not write, a bare RuntimeError
 
 
 def base_folder(spec: Spec) -> Path:
@@ -137,12 +138,14 @@ def written_or_gone(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises a RuntimeError
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and TORCH_SAVE not in str(error):  # as of a process that has ended
+            raise
         shutil.rmtree(folder, ignore_errors=True)
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
         raise OutputError(
-            f"cannot write {folder}: {said[0]}. Nothing of it is left; once that is mended the same command "
-            "goes on from its last whole checkpoint"
+            f"cannot write {folder}: {str(cause).splitlines()[0]}. Nothing of it is left; once that is mended, the "
+            "same command goes on from its last whole checkpoint"
         ) from error
 
 

@@ -4,10 +4,11 @@ Merging is done by the first process on the CPU, from the adapter's own files: t
 that are sharded over many. It needs the base's size in main memory.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-from training.child import Spec
+from training.child import OutputError, Spec
 
 
 def peft_config(spec: Spec) -> Any | None:
@@ -31,9 +32,21 @@ def peft_config(spec: Spec) -> Any | None:
 
 
 def merge(base: Path, adapter: Path, output: Path, dtype: str) -> None:
-    """Write the base with the adapter added to its weights. dtype: of the weights that were trained."""
+    """Write the base with the adapter added to its weights. dtype: of the weights that were trained.
+
+    Raises: OutputError when a module that was trained has no weights in the adapter. peft only warns and merges
+    nothing; it saves none where FSDP itself checkpoints activations, which wraps every layer under another name.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
+        try:
+            adapted = PeftModel.from_pretrained(model, adapter)
+        except UserWarning as error:
+            raise OutputError(
+                f"the adapter was saved without its weights (FSDP needs fsdp_activation_checkpointing: false): {error}"
+            ) from error
+    adapted.merge_and_unload().save_pretrained(output)

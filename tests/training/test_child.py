@@ -61,7 +61,8 @@ def test_a_wrong_spec_ends_the_process_with_one_line(tmp_path: Path) -> None:
 
 
 def test_the_child_environment_is_importable_without_torch() -> None:
-    code = "import sys, training.child, training.folders, training.launch, training.loop, training.rows; print('torch' in sys.modules)"
+    modules = ", ".join(f"training.{name}" for name in ("child", "folders", "launch", "loop", "lora", "rows", "watch"))
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "False"
     assert CHILD_ENVIRONMENT["OMP_WAIT_POLICY"] == "passive"

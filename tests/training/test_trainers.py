@@ -1,73 +1,20 @@
 """The real TRL trainers on a tiny model: what they compute, what they leave, and that a kill changes nothing."""
 
-import hashlib
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.tiny_models import tiny_texts
-from training import dpo, sft
+from tests.training.runs import hashes, run, start, trained, until_checkpoint, write_spec
+from training import sft
 from training.child import CHILD_ENVIRONMENT, Spec
-from training.folders import last_checkpoint
+from training.launch import command
 from training.loop import trainer_arguments
 from training.rows import length_grouped_order, sft_rows
-
-ARGUMENTS = {
-    "learning_rate": 2e-3,
-    "per_device_train_batch_size": 8,
-    "num_train_epochs": 3,
-    "lr_scheduler_type": "cosine_with_min_lr",
-    "lr_scheduler_kwargs": {"min_lr_rate": 0.05},
-    "warmup_steps": 4,
-    "max_length": 96,
-}
-MODULES = {"sft": sft, "dpo": dpo}
-
-
-def write_data(path: Path, rows: int = 60) -> Path:
-    """Columns for both trainers; rows of many lengths, so that length grouping matters."""
-    texts = tiny_texts(rows, seed=8, shortest=2)
-    completions = [f" {text}" for text in tiny_texts(rows, seed=9, shortest=2)]
-    rejected = [f" {text}" for text in tiny_texts(rows, seed=10, shortest=2)]
-    table = pa.table({"prompt": texts, "completion": completions, "chosen": completions, "rejected": rejected})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
-    return path
-
-
-def write_spec(folder: Path, base: Path, /, **fields: Any) -> Path:
-    """A spec whose every path is inside `folder`, except the base model."""
-    data = write_data(folder / "data.parquet")
-    spec = {"base": str(base), "data": str(data), "output": str(folder / "model"), "checkpoints": str(folder / "ck")}
-    arguments = {**ARGUMENTS, **fields.pop("arguments", {})}
-    (folder / "spec.json").write_text(json.dumps({**spec, "arguments": arguments, **fields}))
-    return folder / "spec.json"
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
-
-
-def run(kind: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Train in this process, as if by hand; the reported result."""
-    MODULES[kind].main([kind, str(spec)])
-    return json.loads([line for line in capsys.readouterr().out.splitlines() if line.startswith("{")][-1])
-
-
-def command(kind: str, spec: Path) -> list[str]:
-    return [sys.executable, "-m", f"training.{kind}", str(spec)]
 
 
 def test_sft_lowers_the_loss_and_leaves_a_whole_model(
@@ -165,45 +112,32 @@ def test_another_runs_output_or_checkpoints_are_refused(
     assert "ck holds those of another run" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "kill_at"), [("sft", 5), ("sft", 16), ("dpo", 10)])
-def test_a_killed_run_continues_to_the_same_bytes(kind: str, kill_at: int, tiny_model: Path, tmp_path: Path) -> None:
-    """8 steps an epoch: the kills fall inside the first epoch, on a boundary, inside the second."""
-    environment = {**os.environ, **CHILD_ENVIRONMENT}
-    whole = write_spec(tmp_path / "whole", tiny_model)
-    subprocess.run(command(kind, whole), check=True, env=environment, capture_output=True)
+DROPOUT = {"lora": {"r": 4, "dropout": 0.2}}  # so that the random states matter
+KILLED = [
+    ("sft", 5, {}),
+    ("sft", 16, {}),
+    ("dpo", 10, {}),
+    ("sft", 5, DROPOUT | {"arguments": {"bf16": True, "gradient_checkpointing": True}}),
+]
 
-    spec = write_spec(tmp_path / "killed", tiny_model, save_steps=kill_at)
-    child = subprocess.Popen(command(kind, spec), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while last_checkpoint(tmp_path / "killed" / "ck") is None and time.monotonic() < deadline:
-        assert child.poll() is None, "it ended before its first checkpoint"
-        time.sleep(0.01)
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "kill_at", "fields"), KILLED)
+def test_a_killed_run_continues_to_the_same_bytes(
+    kind: str, kill_at: int, fields: dict, tiny_model: Path, tmp_path: Path
+) -> None:
+    """8 steps an epoch: the kills fall inside the first epoch, on a boundary, inside the second."""
+    trained(command(kind, write_spec(tmp_path / "whole", tiny_model, **fields)), tmp_path / "whole.log")
+
+    spec, log = write_spec(tmp_path / "killed", tiny_model, save_steps=kill_at, **fields), tmp_path / "killed.log"
+    child = start(command(kind, spec), log)
+    until_checkpoint(child, tmp_path / "killed" / "ck", log)
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (tmp_path / "killed" / "model").exists()
 
-    second = subprocess.run(command(kind, spec), check=True, env=environment, capture_output=True, text=True)
-    assert f"continuing from checkpoint-{kill_at}" in second.stdout
+    assert f"continuing from checkpoint-{kill_at}" in trained(command(kind, spec), log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_does(tiny_model: Path, tmp_path: Path) -> None:
-    curves = []
-    for processes in (1, 2):
-        # not to the end of the epoch: accelerate fills up its last short batch with repeated rows
-        arguments = {"max_steps": 7, "per_device_train_batch_size": 8 // processes}
-        spec = write_spec(tmp_path / str(processes), tiny_model, arguments=arguments)
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        whole = [*launcher, "-m", "training.sft", str(spec)]
-        child = subprocess.run(whole, env={**os.environ, **CHILD_ENVIRONMENT}, capture_output=True, text=True)
-        assert child.returncode == 0, child.stderr
-        results = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
-        assert len(results) == 1  # the first process speaks for all
-        curves.append([loss for _, loss in results[0]["loss_curve"]])
-        assert results[0]["tokens"] > 0
-    assert curves[0] == pytest.approx(curves[1], abs=1e-3)
 
 
 @pytest.mark.slow
