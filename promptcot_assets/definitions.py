@@ -9,6 +9,7 @@ import dagster as dg
 
 from promptcot_assets.assets import (
     analysis,
+    annotation,
     cold_start,
     corpus,
     distillation,
@@ -18,18 +19,23 @@ from promptcot_assets.assets import (
     labels,
     self_play,
     synthesis,
+    teaching,
+    zero_shot,
 )
 from promptcot_assets.assets.describe import KINDS_OF_A_MODEL, KINDS_OF_A_TABLE, asset_page
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
 from promptcot_assets.automation.checks import CHECKS
 from promptcot_assets.automation.console import console
 from promptcot_assets.automation.jobs import JOBS
+from promptcot_assets.automation.partitions import PROFILE
 from promptcot_assets.automation.schedules import FRESH_FOR_A_WEEK, SCHEDULES, WEEKLY
 from promptcot_assets.automation.sensors import REPORTS, SENSORS, WHEN_ITS_DATA_IS_NEW
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 from promptcot_assets.settings import home, profile_name
 
 GROUPS = {  # in the order the data flows; a group is a file of assets/
+    "teachers": teaching,
+    "annotation": annotation,
     "corpus": corpus,
     "cold_start": cold_start,
     "em": em,
@@ -40,6 +46,12 @@ GROUPS = {  # in the order the data flows; a group is a file of assets/
     "self_play": self_play,
     "evaluation": evaluation,
     "analysis": analysis,
+    "zero_shot": zero_shot,
+}
+IN_USE = {  # of the tables that a profile may do without
+    "teacher_model": bool(PROFILE.teachers),
+    "seed_annotations": PROFILE.annotation is not None,
+    "zero_shot_difficulty": PROFILE.zero_shot is not None,
 }
 MOVED = {"benchmark_items": "corpus"}  # synthesis reads it: among the scores it would make the flow a circle
 OWNERS = ["team:promptcot"]
@@ -52,7 +64,7 @@ def build_definitions(profile: str | None = None, lake_home: str | None = None) 
         asset.map_asset_specs(_described)
         for group, module in GROUPS.items()
         for asset in dg.load_assets_from_modules([module], group_name=group)
-        if isinstance(asset, dg.AssetsDefinition)
+        if isinstance(asset, dg.AssetsDefinition) and all(IN_USE.get(key.path[-1], True) for key in asset.keys)
     ]
     return dg.Definitions(
         assets=assets,

@@ -149,7 +149,7 @@ def _e_step(now: Round) -> dg.MaterializeResult:
     with now.engine.load(step, _asset(q)) as rationale_model:
         proposed = step.map(
             f"E-step: {now.em.candidates} rationales a seed",
-            step.rows("seed_triples"),
+            em.one_a_problem(step.rows("seed_triples")),
             lambda seeds: em.propose(
                 seeds,
                 rationale_model,
@@ -193,7 +193,7 @@ def _m_step(now: Round) -> dg.MaterializeResult:
     if now.em.m_step == "greedy":
         with now.engine.load(step, "rationale_model") as rationale_model:
             greedy = step.map(
-                "M-step: greedy rationales", step.rows("seed_triples"),
+                "M-step: greedy rationales", em.one_a_problem(step.rows("seed_triples")),
                 lambda seeds: em.greedy(seeds, rationale_model, now.em.sampling, now.em.filters), now.em.shard_rows,
             )  # fmt: skip
         chosen, step.dropped = em.with_winners(list(greedy), winners)

@@ -57,8 +57,11 @@ class Leg:
 def legs(settings: Settings) -> list[Leg]:
     """The arc of a profile."""
     rounds = [round_key(number) for number in range(1, settings.em.rounds + 1)]
+    annotators = [role.teacher for role in settings.annotators]
     plan = [
-        Leg("corpus", CORPUS, None, (), 4),
+        *(Leg(f"teacher {name}", ("teacher_model",), name, (), 4) for name in sorted(settings.teachers)),
+        *(Leg(f"annotations {name}", ("seed_annotations",), name, (f"teacher {name}",), 60) for name in annotators),
+        Leg("corpus", CORPUS, None, tuple(f"annotations {name}" for name in annotators), 4),
         Leg("base model", ("base_model",), None, ("corpus",), 8),
         Leg("cold start q", ("cold_rationale_model",), None, ("base model",), 165),
         Leg("cold start p", ("cold_problem_generator",), None, ("base model",), 165),
@@ -68,7 +71,10 @@ def legs(settings: Settings) -> list[Leg]:
     for key in rounds:
         plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (before,), 140))
         before = f"EM {key}"
-    plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (before,), 60))
+    teachers = tuple(f"teacher {name}" for name in sorted(settings.teachers))
+    plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (before, *teachers), 60))
+    if settings.zero_shot:
+        plan.append(Leg("zero shot", ("zero_shot_difficulty",), FIRST_BATCH, (f"batch {FIRST_BATCH}",), 60))
     for student, setup in sorted(settings.students.items()):
         former = (f"{setup.continues}: self-play",) if setup.continues else ()
         plan += [

@@ -70,6 +70,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             integer("source_row", "line or row in the source, from 1"),
         ]
     ),
+    "seed_annotations": pa.schema(
+        [
+            _id("annotation_id", "content hash of problem and annotator"),
+            text("seed_problem_id", "the seed, before its row: the problem_id that it has in seed_problems"),
+            domain,
+            text("split", "train, or held_out: given concepts and no rationale"),
+            text("annotator", "name of the teacher in the profile"),
+            texts("concepts", "what it says the problem tests, or what the source says; empty when none could be read"),
+            maybe_text("concept_completion", "what it wrote to name them; null where the source has them"),
+            maybe_integer("concept_seed", "seed of that sample"),
+            maybe_text("rationale", "rationale on these concepts; null when there is none"),
+            maybe_integer("rationale_seed", "seed of that sample"),
+            maybe_text("drop_reason", "why there are no concepts, or no rationale"),
+            tokens,
+            text("model", "model that wrote it"),
+        ]
+    ),
     "seed_triples": pa.schema(
         [
             _id("rationale_id", "content hash of problem and rationale"),
@@ -503,6 +520,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             real("pass_rate", "share of these that pass"),
         ]
     ),
+    "zero_shot_difficulty": pa.schema(
+        [
+            _id("problem_id", "content hash of domain and problem text"),
+            domain,
+            maybe_text("reference", "final answer of the reference model; null when it gives none"),
+            integer("reference_tokens", "tokens that it wrote, thoughts included"),
+            maybe_text("answer", "final answer of the solver, in normal form"),
+            maybe_flag("passed", "whether the two agree; null without a reference, and when the grader failed"),
+            maybe_text("drop_reason", "why the problem does not count"),
+            integer("reference_seed", "seed of the reference's one sample"),
+            integer("seed", "seed of the solver's one sample"),
+            text("teacher", "model that gave the reference"),
+            text("model", "model that solved it, never trained here"),
+        ]
+    ),
     "distribution": pa.schema(
         [
             _id("dataset", "problem set"),
@@ -562,7 +594,10 @@ MODEL_ROLES = (
     "student_base",
     "sft_model",
     "self_play_model",
+    "teacher_model",
 )
+# tables of assets that are in the graph only where a profile asks for them
+OPTIONAL = ("teacher_model", "seed_annotations", "zero_shot_difficulty")
 SCHEMAS |= dict.fromkeys(MODEL_ROLES, MODEL)
 SCHEMAS |= dict.fromkeys(("cold_start_bounds", "control_bounds"), SCHEMAS["em_bounds"])
 
@@ -570,6 +605,7 @@ SCHEMAS |= dict.fromkeys(("cold_start_bounds", "control_bounds"), SCHEMAS["em_bo
 COMMENTS = {  # what stands beside the view in the catalogue
     "concept_corpus": "every concept of the seed problems, and how many carry it",
     "seed_problems": "problems from procedural domains, files and hub data sets; some held out from training",
+    "seed_annotations": "concepts and rationales of seed problems, written by one annotator each",
     "seed_triples": "concepts, rationale and problem of every training seed that has all three: the cold start's data",
     "em_rationales": "E-step: every candidate rationale of a round with its scores, selected or not",
     "em_m_step": "M-step: the rationales that the round's generator is trained on",
@@ -600,6 +636,7 @@ COMMENTS = {  # what stands beside the view in the catalogue
     "em_curves": "every measure of the EM rounds by series and round",
     "difficulty": "pass rate of a student on every problem it played on",
     "item_difficulty": "every problem on one scale for all its solvers",
+    "zero_shot_difficulty": "how a model that was never trained here does on a sample of a batch",
     "distribution": "where the synthetic problems lie beside seeds and benchmarks",
     "scaling": "scores against the training examples behind each model",
     "yield_report": "the funnel of a batch: rows left after every step",
@@ -612,6 +649,7 @@ COMMENTS = {  # what stands beside the view in the catalogue
     "control_problem_generator": "p of the control",
     "student_base": "a student before training on synthetic data",
     "sft_model": "a student after fine-tuning on traces",
+    "teacher_model": "a model that is asked and never trained",
     "self_play_model": "a student after learning from its own passes and fails",
 }
 SCHEMAS = {table: schema.with_metadata({"comment": COMMENTS[table]}) for table, schema in SCHEMAS.items()}

@@ -20,6 +20,7 @@ from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
 ROWS: dict[str, tuple[str, ...]] = {
     "problem_id": ("seed_problems", "problems"),
     "seed_problem_ids": ("seed_problems",),
+    "seed_problem_id": (),  # of an annotation, which the seed's row is made of
     "concept_set_id": ("concept_sets",),
     "raw_problem_id": ("raw_problems",),
     "survivor_id": ("raw_problems", "problems", "seed_problems", "benchmark_items"),
@@ -37,6 +38,9 @@ MODELS = ("rationale_model", "problem_generator", "model", "teacher", "voter", "
 
 # Rows made from all rows of another table that share some values: {own column: column there}, {} for all of them.
 SHARED: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
+    # where models annotate: concepts of a seed, concepts and rationale of a triple
+    "seed_problems": (("seed_annotations", {"problem_id": "seed_problem_id"}),),
+    "seed_triples": (("seed_annotations", {"problem_id": "seed_problem_id", "annotator": "annotator"}),),
     "concept_sets": (("concept_corpus", {"domain": "domain", "concepts": "concept"}),),
     "teacher_traces": (("math_answers", {"problem_id": "problem_id"}), ("code_tests", {"problem_id": "problem_id"})),
     "verdicts": (("math_answers", {"problem_id": "problem_id"}), ("code_tests", {"problem_id": "problem_id"})),
@@ -91,9 +95,9 @@ GIST = {
     "raw_problem_id": "completion", "label_id": "answer", "test_id": "stdin", "trace_id": "trace",
     "example_id": "prompt", "rollout_id": "completion", "pair_id": "prompt", "item_id": "problem",
     "generation_id": "completion", "score_id": "benchmark", "bound_id": "iw_bound", "point_id": "value",
-    "proposal_id": "rationale", "standing_id": "contest", "step_id": "step", "dataset": "dataset",
+    "proposal_id": "rationale", "annotation_id": "rationale", "standing_id": "contest", "step_id": "step", "dataset": "dataset",
 }  # fmt: skip
-GIST_INSTEAD = ("verdict", "pass_rate", "problem")  # tables about the rows of another one
+GIST_INSTEAD = ("verdict", "pass_rate", "problem", "reference")  # tables about the rows of another one
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ def generator_examples(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
+def one_a_problem(triples: Sequence[Row]) -> list[Row]:
+    """The seeds (c, x) of EM: of a problem that several annotators gave a triple, the first (stages/annotation.py)."""
+    return list({row["problem_id"]: row for row in reversed(triples)}.values())[::-1]
+
+
 def sample_of(triples: Sequence[Row], share: float, seed: int) -> list[Row]:
     """`share` of the annotated triples (em.cold_start_share), the same whatever their order."""
     return _drawn(triples, round(share * len(triples)), seed)

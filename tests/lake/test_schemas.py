@@ -29,6 +29,7 @@ from promptcot_assets.settings.profile import (
 from promptcot_assets.stages import (
     Row,
     analysis,
+    annotation,
     codeforces,
     corpus,
     difficulty,
@@ -41,10 +42,11 @@ from promptcot_assets.stages import (
     labels,
     self_play,
     synthesis,
+    zero_shot,
 )
 from promptcot_assets.stages.teacher import ProceduralTeacher
 from promptcot_assets.stages.verification import Verifier, labelled
-from tests.exact_models import END, ExactModel, problem_writer, solver
+from tests.exact_models import END, ExactModel, one_of, problem_writer, solver
 from tests.stages.assembled import assemble
 
 WORLDS = ("mini_maths", "mini_code")
@@ -52,6 +54,7 @@ CORPUS = Corpus(procedural={name: ProcedureSizes(seeds=12, held_out=3, benchmark
 FREE = Sampling(max_new_tokens=4)
 LETTERS = {token: 1 / (len(string.printable) + 5) for token in (*string.printable, *MARKERS, END)}
 ANY_TEXT = ExactModel(lambda _: LETTERS)  # p: every character is as likely as every other
+ANNOTATOR = one_of(lambda _: ['```python\n["sums", "shares"]\n```'], ".\n")
 
 
 def rationales(text: str) -> Mapping[str, float]:
@@ -75,6 +78,8 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     made: dict[str, list[Row]] = {}
     seeds, _ = corpus.seed_problems(CORPUS, 0)
     triples, _ = corpus.seed_triples(seeds)
+    bare = [row | {"concepts": [], "rationale": None} for row in seeds]
+    made["seed_annotations"] = annotation.annotate(bare, ANNOTATOR, FREE, 2, "one", "teacher/1", 0)
     made |= {"seed_problems": seeds, "seed_triples": triples, "concept_corpus": corpus.concept_corpus(seeds)}
 
     q = ExactModel(rationales)
@@ -155,6 +160,9 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     made["codeforces_ratings"] = codeforces.codeforces_ratings(
         in_contests, made["benchmark_verdicts"], made["contest_standings"], 0
     )
+    known_maths = [row for row in known if row["domain"] == "mini_maths"]
+    answered = zero_shot.references(known_maths, solver("mini_maths", 0.0), FREE, "reference/1", 0)
+    made["zero_shot_difficulty"] = zero_shot.solved(answered, solver("mini_maths", 0.5), FREE, verifier, "solver/1", 0)
     made["scaling"] = analysis.scaling(made["benchmark_scores"], "tiny", {"base/1": 5, "sft/1": 50})
     sets = analysis.problem_sets(seeds, made["problems"], items)
     means = {name: np.array([len(texts), 1.0, 2.0]) for name, texts in sets.items()}

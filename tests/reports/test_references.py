@@ -23,7 +23,7 @@ from promptcot_assets.reports.references import (
 )
 
 TABLES = sorted(set(SCHEMAS) - set(MODEL_ROLES))
-ROOTS = {"seed_problems", "benchmark_items", "contest_standings", "concept_corpus"}  # concept_corpus: COUNTED_FROM
+ROOTS = {"seed_annotations", "benchmark_items", "contest_standings", "concept_corpus"}  # concept_corpus: COUNTED_FROM
 
 
 @pytest.mark.parametrize("table", TABLES)
