@@ -1,8 +1,9 @@
 """Jobs for each natural unit of work: what the UI's launchpad, schedules and CI name.
 
-A run of a job carries its unit as a tag. A step that failed is tried once more after a minute, by then nobody may be
-looking: an endpoint that was restarted, a device that another process had filled. The second try takes finished
-outputs and shards from the first; a gate that failed is not tried again.
+A run of a job carries its unit as a tag, and brings the unit up to date: what the same inputs, settings and code have
+made already is left alone, as by `promptcot run`. To make one thing anew, materialize the asset. A step that failed is
+tried once more after a minute (an endpoint was restarted, a device was full): nobody may be looking. The second try
+takes finished outputs and shards from the first; a gate that failed is not tried again.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from promptcot_assets.assets.resources import LakeResource, SettingsResource
+from promptcot_assets.assets.resources import RESUME_TAG, LakeResource, SettingsResource
 from training.child import die_with_parent
 
 ROUND = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
@@ -24,7 +25,11 @@ RETRY = dg.RetryPolicy(max_retries=1, delay=60)
 
 def _job(unit: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
-        f"{unit}_job", selection, description=description, tags={UNIT_TAG: unit}, op_retry_policy=RETRY
+        f"{unit}_job",
+        selection,
+        description=description,
+        tags={UNIT_TAG: unit, RESUME_TAG: "true"},
+        op_retry_policy=RETRY,
     )
 
 
@@ -59,7 +64,11 @@ def everything_job() -> None:
 
 
 JOBS = [
-    _job("corpus", GROUPS("corpus"), "Seeds, concepts, triples, benchmark items and standings."),
+    _job(
+        "corpus",
+        GROUPS("corpus") | ASSETS("contest_standings"),
+        "Seeds, concepts, triples, benchmark items and standings.",
+    ),
     _job(
         "cold_start",
         GROUPS("cold_start") - ASSETS("student_base"),
@@ -73,8 +82,8 @@ JOBS = [
     ),
     _job(
         "post_training",
-        ASSETS("sft_examples", "sft_model", "difficulty") | GROUPS("self_play"),
-        "SFT and self-play of one student.",
+        ASSETS("student_base", "sft_examples", "sft_model", "difficulty") | GROUPS("self_play"),
+        "One student: its base, SFT, self-play.",
     ),
     _job("evaluation", ASSETS(*EVALUATION), "Benchmarks of one student."),
     everything_job,

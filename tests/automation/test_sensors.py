@@ -9,12 +9,18 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
+from dagster._core.definitions.declarative_automation.automation_condition_tester import (
+    EvaluateAutomationConditionsResult,
+)
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ROUNDS, STUDENTS
 from promptcot_assets.automation.schedules import weekly_synthesis
 from promptcot_assets.automation.sensors import (
+    REPORTS,
+    SENSORS,
     WEBHOOK,
     alert_on_a_regression,
     evaluation_of_a_new_model,
@@ -143,3 +149,42 @@ def test_a_regression_is_posted_once(instance: dg.DagsterInstance, tmp_path: Pat
     assert posted == [
         "aime avg@4 of sft_model/1 (sft): 0.300 [0.200, 0.400], was 0.800 [0.700, 0.900] with sft_model/1"
     ]
+
+
+# ---- reports
+def evaluate(
+    instance: dg.DagsterInstance, cursor: AssetDaemonCursor | None = None
+) -> EvaluateAutomationConditionsResult:
+    return dg.evaluate_automation_conditions(defs, instance, dg.AssetSelection.assets(*REPORTS), cursor=cursor)
+
+
+def record(instance: dg.DagsterInstance, partition: str, *assets: str) -> None:
+    """One run that materializes these."""
+    graph = defs.resolve_asset_graph()
+
+    @dg.multi_asset(name="step", specs=[dg.AssetSpec(name) for name in assets],
+                    partitions_def=graph.get(dg.AssetKey(assets[0])).partitions_def)  # fmt: skip
+    def step() -> Iterator[dg.MaterializeResult]:
+        yield from (dg.MaterializeResult(asset_key=name) for name in assets)
+
+    assert dg.materialize([step], partition_key=partition, instance=instance).success
+
+
+def test_a_report_is_asked_for_when_its_data_is_new_and_not_when_its_run_made_it(instance: dg.DagsterInstance) -> None:
+    record(instance, STUDENT, "rollouts")
+    first = evaluate(instance)
+    record(instance, STUDENT, "verdicts")
+    asked = evaluate(instance, first.cursor)
+    assert asked.get_requested_partitions(dg.AssetKey("difficulty")) == {STUDENT}
+    assert asked.get_num_requested(dg.AssetKey("scaling")) == 0  # its scores are missing
+    again = evaluate(instance, asked.cursor)
+    assert again.total_requested == 0
+    record(instance, STUDENT, "rollouts", "verdicts", "difficulty")
+    assert evaluate(instance, again.cursor).get_num_requested(dg.AssetKey("difficulty")) == 0
+
+
+def test_nothing_runs_by_itself_until_it_is_switched_on() -> None:
+    repository = defs.get_repository_def()
+    assert all(one.default_status.value == "STOPPED" for one in repository.sensor_defs)
+    assert all(one.default_status.value == "STOPPED" for one in repository.schedule_defs)
+    assert len(repository.sensor_defs) == len(SENSORS)  # Dagster adds one of its own for conditions nobody looks at
