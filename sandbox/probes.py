@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sandbox import maths
+from sandbox.client import Judges
 from sandbox.model import Limits, Program, Test, Verdict
-from sandbox.pool import Pool
 
 LIMITS = Limits(cpu_s=2.0, wall_s=4.0, memory=256 << 20, output=1 << 20)
 
@@ -119,6 +119,14 @@ COMPLETIONS: list[tuple[str, str, str]] = [
     ("no box at all", "7", "The answer is 7."),
     ("the question as an answer", "7", r"\boxed{x}"),
     ("a power without end", "7", r"\boxed{9^{9^{9^{9}}}}"),
+    ("a scale in words", "7", r"\boxed{7 million}"),
+    ("a fraction in words", "7", r"\boxed{7\text{ tenths}}"),
+    ("equal for small x only", "|x-3|", r"\boxed{3-x}"),
+    ("two choices", "B", r"\boxed{(B) or (C)}"),
+    ("two values in a chain", "7", r"\boxed{x = 8 = 7}"),
+    ("an answer in an answer", "8", r"\boxed{7 \text{ or } \boxed{8}}"),
+    ("infinity less infinity", "0", r"\boxed{\infty-\infty}"),
+    ("an invisible other answer", "7", r"\boxed{\phantom{8}7}"),
 ]
 
 HONEST_PROGRAMS: list[tuple[str, Program, Test]] = [
@@ -145,7 +153,7 @@ class Row:
         return self.rejected == (self.expected == "rejected")
 
 
-def run_probes(pool: Pool) -> list[Row]:
+def run_probes(pool: Judges) -> list[Row]:
     """Every planted cheat and every honest answer, through the real pool and the real grader.
 
     A `system_error` is no rejection: the row then does not hold.

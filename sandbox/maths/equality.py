@@ -57,7 +57,7 @@ class _Comparison:
 
     def same(self, a: Form, b: Form) -> Judged:
         if self.policy.lone_variable and _has_relation(a) != _has_relation(b):
-            a, b = without_variable(a), without_variable(b)
+            a, b = (without_variable(form, lambda x, y: self.same(x, y).equal) for form in (a, b))
         if isinstance(a, Quantity) or isinstance(b, Quantity):
             return self.quantities(a, b)
         if isinstance(a, Choice) or isinstance(b, Choice):
@@ -119,7 +119,8 @@ class _Comparison:
     def unread(self, a: Form, b: Form) -> Judged:
         if a.text == b.text:
             return Judged(True, "same text")
-        if isinstance(a, Unread | Number | Expression) and isinstance(b, Unread | Number | Expression):
+        forms = [isinstance(form, Number | Expression) or (isinstance(form, Unread) and form.known) for form in (a, b)]
+        if all(forms):
             return self.symbolic.same_latex(_latex(a), _latex(b))
         return Judged(False, "unreadable")
 
@@ -195,13 +196,13 @@ class _Comparison:
         return Judged(False, "relation")
 
 
-def without_variable(form: Form) -> Form:
-    """`x = 5` as 5, `x = 1, x = 2` and `x = 1, 2` as a list; `x = 1, y = 2` stays what it is."""
+def without_variable(form: Form, equal: Callable[[Form, Form], bool]) -> Form:
+    """`x = 5` as 5, `x = 1, x = 2` and `x = 1, 2` as a list; `x = 1, y = 2` and `x = 7 = 8` stay what they are."""
     if isinstance(form, Relation) and form.lone and set(form.signs) == {"="}:
-        return form.sides[-1]
+        return form.sides[-1] if all(equal(side, form.sides[-1]) for side in form.sides[1:-1]) else form
     if isinstance(form, Collection) and form.kind == "list":
         named = [item.sides[0] for item in form.items if isinstance(item, Relation)]
-        values = tuple(without_variable(item) for item in form.items)
+        values = tuple(without_variable(item, equal) for item in form.items)
         one_variable = len({side.text for side in named}) == 1 and (len(named) in (1, len(values)))
         if one_variable and not any(isinstance(value, Relation) for value in values):
             return Collection("list", values)

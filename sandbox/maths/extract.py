@@ -14,13 +14,27 @@ BETWEEN = re.compile(r"[\s$,;.]*(?:\\?(?:text|quad|,|;)?\s*\{?\s*(?:and|or)?\s*\
 def extract_answer(completion: str) -> str | None:
     """The inside of the last `\\boxed{...}` after the think block, stripped.
 
-    None when there is none, when it is empty or never closed, or when it stands inside the thinking.
+    None when there is none, when it is empty or never closed, or when it stands inside the thinking. Of boxes in a box
+    the outer one counts: `\\boxed{7 \\text{ or } \\boxed{8}}` is no 8.
     """
-    start = completion.rfind(BOX)
-    if start < 0 or _is_thinking(completion, start):
+    last = completion.rfind(BOX)
+    if last < 0:
+        return None
+    start = _outermost(completion, last)
+    if _is_thinking(completion, start):
         return None
     answer, _ = _inside(completion, start)
-    return answer or None
+    return unboxed(answer) or None if answer else None
+
+
+def unboxed(answer: str) -> str:
+    """The inside, where all of the answer is one box."""
+    while answer.startswith(BOX):
+        inside, end = _inside(answer, 0)
+        if inside is None or end != len(answer):
+            break
+        answer = inside
+    return answer
 
 
 def is_hedged(completion: str) -> bool:
@@ -31,6 +45,19 @@ def is_hedged(completion: str) -> bool:
         return False
     (first, end), (second, _) = _inside(completion, before), _inside(completion, last)
     return end is not None and end <= last and first != second and bool(BETWEEN.fullmatch(completion, end, last))
+
+
+def _outermost(completion: str, last: int) -> int:
+    """Where the outermost box around the one at `last` starts, or `last`."""
+    _, end = _inside(completion, last)
+    before = completion.rfind(BOX, max(0, last - LONGEST), last)
+    start = last
+    while end is not None and before >= 0:
+        _, closed = _inside(completion, before)
+        if closed is not None and closed >= end:
+            start = before
+        before = completion.rfind(BOX, max(0, last - LONGEST), before)
+    return start
 
 
 def _is_thinking(completion: str, position: int) -> bool:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
 from sandbox.maths import trees
 from sandbox.maths.trees import Tree
+
+COMMAND = re.compile(r"\\(?:begin\s*\{vmatrix\}|end\s*\{vmatrix\}|[a-zA-Z]+|[^a-zA-Z\s])")
+KNOWN = {"\\" + name for name in """
+sum prod int lim infty to frac sqrt binom pi sin cos tan cot sec csc log ln exp arcsin arccos arctan
+alpha beta gamma delta epsilon theta lambda mu phi omega \\ begin{vmatrix} end{vmatrix}
+""".split()}  # fmt: skip # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,11 @@ class Unread:
     """What our reader does not know: sums, integrals, limits, ... A symbolic worker may, through math-verify."""
 
     latex: str
+
+    @property
+    def known(self) -> bool:
+        """Whether it is of these commands alone. Of others math-verify makes something, and leaves out the rest."""
+        return not set(COMMAND.findall(self.latex)) - KNOWN and not set(self.latex) & set("⟦⟧,;%")
 
     @property
     def text(self) -> str:

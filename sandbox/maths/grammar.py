@@ -215,7 +215,7 @@ class Parser:
     def matrix(self) -> Form:
         self.expect("\\begin")
         name = self.braced_name()
-        if name not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "array"):
+        if name not in ("pmatrix", "bmatrix", "matrix", "Bmatrix", "array"):  # vmatrix is a determinant
             raise Unreadable(name)
         if name == "array" and self.peek() == "{":
             self.braced_name()

@@ -9,6 +9,7 @@ from sandbox.maths.forms import Choice, Form, Quantity, Unread, Words
 from sandbox.maths.grammar import Unreadable, parse
 from sandbox.maths.policy import Policy
 from sandbox.maths.spelling import (
+    ANOTHER_LETTER,
     CONSTANT_NAMES,
     FUNCTION_NAMES,
     KNOWN_WORDS,
@@ -32,7 +33,7 @@ def read(text: str, policy: Policy) -> Form:
     if policy.multiple_choice:
         if match := LETTER.fullmatch(cleaned):
             return Choice(match[1])
-        if match := LETTER_AND_VALUE.fullmatch(cleaned):
+        if (match := LETTER_AND_VALUE.fullmatch(cleaned)) and not ANOTHER_LETTER.match(match[4]):
             return Choice(match[1] or match[2] or match[3], _read(match[4], policy))
     return _read(cleaned, policy)
 
@@ -46,7 +47,10 @@ def _read(text: str, policy: Policy) -> Form:
     try:
         measured = split_unit(text, policy)
         if measured is not None:
-            return Quantity(parse(measured.value, policy), measured.unit)
+            value = parse(measured.value, policy)
+            return Quantity(value, measured.unit) if measured.unit else value
         return parse(text, policy)
-    except (Unreadable, ZeroDivisionError, trees.TooLarge, RecursionError, OverflowError):
+    except ZeroDivisionError:  # no value, for anybody
+        return Words(fold(spoken))
+    except (Unreadable, trees.TooLarge, RecursionError, OverflowError):
         return Unread(" ".join(text.split())) if "\\" in text else Words(fold(spoken))

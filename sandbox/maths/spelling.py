@@ -9,6 +9,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from sandbox.maths.extract import unboxed
 from sandbox.maths.policy import Policy
 
 UNICODE = str.maketrans(
@@ -24,9 +25,10 @@ REWRITES = [
     for pattern, replacement in [
         (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?", ""),
         (r"\\[dtc]frac", r"\\frac"),
-        (r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|hbox|operatorname\*?)\s*\{([^{}]*)\}", "⟦\\1⟧"),
+        (r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|hbox)\s*\{([^{}]*)\}", "⟦\\1⟧"),
         (r"⟦\s*⟧", ""),
         (r"⟦\s*([-+]?\d[\d.,/]*)\s*⟧", r"\1"),
+        (r"^\s*⟦\s*(\([-+]?\d[\d.,/]*\))\s*⟧\s*$", r"\1"),
         (r"\\(?:mathbf|boldsymbol|mathit|mathsf|bm|vec|hat|bar)\s*(?=\{)", ""),
         (r"(\d)\\[,!](?=\d{3})", r"\1"),
         (r"\{,\}", ","),
@@ -55,7 +57,7 @@ EMPHASIS = re.compile(r"^\*\*(.*)\*\*$")
 
 def clean(text: str, policy: Policy) -> str:
     """One spelling for what LaTeX and Unicode spell in many ways."""
-    text = EMPHASIS.sub(r"\1", text.strip()).translate(UNICODE)
+    text = unboxed(EMPHASIS.sub(r"\1", text.strip())).translate(UNICODE)
     for pattern, replacement in REWRITES:
         text = pattern.sub(replacement, text)
     text = REPEATING.sub(_repeating, text)
@@ -77,6 +79,7 @@ def _repeating(match: re.Match[str]) -> str:
 # ---- words, units, choices
 
 LETTER = re.compile(r"\(?\s*⟦?\s*\(?\s*([A-J])\s*\)?\s*⟧?\s*\)?[.:]?")
+ANOTHER_LETTER = re.compile(r"[\s⟦(]*(?:[,;/&]|(?:and|or)\b|[A-J][\s⟧]*(?:[).:,;]|$))")  # behind the first: a hedge
 LETTER_AND_VALUE = re.compile(r"(?:⟦\s*\(([A-J])\)\s*⟧|\(([A-J])\)|([A-J])[.:)])\s*(\S.*)")
 WORDS = re.compile(r"[A-Za-z][A-Za-z'’\- ]*[A-Za-z]")
 KNOWN_WORDS = {"no", "am", "pm"}
@@ -84,13 +87,27 @@ FUNCTION_NAMES = """
 arcsin arccos arctan arccot sinh cosh tanh sin cos tan cot sec csc log ln exp sqrt cbrt max min gcd lcm floor ceil abs
 """.split()  # noqa: SIM905
 CONSTANT_NAMES = {"pi": "pi", "inf": "infinity", "infinity": "infinity", "infty": "infinity", "oo": "infinity"}
-MONEY = re.compile(r"^(-?)\s*(\\?\$|£|€|¥)\s*(?=[\d.(\\])")
+MONEY = re.compile(r"^(-?)\s*(\\?\$|£|€|¥)\s*(?=[-\d.(\\])")
 DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*([CFK]?)\s*$")
 TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")  # here degrees are part of the value, not its unit
 TEXT_UNIT = re.compile(r"^(.*[^\s⟦⟧])\s*⟦\s*([^⟦⟧]*?)\s*⟧\s*((?:\^\s*\{?\s*-?\d\s*\}?)?)\s*$")
 PLAIN_UNIT = re.compile(r"^(.*[\d)}\]])\s+([A-Za-z]{2,}[A-Za-z]*(?:[\s/]+[A-Za-z]+)*)\s*((?:\^\s*\{?\d\}?)?)\s*$")
-BASE = re.compile(r"^(-?[0-9A-Z]+)_(?:\{(\d+)\}|(\d+))$")
+BASE = re.compile(r"^(-?[0-9A-Z]+)_(?:\{([1-9]\d?)\}|([1-9]\d?))$")
 CONNECTIVES = {"and", "or", "if", "for", "where", "when", "with"}
+# behind a number these are no unit: they make it another number, or take it back
+CHANGE_THE_VALUE = set(
+    """
+half halve halves third thirds fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths
+tenth tenths hundredth hundredths thousandth thousandths millionth millionths
+squared cubed factorial plus minus times over divided by less more than below under above zero negative modulo mod
+power root point one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy
+eighty ninety is not isn wrong false incorrect approximately approx about roughly maybe perhaps possibly but else vs
+versus
+""".split()  # noqa: SIM905
+)
+SCALES = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+}  # fmt: skip
 SYNONYMS = {
     "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km",
     "inche": "inch", "in": "inch", "feet": "foot", "ft": "foot", "hour": "h", "hr": "h", "minute": "min", "second": "s",
@@ -111,12 +128,14 @@ def _unit(words: str, exponent: str = "") -> str:
 
 
 class Measured(NamedTuple):
+    """unit: empty for a mere number, as in `5 million`."""
+
     value: str
     unit: str
 
 
 def split_unit(text: str, policy: Policy) -> Measured | None:
-    """Value and unit of `5 \\text{ cm}`, `\\$18`, `18 dollars`, `90^\\circ`, `1011_2`; None without a unit."""
+    """Value and unit of `5 \\text{ cm}`, `\\$18`, `18 dollars`, `90^\\circ`, `1011_2`, `5 million`; or None."""
     if match := MONEY.match(text):
         rest = split_unit(text[match.end() :], policy)  # `$18 dollars`
         sign = "$" if match[2] in ("$", "\\$") else match[2]
@@ -129,7 +148,10 @@ def split_unit(text: str, policy: Policy) -> Measured | None:
         return Measured(text[:-1], "%")
     for pattern in (TEXT_UNIT, PLAIN_UNIT):
         match = pattern.match(text)
-        if match and match[2].strip() and not set(re.findall(r"[a-z]+", match[2].lower())) & CONNECTIVES:
+        words = re.findall(r"[a-z]+", match[2].lower()) if match else []
+        if match and match[2].strip() and not {*words} & (CONNECTIVES | CHANGE_THE_VALUE):
+            if words and (scale := SCALES.get(words[0].removesuffix("s"))):
+                return Measured(f"({match[1]})*{scale}", _unit(" ".join(words[1:]), match[3]))
             unit = _unit(match[2], match[3])
             known = match[2].split()[0] not in (*FUNCTION_NAMES, *CONSTANT_NAMES)
             if unit == "%" and policy.percent == "value":

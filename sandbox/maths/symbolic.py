@@ -4,7 +4,8 @@ Runs in a process that forks one child after another; a child answers questions 
 or memory, which kills that child and nothing else. Children are under the system-call filter of `policy.py`.
 
 An identity holds when both sides agree at several points, negative ones among them, to at least fifty digits and to
-more than the numerals written in them could hide. That takes half a millisecond where simplification may not end.
+more than the numerals written in them could hide; where a function could switch (|x - 3|, a root), at far points too.
+That takes half a millisecond where simplification may not end.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ DIGITS = 50
 MOST_DIGITS = 20_000  # a number longer than that is not resolved to its last digit, so nothing is said of it
 SLACK = 15  # digits lost to rounding on the way
 POINTS = 5
+FAR = (10**3, -(10**3), 10**8, -(10**8))  # times about 1: variables at further points, where |x - 3| has switched
+SWITCHES = {"abs", "floor", "ceil", "max", "min", "log", "arcsin", "arccos", "arctan", "arccot"}
 LARGEST_QUESTION = 100_000  # bytes
 MEMORY = 1 << 30  # bytes a child may map beyond what the forked process has
 QUESTIONS = 5_000  # then a fresh child: sympy's caches only grow
@@ -54,8 +57,8 @@ class Unresolved(Exception):
 class Evaluation:
     """Trees evaluated with every variable at its `point`-th place, in the current precision.
 
-    span: binary magnitude of the largest or smallest power or function value on the way: what it drowns, or what drowns
-    it, needs that many more digits to be seen.
+    span: binary magnitude of the largest or smallest product, power or function value on the way: what it drowns, or
+    what drowns it, needs that many more digits to be seen.
     """
 
     def __init__(self, point: int) -> None:
@@ -79,8 +82,8 @@ class Evaluation:
         if kind == "add":
             return mp.fsum(self._value(part) for part in tree[1:])
         if kind == "mul":
-            return mp.fprod(self._value(part) for part in tree[1:])
-        if kind == "pow":
+            x = mp.fprod(self._value(part) for part in tree[1:])
+        elif kind == "pow":
             x = self._power(tree[1], tree[2])
         elif tree[1] == "prime":
             return place(json.dumps(tree), self.point)
@@ -101,10 +104,15 @@ class Evaluation:
 
 
 def place(name: str, point: int) -> Any:
-    """A fixed, odd-looking number for a variable: positive at the first two points, of either sign at the others."""
+    """A fixed, odd-looking number for a variable.
+
+    Around 1 at the first points: all variables positive at two, all negative at one, of either sign at the others.
+    """
     seed = int.from_bytes(hashlib.sha256(f"{name} {point}".encode()).digest()[:8], "big")
     size = mp.mpf(3 + seed % 10**12) / (5 * 10**11) + mp.mpf("0.3")
-    return -size if point > 1 and seed >> 63 else size
+    if point >= POINTS:
+        return size * FAR[point - POINTS]
+    return -size if point == 2 or (point > 2 and seed >> 63) else size
 
 
 def digits_written(tree: Encoded) -> int:
@@ -119,6 +127,24 @@ def names(tree: Encoded) -> set[str]:
     if tree[0] == "call" and tree[1] == "prime":
         return {json.dumps(tree)}
     return set().union(*(names(part) for part in tree[1:] if isinstance(part, list)))
+
+
+def switches(tree: Encoded) -> bool:
+    """Whether it may be one function here and another one there: with |x|, floors, roots, inverse functions."""
+    if not names(tree):
+        return False
+    root = tree[0] == "pow" and (tree[2][0] != "num" or "/" in tree[2][1])
+    return (
+        root
+        or (tree[0] == "call" and tree[1] in SWITCHES)
+        or any(switches(part) for part in tree[1:] if isinstance(part, list))
+    )
+
+
+def points(*trees: Encoded) -> range:
+    if not any(map(names, trees)):
+        return range(1)
+    return range(POINTS + len(FAR) if any(map(switches, trees)) else POINTS)
 
 
 def same_at(a: Encoded, b: Encoded, point: int, digits: int) -> bool:
@@ -155,8 +181,14 @@ def vanishes(difference: Encoded, point: int, digits: int) -> bool:
 def same(a: Encoded, b: Encoded) -> tuple[bool, str]:
     """Whether a and b are one expression: equal at every point."""
     digits = DIGITS + SLACK + digits_written(a) + digits_written(b)
-    points = range(POINTS if names(a) | names(b) else 1)
-    return all(same_at(a, b, point, digits) for point in points), "identity"
+    for point in points(a, b):
+        try:
+            if not same_at(a, b, point, digits):
+                return False, "identity"
+        except Unresolved:
+            if point < POINTS:
+                raise
+    return True, "identity"
 
 
 def near(a: Encoded, b: Encoded, tolerance: float) -> tuple[bool, str]:
@@ -175,7 +207,7 @@ def proportional(a: Encoded, b: Encoded) -> tuple[bool, str]:
     if names(a) != names(b):
         return False, "equation"
     with mp.workdps(digits):
-        values = [(Evaluation(point).value(a), Evaluation(point).value(b)) for point in range(POINTS)]
+        values = [(Evaluation(point).value(a), Evaluation(point).value(b)) for point in points(a, b)]
         if any(not x or not y for x, y in values):
             return False, "equation"
         ratios = [x / y for x, y in values]
@@ -187,7 +219,7 @@ def fingerprint(a: Encoded) -> tuple[bool, str]:
     """Thirty digits at every point: a key under which equal expressions meet."""
     digits = 2 * DIGITS + digits_written(a)
     seen = []
-    for point in range(POINTS if names(a) else 1):
+    for point in range(POINTS + len(FAR) if names(a) else 1):  # equal trees may differ in what switches
         with mp.workdps(digits):
             x = Evaluation(point).value(a)
             if x is None or not mp.isfinite(x):

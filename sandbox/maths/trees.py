@@ -18,6 +18,7 @@ Tree = tuple[Any, ...]
 
 LARGEST = 10_000  # bits of a folded number; larger powers stay powers, larger sums and products are refused
 ZERO, ONE, MINUS_ONE = ("num", Fraction(0)), ("num", Fraction(1)), ("num", Fraction(-1))
+INFINITY = ("sym", "infinity")
 
 
 class TooLarge(ValueError):
@@ -38,6 +39,8 @@ def add(*trees: Tree) -> Tree:
     for term in _flat("add", trees):
         coefficient, rest = _split(term)
         coefficients[rest] = _bounded(coefficients.get(rest, Fraction(0)) + coefficient)
+        if not coefficients[rest]:
+            _determinate(rest)
     terms = [mul(("num", c), rest) for rest, c in coefficients.items() if c]
     if not terms:
         return ZERO
@@ -55,6 +58,7 @@ def mul(*trees: Tree) -> Tree:
             base, exponent = factor[1:] if factor[0] == "pow" else (factor, ONE)
             exponents.setdefault(base, []).append(exponent)
     if not coefficient:
+        _determinate(*exponents)
         return ZERO
     factors = []
     for base, powers in exponents.items():
@@ -80,10 +84,13 @@ def divide(a: Tree, b: Tree) -> Tree:
 
 
 def power(base: Tree, exponent: Tree) -> Tree:
-    """base^exponent, folded where it is exact and small. Raises ZeroDivisionError for 0^-1."""
+    """base^exponent, folded where it is exact and small. Raises ZeroDivisionError for 0^-1 and 0^0."""
     if exponent == ONE:
         return base
-    if exponent == ZERO and base != ZERO:
+    if exponent == ZERO:
+        if base == ZERO:
+            raise ZeroDivisionError("0^0")
+        _determinate(base)
         return ONE
     if is_num(base) and is_num(exponent):
         folded = _fold_power(base[1], exponent[1])
@@ -136,6 +143,16 @@ def _exact_root(n: int, degree: int) -> int | None:
         return None
     root = isqrt(n) if degree == 2 else round(n ** (1 / degree)) if n.bit_length() < 900 else 0
     return root if root**degree == n else None
+
+
+def _determinate(*vanishing: Tree) -> None:
+    """Raises ZeroDivisionError where infinity would vanish: oo - oo, 0 oo, oo / oo and oo^0 have no value."""
+    if any(_has_infinity(tree) for tree in vanishing):
+        raise ZeroDivisionError("indeterminate")
+
+
+def _has_infinity(tree: Tree) -> bool:
+    return tree == INFINITY or any(_has_infinity(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def _bounded(value: Fraction) -> Fraction:

@@ -72,10 +72,14 @@ def _groups(answers: list[str], policy: Policy) -> list[Counter[str]]:
 
 def key(form: Form, policy: Policy) -> str:
     """Equal for equal answers: the normal form, with thirty digits in the place of every expression."""
+
+    def agree(x: Form, y: Form) -> bool:
+        return key(x, policy) == key(y, policy)
+
     if isinstance(form, Expression):
         seen = workers.shared().fingerprint(form.tree)
         return seen.rule if seen.equal else form.text
-    if policy.lone_variable and (bare := without_variable(form)) is not form:
+    if policy.lone_variable and (bare := without_variable(form, agree)) is not form:
         return key(bare, policy)
     if isinstance(form, Relation):
         return f"relation{form.signs}{[key(side, policy) for side in form.sides]}"
