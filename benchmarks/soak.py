@@ -195,8 +195,13 @@ def _completion(batch: str, number: int, at: int) -> dict[str, Any]:
     digest = hashlib.shake_128(f"{batch} {number} {at}".encode()).digest(2 * WORDS)
     words = " ".join(f"w{int.from_bytes(digest[i : i + 2], 'big')}" for i in range(0, 2 * WORDS, 2))
     problem = f"round {number} {words}?"
-    return {"raw_problem_id": content_id(batch, number, at), "completion": problem, "problem": problem, "rationale": words,
-            "batch": batch, "concepts": []}  # fmt: skip
+    return {
+        "raw_problem_id": content_id(batch, number, at),
+        "completion": problem,
+        "problem": problem,
+        "rationale": words,
+        "batch": batch,
+    }
 
 
 def _table(asset: str, rows: list[dict[str, Any]]) -> pa.Table:
