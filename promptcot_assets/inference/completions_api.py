@@ -18,6 +18,8 @@ from promptcot_assets.inference.engine import EngineError, SamplingParams
 
 # What vllm serve would otherwise take from a checkpoint's generation_config.json, and we do not mean
 PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+LOWEST_TEMPERATURE = 0.01  # vLLM raises a lower one to it, unless it is 0
+NO_LOGPROBS = "the server gives no log-probabilities of sampled tokens (logprobs)"
 NO_PROMPT_LOGPROBS = (
     "scoring needs log-probabilities of prompt tokens (vLLM: prompt_logprobs; other servers: echo with logprobs and "
     "max_tokens 0), which this server does not give: serve the model with vllm serve, or score with another engine.name"
@@ -97,10 +99,7 @@ def read_sample(reply: Any, served: Served, prompt: list[int], limit: int) -> Sa
     """Raises: WrongReply when it cannot be the answer to that request; EngineError when a feature is missing."""
     choice, usage = _choice_and_usage(reply, served)
     ids = _token_ids(choice, prompt) if served.by_vllm else None
-    logprobs = choice.get("logprobs")
-    if logprobs is None:
-        raise EngineError("the server gives no log-probabilities of sampled tokens (logprobs)")
-    values = _field(logprobs, "token_logprobs", list)
+    values = _token_logprobs(choice)
     tokens = _field(usage, "completion_tokens", int) if ids is None else len(ids)
     if not tokens or any(not isinstance(value, float | int) for value in values):
         raise WrongReply(f"{tokens} tokens with log-probabilities {values!r:.200}")
@@ -126,13 +125,18 @@ def read_sample(reply: Any, served: Served, prompt: list[int], limit: int) -> Sa
 
 
 def score_body(served: Served, ids: list[int]) -> dict[str, Any]:
-    """The log-probabilities of all tokens of a text, as those of a prompt."""
+    """The log-probabilities of all tokens of a text: those of a prompt.
+
+    vLLM samples a token after it. A text that leaves no room for one gives up its own last token, which then is the
+    only one that may be sampled.
+    """
     body: dict[str, Any] = {"model": served.name, "prompt": ids, "temperature": 0.0}
     if not served.by_vllm:
         return body | {"echo": True, "logprobs": 1, "max_tokens": 0}
-    if served.max_model_len and len(ids) >= served.max_model_len:  # no room for the one token that vLLM samples as well
-        return body | {"echo": True, "logprobs": 0, "max_tokens": 0, "return_token_ids": True}
-    return body | {"prompt_logprobs": 0, "max_tokens": 1, "return_token_ids": True}
+    body |= {"prompt_logprobs": 0, "max_tokens": 1, "return_token_ids": True}
+    if _fills(served, ids):
+        body |= {"prompt": ids[:-1], "logprobs": 0, "allowed_token_ids": ids[-1:]}
+    return body
 
 
 def read_score(reply: Any, served: Served, ids: list[int], start: int) -> Scored:
@@ -140,25 +144,42 @@ def read_score(reply: Any, served: Served, ids: list[int], start: int) -> Scored
     choice, usage = _choice_and_usage(reply, served)
     values: list[Any]
     if served.by_vllm:
-        _token_ids(choice, ids)
-        places = choice.get("prompt_logprobs")
-        if places is None:
-            raise EngineError(NO_PROMPT_LOGPROBS)
-        if not isinstance(places, list) or len(places) != len(ids):
-            raise WrongReply(f"prompt_logprobs are not those of {len(ids)} tokens: {places!r:.200}")
-        try:
-            values = [places[at][str(ids[at])]["logprob"] for at in range(start, len(ids))]
-        except (KeyError, TypeError) as error:
-            raise WrongReply(f"prompt_logprobs without a token of the prompt: {error}") from error
+        values = _prompt_logprobs(choice, ids[:-1] if _fills(served, ids) else ids, start)
+        if _fills(served, ids):
+            if choice["token_ids"] != ids[-1:]:
+                raise WrongReply("another token than the one allowed was sampled")
+            values += _token_logprobs(choice)
     else:
-        if choice.get("logprobs") is None:
-            raise EngineError(NO_PROMPT_LOGPROBS)
-        values = _field(choice["logprobs"], "token_logprobs", list)[start : len(ids)]
+        values = _token_logprobs(choice, NO_PROMPT_LOGPROBS)[start : len(ids)]
         if len(values) != len(ids) - start:
             raise EngineError(NO_PROMPT_LOGPROBS)
     if any(not isinstance(value, float | int) for value in values):
         raise WrongReply(f"log-probabilities {values!r:.200}")
     return Scored([float(value) for value in values], _cached(usage))
+
+
+def _fills(served: Served, ids: list[int]) -> bool:
+    return served.max_model_len is not None and len(ids) >= served.max_model_len
+
+
+def _prompt_logprobs(choice: dict[str, Any], prompt: list[int], start: int) -> list[Any]:
+    _token_ids(choice, prompt)
+    places = choice.get("prompt_logprobs")
+    if places is None:
+        raise EngineError(NO_PROMPT_LOGPROBS)
+    if not isinstance(places, list) or len(places) != len(prompt):
+        raise WrongReply(f"prompt_logprobs are not those of {len(prompt)} tokens: {places!r:.200}")
+    try:
+        return [places[at][str(prompt[at])]["logprob"] for at in range(start, len(prompt))]
+    except (KeyError, TypeError) as error:
+        raise WrongReply(f"prompt_logprobs without a token of the prompt: {error}") from error
+
+
+def _token_logprobs(choice: dict[str, Any], missing: str = NO_LOGPROBS) -> list[Any]:
+    if choice.get("logprobs") is None:
+        raise EngineError(missing)
+    values: list[Any] = _field(choice["logprobs"], "token_logprobs", list)
+    return values
 
 
 def _choice_and_usage(reply: Any, served: Served) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -174,7 +195,8 @@ def _token_ids(choice: dict[str, Any], prompt: list[int]) -> list[int]:
     """The sampled ids, after a look at the prompt's: is this the reply to our request?"""
     if choice.get("prompt_token_ids") != prompt:
         raise WrongReply("it is of another prompt")
-    return _field(choice, "token_ids", list)
+    ids: list[int] = _field(choice, "token_ids", list)
+    return ids
 
 
 def _cached(usage: dict[str, Any]) -> int:

@@ -7,9 +7,12 @@ All of it runs on one event loop (`event_loop.py`); nothing here may be called f
 """
 
 import asyncio
+import contextlib
 import email.utils
 import itertools
 import json
+import logging
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from promptcot_assets.inference.engine import EngineError
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for every request
 
 Result = TypeVar("Result")
 Models = list[dict[str, Any]]  # `data` of GET /v1/models
@@ -72,7 +77,7 @@ class Endpoints:
     timeout_s: of one attempt. patience_s: from a request's first fault, or its first wait for a replica that is not
     set aside, until no attempt is started any more. concurrency: requests in flight or waiting to be tried again.
     verify: raises EngineError when a replica (url, its models) serves something else; asked when a replica is first
-    seen and whenever it comes back. ended: why no replica will ever come back, once that is known.
+    seen and whenever it comes back. ended: the error to end with, once it is known that no replica will come back.
     """
 
     def __init__(
@@ -83,7 +88,7 @@ class Endpoints:
         patience_s: float,
         concurrency: int,
         verify: Callable[[str, Models], None],
-        ended: Callable[[], str | None] = lambda: None,
+        ended: Callable[[], EngineError | None] = lambda: None,
     ) -> None:
         self._timeout_s, self._patience_s = timeout_s, patience_s
         self._verify, self._ended = verify, ended
@@ -108,7 +113,11 @@ class Endpoints:
             raise self._gave_up("the list of models", self._all[0], patience_s) from None
 
     async def close(self) -> None:
-        """Drop the connections; probes and requests have been cancelled before."""
+        """Drop the connections and stop asking. Requests must have ended."""
+        probes = list(self._probes)
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
         for endpoint in self._all:
             await endpoint.client.aclose()
 
@@ -179,8 +188,8 @@ class Endpoints:
         """Remember the fault; a replica that seems to be away, or asks for a pause, is set aside."""
         endpoint.faults += 1
         endpoint.last_fault = str(fault)
-        if (reason := self._ended()) is not None:
-            self._break(EngineError(reason))
+        if (error := self._ended()) is not None:
+            self._break(error)
         elif not endpoint.aside and (
             not fault.accepted or fault.retry_after_s is not None or endpoint.faults >= FAULTS_IN_A_ROW
         ):
@@ -213,8 +222,8 @@ class Endpoints:
             self._verify(endpoint.url, listed_models(endpoint.url, reply))
         except Fault as fault:
             endpoint.last_fault = str(fault)
-            if (reason := self._ended()) is not None:
-                self._break(EngineError(reason))
+            if (ended := self._ended()) is not None:
+                self._break(ended)
         except EngineError as error:
             self._break(error)
         else:
@@ -274,10 +283,8 @@ def retry_after_s(value: str | None) -> float | None:
     """Seconds that a Retry-After header asks for, written as seconds or as a date; None without a readable one."""
     if not value:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value)) if math.isfinite(float(value)) else None
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:

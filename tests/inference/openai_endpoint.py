@@ -21,6 +21,7 @@ from promptcot_assets.inference.sampling import choose, uniforms
 
 OPENAI_FIELDS = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "n", "stop", "logprobs", "echo"}
 VLLM_FIELDS = {"top_k", "min_p", "repetition_penalty", "return_token_ids", "stop_token_ids", "prompt_logprobs"}
+VLLM_FIELDS |= {"allowed_token_ids"}
 BLOCK = 4  # tokens of a prefix cache's block
 
 
@@ -148,6 +149,9 @@ class OpenAIEndpoint:
             token, logprob = choose(
                 state.logits[:, -1].float(), noise, body.get("temperature", 1.0), body.get("top_p", 1.0)
             )
+            if "allowed_token_ids" in body:
+                (only,) = body["allowed_token_ids"]
+                token, logprob = torch.tensor([only]), state.logits[:, -1].float().log_softmax(-1)[:, only]
             ids.append(int(token))
             logprobs.append(float(logprob))
             text = model.tokenizer.decode(ids, skip_special_tokens=True)
