@@ -321,7 +321,11 @@ def gc(apply: bool, keep: int, as_json: bool) -> None:
 @_json_option
 @click.pass_context
 def doctor(context: click.Context, profile: str | None, data: bool, as_json: bool) -> None:
-    """What this machine has and lacks, sandbox and graders really tried. Exit code 1 when something fails."""
+    """What this machine has and lacks, sandbox and graders really tried; what the profile's whole arc will take.
+
+    Tokens, device hours and disk are estimated before anything runs. Exit code 1 when something fails.
+    """
+    from promptcot_assets.reports import estimate as reports
     from promptcot_assets.reports.doctor import examine
 
     findings = []
@@ -331,8 +335,13 @@ def doctor(context: click.Context, profile: str | None, data: bool, as_json: boo
             mend = f"\n{'':16}mend: {finding.mend}" if finding.mend else ""
             click.echo(f"{finding.level:<5} {finding.name:<10}{finding.found}{mend}")
     healthy = all(finding.level != "fail" for finding in findings)
+    found = None
+    with contextlib.suppress(SettingsError):  # which is a finding
+        found = reports.estimate(load_settings(profile), home())
     if as_json:
-        _print_json({"healthy": healthy, "findings": findings})
+        _print_json({"healthy": healthy, "findings": findings, "estimate": found and reports.as_json(found)})
+    elif found:
+        click.echo(f"\n{reports.as_text(found)}")
     context.exit(0 if healthy else 1)
 
 

@@ -8,29 +8,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from promptcot_assets.reports.finding import Finding, Level
 from promptcot_assets.settings import Settings, SettingsError, load_settings
 
-Level = Literal["ok", "warn", "fail"]
 GIB = 1 << 30
 OLDEST_PYTHON = (3, 11)
 DISK_GIB = {"fail": 1, "warn": 5}  # free
 MEMORY_GIB = {"fail": 2, "warn": 4}
 NAMED = 10  # damaged versions in one line
 ENGINE_PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "server": (), "ray": ("ray",)}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `mend` is empty when nothing is to be done."""
-
-    name: str
-    level: Level
-    found: str
-    mend: str = ""
 
 
 def examine(home: Path, profile: str | None = None, data: bool = False) -> Iterator[Finding]:
@@ -53,6 +41,7 @@ def examine(home: Path, profile: str | None = None, data: bool = False) -> Itera
     yield Finding("profile", "ok", f"{settings.profile}, domains {', '.join(settings.domains)}")
     yield from _guarded("engine", lambda: _engine(settings))
     yield from _guarded("torch", lambda: _torch(settings))
+    yield from _guarded("needs", lambda: _needs(settings, home))
 
 
 def _guarded(
@@ -172,11 +161,12 @@ def _data(home: Path) -> Finding:
 
 
 def _sandbox() -> list[Finding]:
-    from sandbox import Pool, SandboxUnavailable
+    from sandbox import SandboxUnavailable
+    from sandbox.client import open_pool
     from sandbox.probes import run_probes
 
     try:
-        with Pool(workers=1) as pool:
+        with open_pool(1) as pool:
             probes = run_probes(pool)
             tier = pool.tier
     except SandboxUnavailable as error:
@@ -203,6 +193,14 @@ def _engine(settings: Settings) -> Finding:
             mend = f"pip install 'promptcot-assets[{extra}]'" if extra else "install the project anew: `make setup`"
             return Finding("engine", "fail", f"{name}: {error}", mend)
     return Finding("engine", "ok", name)
+
+
+def _needs(settings: Settings, home: Path) -> list[Finding]:
+    """What the profile's models, and the disk that its whole arc takes, ask of this machine."""
+    from promptcot_assets.reports.estimate import estimate
+    from promptcot_assets.reports.missing import missing
+
+    return list(missing(settings, estimate(settings, home), home))
 
 
 def _torch(settings: Settings) -> Finding:

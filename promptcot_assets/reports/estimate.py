@@ -1,0 +1,552 @@
+"""What a profile's whole arc will take, before anything runs: tokens, device hours and disk, table by table.
+
+Rows follow from the settings. Lengths, yields and rates are assumptions of costs.yaml, each with its source there,
+until this home has commits of the same table by a model of about the same size: then its own tokens a row and tokens a
+second count. An estimate is a size, not a promise: it has no queueing and no restart in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promptcot_assets.lake import LakeError
+from promptcot_assets.lake.log import Entry
+from promptcot_assets.lake.schemas import MODEL_ROLES
+from promptcot_assets.reports.history import History
+from promptcot_assets.reports.model_sizes import ModelSize, costs, of_config, size_of
+from promptcot_assets.settings import Settings
+from promptcot_assets.settings.profile import Asked, BaseModel, Sampling, Training
+
+GIB = 1 << 30
+SAME_SIZE = 2.0  # a rate was measured on "the same" model up to this factor of active weights
+SMALL = 1e9  # weights
+LEAST_SECONDS = 5.0  # of a commit whose rate is believed
+TRAINING_BYTES = 16  # a weight: bf16 weight and gradient, float32 master and two moments
+ADAPTER_BYTES = 3  # a weight of the frozen base, with room for the adapter's own state
+TRAINER_STATE = 12  # bytes a weight of a trainer's checkpoint beside the weights themselves
+ONLINE_PASSES = 2  # grpo: the old policy's and the reference's log-probabilities
+
+
+@dataclass(frozen=True)
+class Device:
+    """One accelerator, or one core of a CPU. memory: bytes, 0 where it is the machine's."""
+
+    name: str
+    flops: float
+    memory: float
+    count: int
+    present: bool
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.name == "cpu"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One table's work. Tokens are those sampled, scored or trained on; `prompt` those read before what is sampled.
+
+    hours: of one device. most: tokens if everything runs to its limit. basis: where length and rate come from.
+    """
+
+    asset: str
+    model: str
+    rows: float
+    sampled: float = 0.0
+    prompt: float = 0.0
+    scored: float = 0.0
+    trained: float = 0.0
+    most: float = 0.0
+    hours: float = 0.0
+    stored: float = 0.0  # bytes in the lake
+    basis: str = "assumed"
+
+    @property
+    def tokens(self) -> float:
+        """As a commit counts them."""
+        return self.sampled + self.scored + self.trained
+
+
+@dataclass(frozen=True)
+class Need:
+    """A model of the profile and the devices it takes. None: its size is not known here."""
+
+    model: str
+    used_for: tuple[str, ...]
+    size: ModelSize | None
+    to_sample: int | None  # devices that hold it
+    to_train: int | None  # None: it is not trained
+
+
+@dataclass(frozen=True)
+class Estimate:
+    profile: str
+    device: Device
+    work: list[Work]
+    needs: list[Need]
+    tables: float  # bytes
+    checkpoints: float
+    trainer: float  # of the largest training, while it runs
+    hub: float  # what is to be downloaded
+
+    @property
+    def disk(self) -> float:
+        return self.tables + self.checkpoints + self.trainer + self.hub
+
+    @property
+    def hours(self) -> float:
+        return sum(one.hours for one in self.work)
+
+    def total(self, name: str) -> float:
+        """Sum of a column of `work`."""
+        return float(sum(getattr(one, name) for one in self.work))
+
+
+def estimate(settings: Settings, home: Path) -> Estimate:
+    """Reads nothing but the lake's logs, config files and the lengths of local seed files; runs nothing."""
+    device = _device(settings)
+    sizes = {_name(model): size_of(model) for model in _models(settings)}
+    work = _measured([_timed(one, device, sizes) for one in _merged(_work(settings))], home, sizes)
+    needs = _needs(settings, device)
+    trained = [need.size for need in needs if need.size and need.to_train]
+    return Estimate(
+        profile=settings.profile,
+        device=device,
+        work=work,
+        needs=needs,
+        tables=sum(one.stored for one in work),
+        checkpoints=_checkpoints(settings),
+        trainer=max((size.total * (TRAINER_STATE + size.weight_bytes) for size in trained), default=0.0),
+        hub=sum(need.size.weights for need in needs if need.size and "/" in need.model),
+    )
+
+
+# ---- rows and tokens
+
+
+def seeds(settings: Settings) -> float:
+    """Seed problems that are trained on. Of a source that is no file of this machine, an assumed number."""
+    procedural = sum(sizes.seeds for sizes in settings.corpus.procedural.values())
+    found = sum(_length(source) for sources in settings.corpus.files.values() for source in sources)
+    return procedural + found * (1 - settings.corpus.held_out_share)
+
+
+def _length(source: str) -> float:
+    """Rows of a JSONL or Parquet file on this machine, else the assumed number."""
+    path = Path(source)
+    if not path.is_file():
+        return float(costs()["yields"]["seeds_of_a_source"])
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        return float(pq.read_metadata(path).num_rows)
+    with path.open("rb") as file:
+        return float(sum(1 for _ in file))
+
+
+def _work(settings: Settings) -> Iterator[Work]:
+    pair = _name(settings.base)
+    trained_seeds = seeds(settings)
+    yield from _annotation(settings, trained_seeds)
+    yield from _em(settings, pair, trained_seeds)
+    raw, kept, labelled = funnel(settings)
+    yield _sampled("raw_problems", pair, raw, settings.synthesis.sampling, "text", settings.synthesis.problems_per_set)
+    yield Work("problems", "", kept, stored=kept * _stored_tokens(settings.synthesis.sampling, "text"))
+    yield from _labels(settings, kept)
+    teacher = _asked(settings, settings.distillation.teacher)
+    traces = labelled * settings.distillation.traces_per_problem
+    yield _sampled("teacher_traces", teacher[0], traces, teacher[1], "trace")
+    if settings.zero_shot:
+        for role in (settings.zero_shot.solver, settings.zero_shot.reference):
+            name, sampling = _asked(settings, role)
+            yield _sampled("zero_shot", name, settings.zero_shot.problems, sampling, "trace")
+    for student in settings.students.values():
+        yield from _student(settings, student.base, student.base_training, student.sft, labelled, teacher[1])
+
+
+def funnel(settings: Settings) -> tuple[float, float, float]:
+    """Completions of a synthesis batch, problems that are kept of them, and those that get a label."""
+    share = costs()["yields"]
+    raw = float(sum(settings.synthesis.concept_sets.values()) * settings.synthesis.problems_per_set)
+    return raw, raw * share["unique"], raw * share["unique"] * share["labelled"]
+
+
+def _annotation(settings: Settings, problems: float) -> Iterator[Work]:
+    for role in settings.annotators:
+        name, sampling = _asked(settings, role)
+        yield _sampled("annotated_triples", name, 2 * problems, sampling, "text")  # concepts, then a rationale
+
+
+def _em(settings: Settings, pair: str, problems: float) -> Iterator[Work]:
+    em = settings.em
+    examples = problems * em.cold_start_share * max(1, len(settings.annotators))
+    for role in ("cold_rationale_model", "cold_problem_generator"):
+        yield _trained(role, pair, examples, em.cold_start)
+    held_out = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
+    held_out += (
+        sum(_length(one) for own in settings.corpus.files.values() for one in own) * settings.corpus.held_out_share
+    )
+    measured = held_out + em.held_out.training_seeds
+    rounds = em.rounds
+    yield from _bounds(settings, "cold_start_bounds", pair, measured)
+    for name in ("em_bounds", "control_bounds"):
+        for work in _bounds(settings, name, pair, measured):
+            yield _times(work, rounds)
+    candidates = _sampled("em_rationales", pair, rounds * problems * em.candidates, em.sampling, "text", em.candidates)
+    yield replace(candidates, scored=2 * candidates.sampled, prompt=2 * candidates.prompt)
+    yield _sampled("em_m_step", pair, rounds * problems * (em.m_step == "greedy"), em.sampling, "text")
+    for role in ("rationale_model", "control_rationale_model"):
+        yield _times(_trained(role, pair, problems, em.e_step), rounds)
+    for role in ("problem_generator", "control_problem_generator"):
+        yield _times(_trained(role, pair, problems, em.m_step_training), rounds)
+    pool = _sampled("common_bounds", pair, held_out * em.held_out.proposals, em.sampling, "text", em.held_out.proposals)
+    yield replace(pool, scored=2 * pool.sampled * (1 + 2 * rounds))
+
+
+def _bounds(settings: Settings, asset: str, pair: str, problems: float) -> Iterator[Work]:
+    em = settings.em
+    count = em.held_out.proposals
+    proposed = _sampled(asset, pair, problems * count, em.sampling, "text", count)
+    yield replace(proposed, scored=3 * proposed.sampled)  # under q when drawn; rationale and problem under p
+    yield _sampled(asset, pair, problems * em.held_out.samples, em.problem_sampling, "text")
+
+
+def _labels(settings: Settings, problems: float) -> Iterator[Work]:
+    labels, sets = settings.labels, settings.synthesis.concept_sets
+    code = sum(count for name, count in sets.items() if "code" in name) / sum(sets.values())
+    voter, writer = _asked(settings, labels.voter), _asked(settings, labels.test_writer)
+    yield _sampled("math_answers", voter[0], problems * (1 - code) * labels.votes, voter[1], "trace", labels.votes)
+    calls = labels.tests_per_problem + labels.test_programs
+    yield _sampled("code_tests", writer[0], problems * code * calls, writer[1], "trace")
+
+
+def _student(
+    settings: Settings,
+    base: BaseModel,
+    base_training: Training | None,
+    sft: Training,
+    labelled: float,
+    taught: Sampling,
+) -> Iterator[Work]:
+    name, play, share = _name(base), settings.self_play, costs()["yields"]
+    if base_training:
+        yield _trained("student_base", name, sum(settings.corpus.base_examples().values()), base_training)
+    traces = labelled * (1 - play.pool_share) * settings.distillation.traces_per_problem * share["valid"]
+    length = taught.max_new_tokens * costs()["lengths"]["trace"]
+    yield _trained("sft_model", name, traces, sft, length)
+    yield Work("sft_examples", "", traces, stored=traces * length * costs()["bytes_a_token"])
+    pool = labelled * play.pool_share * (1 - play.held_out_share) + sum(play.real_problems.values())
+    asked = pool * play.rollouts
+    attempt = play.sampling.max_new_tokens * costs()["lengths"]["rollout"]
+    if play.optimiser == "grpo":
+        drawn = _sampled("self_play_model", name, asked, play.sampling, "rollout", play.rollouts)
+        yield replace(drawn, scored=ONLINE_PASSES * drawn.sampled, trained=drawn.sampled, stored=0.0)
+    else:
+        yield _sampled("rollouts", name, asked, play.sampling, "rollout", play.rollouts)
+        taken = pool * share["played"] * play.max_pairs_per_problem
+        texts = 2 if play.optimiser == "dpo" else 1
+        learned = _trained("self_play_model", name, taken * texts, play.training, attempt)
+        yield replace(learned, scored=learned.trained if play.optimiser == "dpo" else 0.0)  # the reference's log-probs
+        yield Work("preference_pairs", "", taken, stored=taken * texts * attempt * costs()["bytes_a_token"])
+    gate = labelled * play.pool_share * play.held_out_share
+    yield _sampled("self_play_gate", name, 2 * gate * play.rollouts, play.sampling, "rollout", play.rollouts)
+    stages = 2 + bool(base_training or base.hub_id)
+    yield _sampled("benchmark_generations", name, stages * attempts(settings), settings.evaluation.sampling, "rollout")
+
+
+def attempts(settings: Settings) -> float:
+    """Benchmark generations of one stage of a student."""
+    known, limit = costs()["benchmarks"], settings.benchmarks.limit or math.inf
+    published = 0.0
+    for (_, name), where in settings.benchmarks.published().items():
+        local = [source for source in where.sources if Path(source).is_file()]
+        items = known.get(name) or (sum(map(_length, local)) if local else costs()["benchmark_items"])
+        published += min(items, limit) * settings.evaluation.attempts(name)
+    procedural = sum(
+        min(sizes.benchmark, limit) * settings.evaluation.attempts(name)
+        for name, sizes in settings.corpus.procedural.items()
+    )
+    return published + procedural
+
+
+def _asked(settings: Settings, role: Asked | None) -> tuple[str, Sampling]:
+    """Who answers, and how: a teacher, the first student's base, or a domain's own procedure, which costs no token."""
+    if role:
+        return _name(settings.teachers[role.teacher].model), role.sampling
+    if settings.labels.teacher == "base_model":
+        return _name(settings.students[min(settings.students)].base), settings.labels.sampling
+    return "", settings.labels.sampling
+
+
+def _name(model: BaseModel) -> str:
+    if model.hub_id:
+        return model.hub_id
+    size = size_of(model)
+    assert size is not None
+    return f"from scratch, {size.total / 1e6:.1f}M"
+
+
+def _sampled(asset: str, model: str, rows: float, sampling: Sampling, kind: str, of_one: int = 1) -> Work:
+    """`rows` texts of the assumed length, `of_one` of each prompt, which is read once for all of them.
+
+    Without a model it is a procedure's work: rows and no token.
+    """
+    lengths = costs()["lengths"]
+    if not model:
+        return Work(asset, "", rows, stored=rows * lengths["prompt_tokens"], basis="no model")
+    tokens = rows * sampling.max_new_tokens * lengths[kind]
+    return Work(
+        asset,
+        model,
+        rows,
+        sampled=tokens,
+        prompt=rows / of_one * min(lengths["prompt_tokens"], sampling.max_new_tokens),
+        most=rows * sampling.max_new_tokens,
+        stored=tokens * costs()["bytes_a_token"],
+    )
+
+
+def _stored_tokens(sampling: Sampling, kind: str) -> float:
+    return float(sampling.max_new_tokens * costs()["lengths"][kind] * costs()["bytes_a_token"])
+
+
+def _trained(role: str, model: str, examples: float, training: Training, length: float | None = None) -> Work:
+    """`examples` seen in every epoch. length: tokens of one; by default what the trainer's max_length lets through."""
+    lengths, limit = costs()["lengths"], training.arguments.get("max_length") or math.inf
+    each = min(
+        lengths["example_tokens"] if length is None else length, limit * (lengths["example"] if length is None else 1)
+    )
+    epochs = float(training.arguments.get("num_train_epochs", 3))  # 3: the trainers' own default
+    most = examples * epochs * (limit if limit < math.inf else each)
+    return Work(role, model, 1, trained=examples * epochs * each, most=most)
+
+
+def _times(work: Work, count: int) -> Work:
+    names = ("rows", "sampled", "prompt", "scored", "trained", "most", "stored")
+    return replace(work, **{name: getattr(work, name) * count for name in names})
+
+
+def _merged(every: Iterable[Work]) -> list[Work]:
+    """One line a table and model, empty ones left out."""
+    groups: dict[tuple[str, str], Work] = {}
+    for one in every:
+        if one.rows and (one.tokens or one.stored):
+            before = groups.get((one.asset, one.model))
+            groups[one.asset, one.model] = _plus(before, one) if before else one
+    return list(groups.values())
+
+
+def _plus(one: Work, other: Work) -> Work:
+    names = ("rows", "sampled", "prompt", "scored", "trained", "most", "stored")
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})
+
+
+# ---- time
+
+
+def _device(settings: Settings) -> Device:
+    """What this machine has; for a profile of large models on a machine without a GPU, what is assumed of another."""
+    import torch
+
+    known = costs()["devices"]
+    if torch.cuda.is_available():
+        own = torch.cuda.get_device_properties(0)
+        like = next((name for name in known if name in own.name), costs()["assumed_device"])
+        return Device(own.name, known[like]["tflops"] * 1e12, own.total_memory, torch.cuda.device_count(), True)
+    if needs_gpu(settings):
+        name = costs()["assumed_device"]
+        return Device(name, known[name]["tflops"] * 1e12, known[name]["memory_gib"] * GIB, 0, False)
+    return Device("cpu", known["cpu"]["tflops"] * 1e12, 0, len(os.sched_getaffinity(0)), True)
+
+
+def needs_gpu(settings: Settings) -> bool:
+    """Whether a profile is of models that a CPU does not run in reasonable time."""
+    return settings.engine.name == "vllm" or any(model.hub_id for model in _models(settings))
+
+
+def _models(settings: Settings) -> dict[BaseModel, list[str]]:
+    """Every model of the profile and what it is used for."""
+    used: dict[str, tuple[BaseModel, list[str]]] = {}
+
+    def use(model: BaseModel, purpose: str) -> None:
+        used.setdefault(model.model_dump_json(), (model, []))[1].append(purpose)
+
+    use(settings.base, "q and p")
+    for name, student in settings.students.items():
+        use(student.base, f"student {name}")
+    for where, role in settings.roles().items():
+        use(settings.teachers[role.teacher].model, where)
+    return dict(used.values())
+
+
+def _timed(work: Work, device: Device, sizes: Mapping[str, ModelSize | None]) -> Work:
+    size = sizes.get(work.model)
+    if size is None:
+        return work if not work.model else replace(work, hours=math.nan, basis="size of the model not known")
+    kind = "cpu" if device.is_cpu else "small" if size.total < SMALL else "experts" if size.has_experts else "dense"
+    share, forward = costs()["utilisation"][kind], 2 * size.active
+    flops = (
+        work.sampled * forward / share["sample"]
+        + (work.prompt + work.scored) * forward / share["score"]
+        + work.trained * 3 * forward / share["train"]
+    )
+    return replace(work, hours=flops / device.flops / 3600)
+
+
+def _measured(work: list[Work], home: Path, sizes: Mapping[str, ModelSize | None]) -> list[Work]:
+    """With this home's own tokens a row and tokens a second, where it has made the table by a model of such a size."""
+    try:
+        history = History(home)
+    except LakeError:
+        return work
+    known = defaultdict[str, list[Entry]](list)
+    for entry in history.newest.values():
+        spent = entry.commit.provenance
+        if spent.tokens and spent.seconds >= LEAST_SECONDS:
+            known[entry.ref.asset].append(entry)
+    found = []
+    for one in work:
+        size = sizes.get(one.model)
+        own = [entry for entry in known[one.asset] if size and _alike(size, _made_by(history, entry))]
+        found.append(_by_own(one, own) if own else one)
+    return found
+
+
+def _by_own(work: Work, own: list[Entry]) -> Work:
+    tokens = sum(entry.commit.provenance.tokens for entry in own)
+    seconds = sum(entry.commit.provenance.seconds for entry in own)
+    rows = sum(entry.ref.rows for entry in own)
+    longer = 1.0 if work.trained or not rows else tokens / rows / (work.tokens / work.rows)
+    names = ("sampled", "scored", "stored")
+    now = replace(work, **{name: getattr(work, name) * longer for name in names}, basis="measured in this home")
+    return replace(now, hours=now.tokens / (tokens / seconds) / 3600)
+
+
+def _made_by(history: History, entry: Entry) -> ModelSize | None:
+    """The size of the model that a commit is, or that wrote its rows."""
+    models = [entry] if entry.record.checkpoint else history.inputs(entry)
+    folders = [history.home / one.record.checkpoint for one in models if one.ref.asset in MODEL_ROLES]
+    for config in (folder / "config.json" for folder in folders):
+        if config.is_file():
+            return of_config(json.loads(config.read_text()))
+    return None
+
+
+def _alike(size: ModelSize, other: ModelSize | None) -> bool:
+    return other is not None and 1 / SAME_SIZE <= other.active / size.active <= SAME_SIZE
+
+
+# ---- devices and disk
+
+
+def _needs(settings: Settings, device: Device) -> list[Need]:
+    found = []
+    trainings = _trainings(settings)
+    for model, purposes in _models(settings).items():
+        size, training = size_of(model), trainings.get(_name(model))
+        to_sample = to_train = None
+        if size and device.memory:
+            longest = settings.engine.max_model_len or settings.self_play.sampling.max_new_tokens
+            to_sample = _devices(size.weights + size.cache_of_a_token * longest, 0.9 * device.memory)
+            if training:
+                a_weight = ADAPTER_BYTES if training.lora else TRAINING_BYTES
+                to_train = _devices(size.total * a_weight, 0.8 * device.memory)
+        elif size:
+            to_sample, to_train = 1, 1 if training else None
+        found.append(Need(_name(model), tuple(purposes), size, to_sample, to_train))
+    return found
+
+
+def _trainings(settings: Settings) -> dict[str, Training]:
+    """Name of every model that is trained -> its largest training."""
+    return {_name(student.base): student.sft for student in settings.students.values()} | {
+        _name(settings.base): settings.em.cold_start
+    }
+
+
+def _devices(size: float, room: float) -> int:
+    """Devices that hold `size` bytes: a power of two, since heads are split evenly."""
+    return 1 << max(0, math.ceil(math.log2(max(1.0, size / room))))
+
+
+def _checkpoints(settings: Settings) -> float:
+    """Bytes of every version that stays: both models of the cold start, of every round and of its control; students."""
+    pair = size_of(settings.base)
+    own = sum(
+        (2 + bool(student.base_training)) * size.weights
+        for student in settings.students.values()
+        if (size := size_of(student.base))
+    )
+    return own + (pair.weights * (2 + 4 * settings.em.rounds) if pair else 0.0)
+
+
+# ---- texts
+
+
+def as_text(found: Estimate) -> str:
+    """A table of the work, the models with the devices they take, and the disk."""
+    where = f"{found.device.count} x {found.device.name}" if found.device.present else f"{found.device.name} (assumed)"
+    unit = "core hours" if found.device.is_cpu else "GPU hours"
+    lines = [
+        f"estimate of {found.profile} on {where}; assumptions in promptcot_assets/reports/costs.yaml",
+        f"  {'table':<26}{'rows':>12}{'sampled':>10}{'scored':>10}{'trained':>10}{'at most':>10}{unit:>12}  by",
+    ]
+    for one in found.work:
+        amounts = "".join(f"{_short(getattr(one, name)):>10}" for name in ("sampled", "scored", "trained", "most"))
+        basis = "" if one.basis == "assumed" else f" ({one.basis})"
+        lines.append(f"  {one.asset:<26}{_short(one.rows):>12}{amounts}{_hours(one.hours):>12}  {one.model}{basis}")
+    amounts = "".join(f"{_short(found.total(name)):>10}" for name in ("sampled", "scored", "trained", "most"))
+    lines.append(f"  {'in all':<26}{'':>12}{amounts}{_hours(found.hours):>12}")
+    for need in found.needs:
+        lines.append(f"  {need.model} ({', '.join(need.used_for)}): {_need(need, found.device)}")
+    parts = [("tables", found.tables), ("checkpoints", found.checkpoints), ("a training", found.trainer)]
+    parts.append(("hub", found.hub))
+    listed = ", ".join(f"{name} {size / GIB:,.2f}" for name, size in parts if size)
+    lines.append(f"  disk {found.disk / GIB:,.2f} GiB: {listed}")
+    return "\n".join(lines)
+
+
+def as_json(found: Estimate) -> dict[str, Any]:
+    """The same, with every number."""
+    totals = {name: found.total(name) for name in ("sampled", "scored", "trained", "most")}
+    bytes_ = {name: getattr(found, name) for name in ("tables", "checkpoints", "trainer", "hub", "disk")}
+    known = {"hours": None if math.isnan(found.hours) else found.hours}
+    work = [asdict(one) | {"hours": None if math.isnan(one.hours) else one.hours} for one in found.work]
+    return {
+        "profile": found.profile,
+        "device": asdict(found.device),
+        "work": work,
+        "needs": [asdict(need) for need in found.needs],
+        "totals": totals | known,
+        "bytes": bytes_,
+    }
+
+
+def _need(need: Need, device: Device) -> str:
+    if need.size is None:
+        return "its size is not known here; download its config.json or add it to costs.yaml"
+    size = f"{need.size.weights / GIB:,.1f} GiB of weights" if need.size.weights >= GIB / 10 else "small"
+    if device.is_cpu:
+        return size
+    trained = f", {need.to_train} to train it" if need.to_train else ""
+    return f"{size}, {need.to_sample} x {device.name} to sample from it{trained}"
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            return f"{number / (1e3 if unit == 'k' else size):,.{1 if number < 100 * size else 0}f}{unit}"
+    return f"{number:,.0f}" if number else ""
+
+
+def _hours(hours: float) -> str:
+    if math.isnan(hours):
+        return "?"
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:,.2f}" if hours >= 0.005 else "0"
