@@ -1,0 +1,134 @@
+"""The engine over a Ray cluster: one actor a device, each with an ordinary engine of its own (`ray_actors.py`).
+
+A call goes whole to one free actor, so its result is the one that the embedded engine gives: which actor it was, and
+how many there are, changes nothing. `parallel_calls` of them run side by side.
+"""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from promptcot_assets.inference.engine import (
+    Completion,
+    EngineError,
+    SamplingParams,
+    TokenScores,
+    Usage,
+    open_engine,
+)
+from promptcot_assets.inference.model_folder import base_of
+from promptcot_assets.inference.ray_actors import Needs, RayActors
+
+
+class RayEngine:
+    """`InferenceEngine` over the actors that `settings.ray` describes. Every method may be called from any thread.
+
+    model: a folder that every node sees at the same path. Raises: EngineError, also when a call's actor was lost
+    `settings.ray.attempts` times, when the cluster has no place for the actors, and when a node does not see `model`.
+    """
+
+    def __init__(self, model: Path, settings: Any) -> None:
+        cluster, model = settings.ray, Path(model).absolute()
+        if cluster.engine == "vllm" and 1 <= cluster.gpus_an_actor < settings.vllm.tensor_parallel:
+            raise EngineError(
+                f"engine.ray.gpus_an_actor is {cluster.gpus_an_actor:g} and a model is split over "
+                f"engine.vllm.tensor_parallel {settings.vllm.tensor_parallel}: set both to the same number"
+            )
+        settings = settings.model_copy(update={"name": cluster.engine})
+        make = partial(EngineOnNode, settings, _files(model), model, on_cpu=not cluster.gpus_an_actor)
+        needs = Needs(cluster.cpus_an_actor, cluster.gpus_an_actor)
+        self.usage = Usage()  # of all actors, without what was lost with one; seconds: while any call of a kind ran
+        self._clock = threading.Lock()
+        self._running: Counter[str] = Counter()
+        self._since: dict[str, float] = {}
+        self._actors = RayActors(make, needs, cluster, EngineError, f"engine ray ({cluster.engine})")
+        self.parallel_calls = self._actors.count
+
+    @property
+    def redone(self) -> int:
+        """Calls done again because their actor or node was lost."""
+        return self._actors.redone
+
+    def generate(
+        self, prompts: Sequence[str], params: SamplingParams, seeds: Sequence[int] | None = None
+    ) -> list[list[Completion]]:
+        """See `InferenceEngine.generate`."""
+        return self._call("sampling_seconds", "generate", list(prompts), params, None if seeds is None else list(seeds))
+
+    def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
+        """See `InferenceEngine.score`."""
+        return self._call("scoring_seconds", "score", list(prefixes), list(continuations), end)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """See `InferenceEngine.embed`."""
+        return self._call("embedding_seconds", "embed", list(texts))
+
+    def close(self) -> None:
+        self._actors.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, seconds: str, method: str, *arguments: Any) -> Any:
+        self._tick(seconds, 1)
+        try:
+            result, usage = self._actors.call("measured", method, arguments)
+        finally:
+            self._tick(seconds, -1)
+        with self._clock:
+            self.usage += replace(usage, sampling_seconds=0.0, scoring_seconds=0.0, embedding_seconds=0.0)
+        return result
+
+    def _tick(self, seconds: str, calls: int) -> None:
+        """One call of this kind more or less: the time since the last such moment counts once, however many ran."""
+        with self._clock:
+            now = time.perf_counter()
+            if self._running[seconds]:
+                spent: dict[str, Any] = {seconds: now - self._since[seconds]}
+                self.usage += Usage(**spent)
+            self._since[seconds] = now
+            self._running[seconds] += calls
+
+
+class EngineOnNode:
+    """What an actor holds. Raises: EngineError naming the first file of the model that this node does not see."""
+
+    def __init__(self, settings: Any, files: dict[Path, int], model: Path, on_cpu: bool) -> None:
+        for path, size in files.items():
+            here = path.stat().st_size if path.is_file() else None
+            if here != size:
+                raise EngineError(
+                    f"{path} has {size} bytes where the step runs and {'is not there' if here is None else here} here: "
+                    "the home must be on a file system that every node sees at the same path"
+                )
+        if on_cpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides devices only from those that ask for some
+        self._engine = open_engine(settings, model)
+
+    def measured(self, method: str, arguments: tuple[Any, ...]) -> tuple[Any, Usage]:
+        """The result of the engine's `method`, and what it took."""
+        self._engine.usage = Usage()
+        return getattr(self._engine, method)(*arguments), self._engine.usage
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _files(model: Path) -> dict[Path, int]:
+    """The files of a model's folder, an adapter's base included, with their sizes: what a node is asked for."""
+    folders = {model, base_of(model)}
+    return {path: path.stat().st_size for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()}
