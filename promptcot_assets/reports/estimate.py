@@ -189,10 +189,9 @@ def _em(settings: Settings, pair: str, problems: float) -> Iterator[Work]:
     examples = problems * em.cold_start_share * max(1, len(settings.annotators))
     for role in ("cold_rationale_model", "cold_problem_generator"):
         yield _trained(role, pair, examples, em.cold_start)
-    held_out = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
-    held_out += (
-        sum(_length(one) for own in settings.corpus.files.values() for one in own) * settings.corpus.held_out_share
-    )
+    read = sum(_length(one) for own in settings.corpus.files.values() for one in own)
+    procedural = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
+    held_out = procedural + read * settings.corpus.held_out_share
     measured = held_out + em.held_out.training_seeds
     rounds = em.rounds
     yield from _bounds(settings, "cold_start_bounds", pair, measured)

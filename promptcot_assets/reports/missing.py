@@ -50,16 +50,6 @@ def _devices(settings: Settings, found: Estimate) -> Finding:
         return Finding("devices", "ok", f"{found.device.count} cores; the profile's models are small enough for them")
     engine = settings.engine
     elsewhere = bool(engine.server.urls if engine.name == "server" else engine.name == "ray" and engine.ray.address)
-    wanted = {one.model_dump_json(): one for one in every if one.hub_id and not Path(one.hub_id).is_dir()}
-    return list(wanted.values())
-
-
-def _devices(settings: Settings, found: Estimate) -> Finding:
-    """Whether the devices that sample and train are here. Models that others serve take none."""
-    if found.device.is_cpu:
-        return Finding("devices", "ok", f"{found.device.count} cores; the profile's models are small enough for them")
-    elsewhere = settings.engine.name == "server" and settings.engine.server.urls
-    elsewhere = elsewhere or (settings.engine.name == "ray" and settings.engine.ray.address)
     wanted = {
         need.model: max(0 if elsewhere else need.to_sample or 0, need.to_train or 0)
         for need in found.needs
