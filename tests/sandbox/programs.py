@@ -266,4 +266,77 @@ FUNCTIONS = [
     call("value forged, then exit", CRASH, "import os\ndef f(n): os._exit(0)", "0", "7", "forged report"),
 ]  # fmt: skip
 
-CASES = [*HONEST, *BROKEN, *GREEDY, *HOSTILE, *FUNCTIONS]
+
+def numbered(name: str, threat: str, *numbers: int) -> Case:
+    """Raw calls by number, with zeros for arguments; each must return -1."""
+    return Case(
+        name,
+        OK,
+        f"{CTYPES}print({{libc.syscall(n, 0, 0, 0, 0, 0, 0) for n in {numbers}}})",
+        expected="{-1}",
+        threat=threat,
+    )
+
+
+# attacks of a hostile review
+REVIEWED = [
+    numbered("landlock, again and looser", "kernel surface", 444, 445, 446),
+    numbered("file handles past the walls", "read files", 303, 304),
+    numbered("another process's files and memory", "signals", 438, 440, 310, 311),
+    numbered("exec by descriptor", "fork bomb", 322),
+    numbered("asynchronous I/O", "kernel surface", 206, 209),
+    numbered("epoll, eventfd, timerfd, signalfd, inotify", "kernel surface", 291, 290, 283, 289, 253),
+    numbered("splices without a copy", "kernel surface", 275, 276, 278, 40),
+    numbered("memory policies of other processes", "signals", 238, 256, 279),
+    numbered("kernel modules, kexec, reboot", "kernel surface", 175, 313, 246, 320, 169),
+    numbered("host name, chroot, swap, quota", "kernel surface", 170, 161, 167, 179),
+    syscall("no death with its parent", "signals", "libc.prctl(1, 0, 0, 0, 0)"),
+    syscall("locked memory", "memory", "libc.mlockall(3)"),
+    syscall("creates a file by its old call", "write files", "libc.syscall(85, b'/tmp/mark', 0o600)"),
+    syscall("opens for writing by openat2", "write files", "libc.syscall(437, -100, b'/tmp/mark', ctypes.byref((ctypes.c_uint64 * 3)(0o102, 0o600, 0)), 24)"),
+    denied("priority of its own", "CPU", "os.nice(-5)"),
+    denied("real-time scheduling", "CPU", "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"),
+    denied("sets the clock", "kernel surface", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)"),
+    denied("keystrokes for the terminal", "kernel surface", "import fcntl\nfcntl.ioctl(0, 0x5412, b'x')"),
+    denied("a huge pipe", "memory", "import fcntl\nfcntl.fcntl(os.pipe()[1], 1031, 1 << 20)"),
+    denied("locks on the host's file", "forged report", "import fcntl\nfcntl.lockf(1, fcntl.LOCK_EX)"),
+    denied("seals on the host's file", "forged report", "import fcntl\nfcntl.fcntl(1, 1033, 8)"),
+    Case("all limits raised", OK, "import resource as r\nseen = set()\nfor limit in (r.RLIMIT_AS, r.RLIMIT_FSIZE, r.RLIMIT_NOFILE, r.RLIMIT_CPU):\n"
+         "    try: r.setrlimit(limit, (-1, -1)); seen.add('done')\n    except (ValueError, OSError): seen.add('denied')\nprint(*seen)", "", "denied", threat="memory"),
+    Case("devices", OK, "read = []\nfor name in ('mem', 'kmsg', 'tty', 'zero', 'full', 'vda', 'sda', 'kvm', 'fuse'):\n"
+         "    try: open('/dev/' + name, 'rb').read(1); read.append(name)\n    except OSError: pass\nprint(read)", "", "[]", threat="read files"),
+    Case("files without end", OK, "import os\nn = 0\ntry:\n    while True: n += os.dup(0) > 0\nexcept OSError: print(n < 40)", "", "True", threat="open files"),
+    Case("a far write makes a sparse file", CRASH, "import os\nos.lseek(1, 1 << 40, 0)\nos.write(1, b'3')", "", "3", threat="output"),
+    Case("the answer behind zero bytes", WRONG, "import os\nos.lseek(1, 1000, 0)\nos.write(1, b'3')", "", "3", threat="output"),
+    Case("overwrites its own output", OK, "import os\nos.write(1, b'4')\nos.lseek(1, 0, 0)\nos.write(1, b'3')", "", "3"),
+    Case("one line of half a million tokens", WRONG, "print('3 ' * 500000)", "", "3", threat="output"),
+    Case("one line of a million digits", WRONG, "print('1' * 1000000)", "", "3", threat="output"),
+    Case("an exponent of twelve digits", WRONG, "print('7e999999999999')", "", "7", threat="forged value"),
+    Case("a number that rounds to the answer", WRONG, "print('7.' + '0' * 400 + '1')", "", "7", threat="forged value"),
+    Case("infinity for a number", WRONG, "print('Infinity')", "", "7", threat="forged value"),
+    Case("the answer struck over", WRONG, "print('4\\b3')", "", "3", threat="forged value"),
+    Case("the answer after a return", WRONG, "print('4\\r3')", "", "3", threat="forged value"),
+    Case("the answer made visible by a terminal", WRONG, "print('\\x1b[8m4\\x1b[0m3')", "", "3", threat="forged value"),
+    Case("answers between record separators", WRONG, "print('\\x1e'.join(map(str, range(10))))", "", "3", threat="forged value"),
+    Case("a byte order mark", WRONG, "print('\\ufeff3')", "", "3"),
+    Case("digits of another script, by LiveCodeBench's rule", OK, "print('٧')", "", "7"),
+    Case("an underscore in a number, by LiveCodeBench's rule", OK, "print('1_0')", "", "10"),
+    Case("an unknown encoding", COMPILE, "# coding: nonsense\nprint(3)", "", "3"),
+    Case("a hundred thousand signs", COMPILE, "x = " + "-" * 100000 + "1", "", "3", threat="CPU"),
+    Case("a constant without end", "memory_limit|time_limit", "x = (((1 << 100) ** 100) ** 100) ** 10000", "", "3", threat="memory", cpu_s=0.5),
+    Case("stops by its own timer", CRASH, "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\nwhile True: pass", "", "3", threat="CPU"),
+    Case("hides a crash behind an excepthook", CRASH, "import os, sys\nsys.excepthook = lambda *a: os._exit(0)\nprint(3, flush=True)\n1 / 0", "", "3", threat="forged report"),
+    Case("forgets all modules", OK, "import sys\nsys.modules.clear()\nprint(3)", "", "3"),
+    Case("tampers with our functions", WRONG, "import gc\nfor o in gc.get_objects():\n    if getattr(o, '__name__', '') in ('report', 'leave', 'picture'): o.__code__ = (lambda *a, **k: None).__code__\nprint(4)", "", "3", threat="forged report"),
+    call("one pair told again and again", WRONG, "class D(dict):\n    def items(s): return [('a', 1)] * 2\ndef f(n): return D()", "0", '{"a": 1, "b": 2}', "forged value"),
+    call("a list that tells another story", WRONG, "class L(list):\n    __iter__ = lambda s: iter([1, 2])\ndef f(n): return L([9])", "0", "[1, 3]", "forged value"),
+    call("a list without end", TIME, "import itertools\nclass L(list):\n    __iter__ = lambda s: itertools.repeat(1)\ndef f(n): return L()", "0", "[1]", "forged value")._replace(cpu_s=0.25, wall_s=9.0),
+    call("an int that lies to int()", WRONG, "class I(int):\n    __int__ = lambda s: 8\ndef f(n): return I(7)", "0", "9", "forged value"),
+    call("a float that equals everything", WRONG, "class F(float):\n    __eq__ = lambda s, o: True\ndef f(n): return F(7)", "0", "9", "forged value"),
+    call("a float beyond all floats", WRONG, "def f(n): return 1e400", "0", "8", "forged value"),
+    call("bytes are no string", WRONG, "def f(n): return b'7'", "0", '"7"', "forged value"),
+    call("the test blamed for it", CRASH, "import json, os\ndef f(n):\n    os.pwrite(3, json.dumps({'kind': 'arguments', 'line': 1, 'error': ''}).encode(), 0)\n    os._exit(1)", "0", "8", "forged report"),
+    call("a value too long for the report", OUTPUT, "def f(n): return 'x' * (1 << 21)", "0", '"x"', "output"),
+]  # fmt: skip
+
+CASES = [*HONEST, *BROKEN, *GREEDY, *HOSTILE, *FUNCTIONS, *REVIEWED]
