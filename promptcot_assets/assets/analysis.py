@@ -14,6 +14,7 @@ from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, ONLY_LA
 from promptcot_assets.reports import plots
 from promptcot_assets.stages import analysis, economics
 from promptcot_assets.stages import difficulty as hardness
+from promptcot_assets.stages.seeds import contents
 
 FUNNEL = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
 STEPS = ("concept_sets", *FUNNEL)
@@ -103,16 +104,18 @@ def item_difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg
 def distribution(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """Where the synthetic problems lie beside seeds and benchmarks (method section 8).
+    """Where the synthetic problems lie beside seeds, benchmarks and the sets of the profile's `distribution`.
 
     Seen by the sentence model of `synthesis.embedding` (the paper: all-MiniLM-L6-v2), else by the generator itself.
     """
-    model = settings.values.synthesis.embedding
+    model, others = settings.values.synthesis.embedding, settings.values.distribution
     inputs = ("seed_problems", "benchmark_items", "problems[*]", *embedder_inputs(model))
-    step = lake.step(context, "distribution", *inputs, uses=[settings.values.engine, embedder_version(model)])
+    uses = [settings.values.engine, embedder_version(model), others, {"contents": contents(others.sets.values())}]
+    step = lake.step(context, "distribution", *inputs, uses=uses)
     if done := step.unchanged():
         return done
     sets = analysis.problem_sets(step.rows("seed_problems"), step.rows("problems"), step.rows("benchmark_items"))
+    sets |= analysis.other_sets(others)
     with embedder(step, engine, model) as eyes:
         means = {name: eyes.embed(texts).mean(axis=0) for name, texts in sets.items()}
     rows = analysis.distribution(means, {name: len(texts) for name, texts in sets.items()}, analysis.SEEDS)

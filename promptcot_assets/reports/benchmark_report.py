@@ -228,7 +228,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def as_markdown(report: Report) -> str:
     """The whole report; the paper's rows stand under ours for benchmarks of the same name."""
-    return "\n".join([*_score_table(report), *_difference_table(report), *_paper_table(), *_scaling_table(report),
+    return "\n".join([*_score_table(report), *_difference_table(report), *_paper_table(report), *_scaling_table(report),
                       *_version_list(report)])  # fmt: skip
 
 
@@ -266,15 +266,32 @@ def _difference_table(report: Report) -> Iterator[str]:
                f"{one.questions} | {' | '.join(words)} |")  # fmt: skip
 
 
-def _paper_table() -> Iterator[str]:
-    yield "\n## The paper's\n\nWithout intervals: it gives none.\n"
+def _paper_table(report: Report) -> Iterator[str]:
+    yield ("\n## Beside the paper\n\nOurs with 95 % interval, questions and generations, where a benchmark of that "
+           "name was run; the paper gives no intervals.\n")  # fmt: skip
     yield f"| setting | {' | '.join(f'{name} ({METRICS[name]})' for name in BENCHMARKS)} |"
     yield "|---" * (len(BENCHMARKS) + 1) + "|"
+    for student, stage in dict.fromkeys((one.student, one.stage) for one in report.scores):
+        cells = [_ours(report, student, stage, name) for name in BENCHMARKS]
+        if any(cell != "-" for cell in cells):
+            yield f"| **{student}, {stage}** | {' | '.join(cells)} |"
     rows = [(f"{setting}, {word}", side) for setting, sides in RESULTS.items()
             for word, side in zip(("before", "after"), sides, strict=True)]  # fmt: skip
     rows += [(f"SFT 7B, {arm}", side) for arm, side in ABLATIONS.items() if arm != "full"]
     for name, side in rows:
         yield f"| {name} | {' | '.join('-' if value is None else f'{value:g}' for value in side)} |"
+
+
+def _ours(report: Report, student: str, stage: str, benchmark: str) -> str:
+    """Our score in the paper's metric (avg@k for its pass@1 as well: of one generation they are the same)."""
+    wanted = "Elo" if METRICS[benchmark] == "Elo" else "avg@"
+    for one in report.scores:
+        if (one.student, one.stage, one.benchmark) == (student, stage, benchmark) and one.metric.startswith(wanted):
+            if one.value is None:
+                return one.note or "-"
+            of = f"n={one.questions}" + (f", k={one.generations}" if one.generations else "")
+            return f"{_number(one, one.value)} ({_number(one, one.low)} to {_number(one, one.high)}; {of})"
+    return "-"
 
 
 def _scaling_table(report: Report) -> Iterator[str]:

@@ -458,6 +458,13 @@ class Evaluation(Section):
         return self.generations_of.get(benchmark, self.generations)
 
 
+class Distribution(Section):
+    """Problem sets on the map of `distribution` besides seeds, synthetic problems and benchmarks."""
+
+    sets: dict[str, str] = {}  # name -> JSONL, Parquet or hf:org/name@revision#split
+    problems: AtLeastOne = 10_000  # that are read of each
+
+
 class ZeroShot(Section):
     """How hard a batch's problems are for a model that was never trained on them (method section 8, difficulty)."""
 
@@ -574,6 +581,7 @@ class Settings(Section):
     self_play: SelfPlay = SelfPlay()
     evaluation: Evaluation = Evaluation()
     zero_shot: ZeroShot | None = None
+    distribution: Distribution = Distribution()
     engine: Engine = Engine()
     sandbox: Sandbox = Sandbox()
     ablations: Ablations = Ablations()

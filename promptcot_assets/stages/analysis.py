@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from promptcot_assets.lake.ids import content_id
+from promptcot_assets.settings.profile import Distribution
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.seeds import read_seeds
 
 SEEDS = "seed problems"
 
@@ -20,6 +22,14 @@ def problem_sets(seeds: Sequence[Row], problems: Sequence[Row], benchmarks: Sequ
     for row in benchmarks:
         sets.setdefault(f"benchmark {row['benchmark']}", []).append(row["problem"])
     return {name: texts for name, texts in sets.items() if texts}
+
+
+def other_sets(settings: Distribution) -> dict[str, list[str]]:
+    """Name -> texts of the sets that the profile names. Raises: SeedError naming a source that cannot be read."""
+    return {
+        name: [row["problem"] for row in read_seeds(source, settings.problems)[0]]
+        for name, source in settings.sets.items()
+    }
 
 
 def examples_behind(models: Sequence[Row]) -> dict[str, int]:

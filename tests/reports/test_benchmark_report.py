@@ -67,6 +67,10 @@ def test_the_text_has_ours_the_papers_and_where_they_come_from(home: Home, tmp_p
     report = benchmark_report(home.path)
     text = as_markdown(report)
     assert "| tiny | aime24 | sft | avg@2 | 50.0 |" in text and "| self-play 4B, after | 87.3 | 85 |" in text
+    ours = next(line for line in text.splitlines() if line.startswith("| **tiny, sft**"))
+    interval = clustered_interval(MARKS["sft"])
+    beside = f"| 50.0 ({100 * interval.low:.1f} to {100 * interval.high:.1f}; n=3, k=2) | - |"
+    assert beside in ours and ours.endswith("| refused: only sample tests |")
     assert "benchmark_verdicts[tiny]@" in text and "refused: only sample tests" in text
     assert json.loads(json.dumps(as_json(report)))["paper"]["SFT 7B"]["after"]["aime24"] == 73.1
     scaling_figure(report.scaling, tmp_path / "scaling.png")
@@ -85,7 +89,7 @@ def test_the_plan_is_made_from_the_spread_that_was_seen(home: Home) -> None:
 def test_the_commands(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTCOT_HOME", str(home.path))
     done = CliRunner().invoke(main, ["benchmark-report", "--out", str(tmp_path / "report")])
-    assert done.exit_code == 0 and "## The paper's" in done.output
+    assert done.exit_code == 0 and "## Beside the paper" in done.output
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "scaling.png"}
     assert "questions at a spread of" in CliRunner().invoke(main, ["plan", "2"]).output
     assert CliRunner().invoke(main, ["plan", "0"]).exit_code == 1

@@ -10,6 +10,7 @@ from promptcot_assets.cli import main
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.regrade import as_json, as_text, regrade
 from promptcot_assets.settings import load_settings
+from promptcot_assets.settings.profile import Sandbox
 from promptcot_assets.stages.evaluation import verdicts as judge_benchmarks
 from promptcot_assets.stages.self_play import verdicts as judge_rollouts
 from promptcot_assets.stages.verification import Verifier
@@ -85,3 +86,41 @@ def test_a_home_without_verdicts_says_so(tmp_path: Path) -> None:
     empty = Home(tmp_path / "home")
     with pytest.raises(LakeError, match="materialize verdicts"):
         regrade(empty.path, "tiny", load_settings("demo"))
+
+
+SLOW = "```python\nimport time\nwhile time.process_time() < 1.5:\n    pass\nprint(4)\n```"
+FAST, WRONG_PROGRAM = "```python\nprint(4)\n```", "```python\nprint(5)\n```"
+
+
+def test_a_new_limit_flips_exactly_the_verdicts_it_was_about_and_the_scores_below_them(tmp_path: Path) -> None:
+    """Judged for real under half a second of CPU time, then under the profile's limit."""
+    home, at = Home(tmp_path / "home"), {"partition": "tiny"}
+    (tmp_path / "profile.yaml").write_text(PROFILE.replace("{workers: 1}", "{workers: 1, cpu_s: 6, wall_s: 60}"))
+    items = [{"item_id": f"i{n}", "benchmark": "code", "domain": "code",
+              "tests": json.dumps([{"stdin": "", "expected": "4"}])} for n in range(4)]  # fmt: skip
+    home.commit("benchmark_items", items)
+    stages = {"base": (WRONG_PROGRAM, FAST, WRONG_PROGRAM, FAST), "sft": (SLOW, FAST, SLOW, WRONG_PROGRAM)}
+    asked = [
+        {"generation_id": f"{stage}{n}", "item_id": f"i{n}", "benchmark": "code", "domain": "code", "stage": stage,
+         "model": f"{stage}/1", "attempt": 0, "completion": text}
+        for stage, texts in stages.items() for n, text in enumerate(texts)
+    ]  # fmt: skip
+    home.commit("benchmark_generations", asked, "benchmark_items", **at)
+    with Verifier.open(Sandbox(workers=1, cpu_s=0.5, wall_s=60)) as strict:
+        judged = judge_benchmarks(asked, {item["item_id"]: item | {"answer": None} for item in items}, strict)
+    assert [row["verdict"] for row in judged if row["stage"] == "sft"] == [
+        "time_limit",
+        "ok",
+        "time_limit",
+        "wrong_answer",
+    ]
+    home.commit("benchmark_verdicts", judged, "benchmark_generations", "benchmark_items", **at)
+
+    found = regrade(home.path, "tiny", load_settings(str(tmp_path / "profile.yaml")))
+    changed = found.tables["benchmark_verdicts"]
+    assert [row["id"] for row in changed.rewards] == [row["id"] for row in changed.changed] == ["sft0", "sft2"]
+    assert changed.moves() == {"fail -> pass": 2}
+    moved = {
+        (row["stage"], row["compared_with"]): (row["before"]["value"], row["after"]["value"]) for row in found.scores
+    }
+    assert moved == {("sft", None): (0.25, 0.75), ("sft", "base"): (-0.25, 0.25)}

@@ -1,16 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptcot_assets.settings.profile import Distribution
 from promptcot_assets.stages.analysis import (
     SEEDS,
     _classical_mds,
     distribution,
     examples_behind,
+    other_sets,
     problem_sets,
     scaling,
 )
+from promptcot_assets.stages.seeds import SeedError
 
 # ---- distribution
 PLANAR = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=8)
@@ -45,6 +50,14 @@ def test_problem_sets_are_training_seeds_synthetic_problems_and_benchmarks() -> 
     items = [{"benchmark": "aime", "problem": "i"}, {"benchmark": "hmmt", "problem": "j"}]
     assert problem_sets(seeds, [], items) == {SEEDS: ["s"], "benchmark aime": ["i"], "benchmark hmmt": ["j"]}
     assert problem_sets(seeds, [{"problem": "x"}], [])["synthetic problems"] == ["x"]
+
+
+def test_other_sets_are_those_the_profile_names(tmp_path: Path) -> None:
+    (tmp_path / "theirs.jsonl").write_text('{"problem": "a?"}\n{"problem": "b?"}\n{"problem": "c?"}\n')
+    named = Distribution(sets={"theirs": str(tmp_path / "theirs.jsonl")}, problems=2)
+    assert other_sets(named) == {"theirs": ["a?", "b?"]} and other_sets(Distribution()) == {}
+    with pytest.raises(SeedError, match="absent"):
+        other_sets(Distribution(sets={"x": str(tmp_path / "absent.jsonl")}))
 
 
 # ---- scaling
