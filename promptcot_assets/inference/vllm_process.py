@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from promptcot_assets.inference.engine import SamplingParams
@@ -113,7 +113,7 @@ def run(pipe: Connection) -> int:
     try:
         host.serve(pipe)
     finally:
-        host.engine.engine_core.shutdown()
+        host.close()
     return 0
 
 
@@ -123,11 +123,11 @@ def end_group_with(parent: int) -> None:
     if os.getppid() != parent:  # it was gone before it could be watched
         os._exit(1)
 
-    def wait() -> None:
+    def watch() -> None:
         select.select([watched], [], [])
         os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 @dataclass
@@ -157,6 +157,8 @@ class Host:
 
         self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self.accelerators = 0 if on_cpu else self.engine.vllm_config.parallel_config.world_size
+        self._over = False
+        self._end_with_core()
         self._running: dict[int, Running] = {}
         self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter else None
         if self._adapter:
@@ -177,6 +179,27 @@ class Host:
                     number = int(output.request_id.partition("/")[0])
                     if number in self._running:
                         self._answer(pipe, number, self._take(number, output))
+
+    def close(self) -> None:
+        self._over = True
+        self.engine.engine_core.shutdown()
+
+    def _end_with_core(self) -> None:
+        """Where vLLM's engine core is a process of its own: end when it does, as the parent then learns.
+
+        vLLM's client waits for good for the answer of a core that was killed.
+        """
+        resources = getattr(self.engine.engine_core, "resources", None)
+        cores = resources.engine_manager.processes if resources and resources.engine_manager else []
+
+        def watch() -> None:
+            wait([core.sentinel for core in cores])
+            if not self._over:
+                print(f"vLLM's engine core ended with exit code {[core.exitcode for core in cores]}", flush=True)
+                os.killpg(0, signal.SIGKILL)
+
+        if cores:
+            threading.Thread(target=watch, name="end-with-core", daemon=True).start()
 
     def _answer(self, pipe: Connection, number: int, failed: Failed | None) -> None:
         """Send what the call came to, if it is over."""
