@@ -111,6 +111,13 @@ def test_nothing_of_one_test_reaches_the_next(pool: Pool) -> None:
             assert one.run(scan, [Test("", "0 3 False")], SMALL).verdict is Verdict.OK
 
 
+def test_a_test_has_its_input_to_itself(pool: Pool) -> None:
+    """A program may write over its stdin: it is a copy that no other test and no second attempt reads."""
+    code = "import os\nprint(os.read(0, 9).decode())\nos.ftruncate(0, 0)\nos.pwrite(0, b'other', 0)"
+    result = pool.run(Program(code), [Test("first", "first"), Test("first", "first")], SMALL)
+    assert (result.verdict, result.passed) == (Verdict.OK, 2)
+
+
 def test_threads_share_the_workers(any_pool: Pool) -> None:
     with ThreadPoolExecutor(6) as threads:
         results = list(threads.map(lambda n: any_pool.run(ADD, [Test(f"{n} 1", str(n + 1))], SMALL), range(40)))
