@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from promptcot_assets.domains import procedural_domain
 from promptcot_assets.lake import Lake
+from promptcot_assets.lake.schemas import MODEL_ROLES
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.lineage import stale
-from tests.assets.arc_runs import PROMPTCOT, run
+from tests.assets.arc_runs import PROMPTCOT, ROOT, run
+from tests.reports.small_home import Home
+from tests.reports.test_recall import AGGREGATES, by_brute_force
 
 pytestmark = pytest.mark.slow
 
@@ -67,3 +71,72 @@ def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
 
     again = run(heal, home, **settings)
     assert json.loads(again.stdout)["runs"] == []
+
+
+def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_path: Path) -> None:
+    """A file of seeds beside the procedural ones, an arc up to the scores, one line of the file deleted, healed."""
+    home, seeds, profile = tmp_path / "home", tmp_path / "seeds.jsonl", tmp_path / "own.yaml"
+    written = write_mini_seeds(seeds)
+    profile.write_text(
+        f"extends: {ROOT}/tests/profiles/one_round.yaml\ncorpus: {{files: {{mini_maths: ['{seeds}']}}}}\n"
+    )
+    settings = {"PROMPTCOT_PROFILE": str(profile)}
+    done = run([*PROMPTCOT, "run", "--until", "tiny: evaluation"], home, **settings)
+    assert done.returncode == 0, done.stderr[-4000:]
+    places = (("seed_problems", "all"), ("seed_triples", "all"), ("concept_sets", "first"))
+    rows = {asset: Lake(home).table(Lake(home).newest(asset, partition)).to_pylist() for asset, partition in places}
+    planted = [row["problem_id"] for row in rows["seed_problems"] if row["source"] == "seeds.jsonl"]
+    trained = {row["problem_id"] for row in rows["seed_triples"]}
+    bad = next(
+        one for one in planted if one in trained and any(one in row["seed_problem_ids"] for row in rows["concept_sets"])
+    )
+
+    found = json.loads(run([*PROMPTCOT, "recall", bad, "--json"], home, **settings).stdout)
+    named = {one["ref"]["asset"]: one["named"] for one in found["tables"] if one["named"]}
+    by_hand = by_brute_force(Home(home), bad)
+    assert {asset: count for asset, count in named.items() if asset not in AGGREGATES} == by_hand
+    assert {"seed_triples", "em_rationales", "em_m_step", "concept_sets"} <= by_hand.keys()
+    models = models_that_learned(home, bad)
+    assert {one["model_id"] for one in found["models"]} == models
+    control = {"control_rationale_model", "control_problem_generator"}  # which this arc has not come to
+    assert {name.partition("/")[0] for name in models} == set(MODEL_ROLES) - control
+    learned = {one["ref"]["asset"]: one["learned"] for one in found["tables"] if one["learned"]}
+    assert learned["benchmark_generations"] == 3 * 6 * 2  # every stage's: all three students are bad
+
+    text = next(row["problem"] for row in rows["seed_problems"] if row["problem_id"] == bad)
+    assert text in written
+    write_mini_seeds(seeds, without=text)
+    healed = run([*PROMPTCOT, "recall", bad, "--apply", "--json"], home, **settings)
+    assert healed.returncode == 0, healed.stderr[-4000:]
+    assert json.loads(healed.stdout)["runs"]
+    assert by_brute_force(Home(home), bad) == {}
+    assert models_that_learned(home, bad) == set()
+    after = json.loads(run([*PROMPTCOT, "recall", bad, "--json"], home, **settings).stdout)
+    assert after["tables"] == [] and after["backfill"] == [] and not any(one["newest"] for one in after["models"])
+
+
+def write_mini_seeds(path: Path, without: str | None = None) -> list[str]:
+    """Sixteen seeds of the maths mini world that the profile does not write itself, less one; their problems."""
+    world = procedural_domain("mini_maths")
+    written = world.write_seeds(16, 0, {"planner": 1.0}, seed=20_261_126).train
+    kept = [one for one in written if one.problem != without]
+    rows = [
+        {"problem": one.problem, "answer": one.answer, "solution": one.solution, "concepts": one.concepts,
+         "rationale": one.rationale, "level": one.level}
+        for one in kept
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [one.problem for one in kept]
+
+
+def models_that_learned(home: Path, bad: str) -> set[str]:
+    """The newest models with a version behind them that has the id in any column, by looking into every one."""
+    lake, found = Lake(home), set[str]()
+    for role in MODEL_ROLES:
+        for partition in lake.partitions(role):
+            ref = lake.newest(role, partition)
+            assert ref
+            behind = [commit.ref for commit in lake.ancestors(ref)]
+            if any(bad in json.dumps(lake.table(one).to_pylist(), default=str) for one in behind):
+                found.add(lake.table(ref)["model_id"][0].as_py())
+    return found
