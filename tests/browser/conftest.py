@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,21 @@ def home(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sm
 
 @pytest.fixture
 def ui(chromium: Any, home: SmallHome, tmp_path: Path) -> Iterator[DagsterUi]:
-    """A tab of its own for each test; what it showed last stays in the test's folder."""
+    """A tab of its own for each test."""
+    assert home.dev
+    with tab(chromium, home.dev.url, tmp_path) as ui:
+        yield ui
+
+
+@contextmanager
+def tab(chromium: Any, url: str, folder: Path) -> Iterator[DagsterUi]:
+    """A tab on a Dagster UI; what it showed last stays in `folder`."""
     from tests.browser.dagster_ui import DagsterUi
 
-    assert home.dev
     asked = os.environ.get("PROMPTCOT_SCREENSHOTS")
     page = chromium.new_page(device_scale_factor=2 if asked else 1)
-    yield DagsterUi(page, home.dev.url, Path(asked) if asked else None)
-    page.screenshot(path=tmp_path / "last_seen.png")
-    page.close()
+    try:
+        yield DagsterUi(page, url, Path(asked) if asked else None)
+    finally:
+        page.screenshot(path=folder / "last_seen.png")
+        page.close()
