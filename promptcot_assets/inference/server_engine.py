@@ -181,7 +181,7 @@ class ServerEngine(Metered):
             urls, key, patience_s = server.urls, os.environ.get(server.api_key_variable), server.patience_s
         else:
             arguments = serve_arguments(self._folder, self._settings, self._requests.max_len)
-            self._own = VllmServer(self._model, arguments, self._settings.threads)
+            self._own = VllmServer(arguments, self._settings.threads)
             self._accelerators = self._own.accelerators
             urls, key, patience_s = [self._own.url], self._own.key, server.start_s
         endpoints = Endpoints(

