@@ -7,9 +7,25 @@ token).
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from training.child import started
+
+
+def _shared(columns: dict[str, list[list[int]]], folder: Path, args: Any) -> Any:
+    """The columns as a data set on disk, written by the first process: all keep the reference's log-probabilities in it.
+
+    TRL puts them beside the data set's files; without any, every process would look in a place of its own.
+    """
+    from datasets import Dataset, load_from_disk
+
+    with args.main_process_first(local=False):
+        if not folder.exists():
+            unfinished = folder.with_suffix(".partial")
+            Dataset.from_dict(columns).save_to_disk(unfinished)
+            unfinished.rename(folder)
+    return load_from_disk(folder)
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +59,7 @@ def main(argv: list[str]) -> None:
         trainer = resumable(Trainer, lengths)(
             model=str(base),
             args=args,
-            train_dataset=Dataset.from_dict(rows.columns),
+            train_dataset=_shared(rows.columns, spec.checkpoints / "rows", args),
             processing_class=tokenizer,
             peft_config=peft_config(spec),
         )

@@ -141,11 +141,11 @@ def written_or_gone(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and TORCH_SAVE not in str(error):  # as of a process that has ended
             raise
+        free = shutil.disk_usage(folder.parent).free
         shutil.rmtree(folder, ignore_errors=True)
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
         raise OutputError(
-            f"cannot write {folder}: {str(cause).splitlines()[0]}. Nothing of it is left; once that is mended, the "
-            "same command goes on from its last whole checkpoint"
+            f"cannot write {folder} ({free:,} bytes were free there): {str(error).splitlines()[0]}. Nothing of it is "
+            "left; once that is mended, the same command goes on from its last whole checkpoint"
         ) from error
 
 

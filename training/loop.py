@@ -62,8 +62,8 @@ def trainer_arguments(config: type, spec: Spec, **fixed: Any) -> Any:
 
 
 def resumable(trainer: type, lengths: list[int] | None = None) -> type:
-    """`trainer` with rows in `length_grouped_order` (its own order without `lengths`), checkpoints that are whole or
-    not there, and a meter of what went through the model."""
+    """`trainer` with rows in `length_grouped_order` (TRL's RepeatSampler without `lengths`), checkpoints that are whole
+    or not there, and a meter of what went through the model."""
     from transformers import Trainer
 
     class Resumable(trainer):
@@ -71,8 +71,19 @@ def resumable(trainer: type, lengths: list[int] | None = None) -> type:
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             if lengths is None:
-                return super()._get_train_sampler(train_dataset)
-            return LengthGroupedSampler(lengths, rows_a_step(self.args), self.args.seed)
+                self.order = super()._get_train_sampler(train_dataset)
+            else:
+                self.order = LengthGroupedSampler(lengths, rows_a_step(self.args), self.args.seed)
+            return self.order
+
+        def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:
+            # accelerate tells a sampler its epoch, but not through the wrappers of a resumed run of several processes;
+            # and TRL's draws every epoch from where the last one left its generator, which a resumed run has not seen
+            if lengths is not None:
+                self.order.set_epoch(epoch)
+            elif self.order.shuffle:
+                self.order.generator.manual_seed(self.args.seed + epoch)
+            return super()._run_epoch(*args, epoch=epoch, **kwargs)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"

@@ -115,21 +115,21 @@ def test_another_runs_output_or_checkpoints_are_refused(
 DROPOUT = {"lora": {"r": 4, "dropout": 0.2}}  # so that the random states matter
 KILLED = [
     ("sft", 5, {}),
-    ("sft", 16, {}),
+    ("sft", 16, {"arguments": {"packing": True, "per_device_train_batch_size": 2}}),
     ("dpo", 10, {}),
-    ("sft", 5, DROPOUT | {"arguments": {"bf16": True, "gradient_checkpointing": True}}),
+    ("sft", 6, DROPOUT | {"arguments": {"bf16": True, "gradient_checkpointing": True}}),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "kill_at", "fields"), KILLED)
+@pytest.mark.parametrize(("kind", "kill_at", "fields"), KILLED, ids=["sft", "packed", "dpo", "bf16 adapter"])
 def test_a_killed_run_continues_to_the_same_bytes(
-    kind: str, kill_at: int, fields: dict, tiny_model: Path, tmp_path: Path
+    kind: str, kill_at: int, fields: dict, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """8 steps an epoch: the kills fall inside the first epoch, on a boundary, inside the second."""
-    trained(command(kind, write_spec(tmp_path / "whole", tiny_model, **fields)), tmp_path / "whole.log")
+    whole = run(kind, write_spec(tmp_path / "whole", tiny_model, **fields), capsys)
+    assert whole["steps"] > kill_at + 2
 
-    spec, log = write_spec(tmp_path / "killed", tiny_model, save_steps=kill_at, **fields), tmp_path / "killed.log"
+    spec, log = write_spec(tmp_path / "killed", tiny_model, save_steps=kill_at, **fields), tmp_path / "log"
     child = start(command(kind, spec), log)
     until_checkpoint(child, tmp_path / "killed" / "ck", log)
     child.send_signal(signal.SIGKILL)
@@ -138,6 +138,20 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
     assert f"continuing from checkpoint-{kill_at}" in trained(command(kind, spec), log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
+
+
+@pytest.mark.parametrize("arguments", [{"bf16": True}, {"gradient_checkpointing": True}], ids=["bf16", "recomputing"])
+def test_cheaper_training_learns_nearly_the_same(
+    arguments: dict, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = {"max_steps": 8, "warmup_steps": 0}
+    curves = []
+    for name, more in (("plain", {}), ("cheaper", arguments)):
+        result = run("sft", write_spec(tmp_path / name, tiny_model, arguments=few | more), capsys)
+        curves.append([loss for _, loss in result["loss_curve"]])
+    plain, cheaper = curves
+    assert cheaper == pytest.approx(plain, rel=0.01)
+    assert (cheaper != plain) == ("bf16" in arguments)  # fewer bits are another sum, recomputing is the same one
 
 
 @pytest.mark.slow
