@@ -96,14 +96,15 @@ class Usage:
         return self.sampling_seconds + self.scoring_seconds + self.embedding_seconds
 
     def rates(self) -> dict[str, float]:
-        """What an asset's page shows: tokens a second of each kind, and shares. Only what there is a measure of."""
+        """What an asset's page shows: tokens a second, shares, accelerator time. Only what there is a measure of."""
         ratios = {
             "sampled_tokens_per_second": (self.completion_tokens, self.sampling_seconds),
             "scored_tokens_per_second": (self.scored_tokens, self.scoring_seconds),
             "padded_share": (self.padded_positions, self.positions),
             "shared_prompt_share": (self.shared_tokens, self.prompt_tokens),
         }
-        return {name: part / whole for name, (part, whole) in ratios.items() if whole}
+        measured = {name: part / whole for name, (part, whole) in ratios.items() if whole}
+        return measured | ({"device_seconds": self.device_seconds} if self.device_seconds else {})
 
 
 class InferenceEngine(Protocol):

@@ -52,7 +52,9 @@ class TransformersEngine:
         self._score_batch_size = score_batch_size
         folder = read_model_folder(model)
         self._requests = TokenRequests(folder.tokenizer, folder.max_len(max_model_len))
-        spec = ModelSpec(model, folder.config.model_type, threads, dtype, _devices())
+        devices = _devices()
+        self._accelerators = 0 if devices == ("cpu",) else min(workers, len(devices))
+        spec = ModelSpec(model, folder.config.model_type, threads, dtype, devices)
         self._models: LocalModel | WorkerPool = LocalModel(spec) if workers == 1 else WorkerPool(spec, workers)
 
     def generate(
@@ -87,7 +89,8 @@ class TransformersEngine:
             completion_tokens=completion_tokens,
             positions=positions + completion_tokens - len(sampled),  # a row's last token is sampled, not read
             padded_positions=positions - tokens,
-            sampling_seconds=time.perf_counter() - began,
+            sampling_seconds=(seconds := time.perf_counter() - began),
+            device_seconds=seconds * self._accelerators,
         )
         completions = [
             Completion(one.text, one.tokens, one.finish_reason, one.logprob, seed)
@@ -109,7 +112,8 @@ class TransformersEngine:
             scored_tokens=scored_tokens,
             positions=positions,
             padded_positions=positions - tokens,
-            scoring_seconds=time.perf_counter() - began,
+            scoring_seconds=(seconds := time.perf_counter() - began),
+            device_seconds=seconds * self._accelerators,
         )
         return [TokenScores(*pair) for pair in zip(logprobs, asked.offsets, strict=True)]
 
@@ -125,7 +129,8 @@ class TransformersEngine:
             prompt_tokens=tokens,
             positions=positions,
             padded_positions=positions - tokens,
-            embedding_seconds=time.perf_counter() - began,
+            embedding_seconds=(seconds := time.perf_counter() - began),
+            device_seconds=seconds * self._accelerators,
         )
         return np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)
 

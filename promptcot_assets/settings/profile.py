@@ -480,7 +480,7 @@ class Vllm(Section):
     _no_effect_on_results = ("gpu_memory_share", "max_running", "kv_cache_gib")
     tensor_parallel: AtLeastOne = 1  # devices a model is split over
     gpu_memory_share: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.9
-    kv_cache_gib: Positive | None = None  # of memory for keys and values on a CPU; null: vLLM's own choice
+    kv_cache_gib: Positive | None = None  # for keys and values; null: what the share leaves, on a CPU 1
     max_running: AtLeastOne = 256  # sequences decoded at once (vLLM's max_num_seqs)
     prefix_caching: bool = True
     enforce_eager: bool = False  # no compilation and no CUDA graphs: starts sooner, runs slower

@@ -48,6 +48,10 @@ def test_usage_adds_up_and_shows_only_what_was_measured() -> None:
     }
 
 
+def test_accelerators_are_shown_where_some_were_held() -> None:
+    assert Usage(device_seconds=3.0).rates() == {"device_seconds": 3.0}
+
+
 def engine_settings(**changed: object) -> SimpleNamespace:
     defaults = {"name": "transformers", "workers": 1, "threads": 1, "batch_size": 8, "score_batch_size": 8}
     others = {"vllm": None, "server": None, "ray": None}
