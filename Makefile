@@ -8,7 +8,7 @@ export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
 
-.PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint docker-check bench clean
+.PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint gpu-run docker-check bench clean
 
 setup: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ real-seeds: setup  ## the same graph on real problems: SEEDS=problems.jsonl BENC
 
 ablations: setup  ## EM beside its ablations over three seeds: one table of paired differences
 	PROMPTCOT_PROFILE=ablations PROMPTCOT_HOME=$(CURDIR)/.promptcot-ablations $(BIN)/promptcot ablations
+
+gpu-run: setup  ## profile mini_world_large on one GPU: throughput a table and scores in benchmarks/results; goes on after a kill
+	$(BIN)/python -c 'import vllm' 2>/dev/null || $(BIN)/pip install -q -e '.[gpu]'
+	PROMPTCOT_HOME=$(CURDIR)/.promptcot-gpu $(BIN)/python -m benchmarks.gpu
 
 ui: setup  ## Dagster on the same data, http://127.0.0.1:3000
 	$(BIN)/promptcot init
