@@ -68,6 +68,7 @@ class Endpoint:
     faults: int = 0  # in a row: since the last request that went well
     setbacks: int = 0  # times set aside or found still away, since the last request that went well
     aside: bool = True  # until its models have been listed
+    known: bool = False  # they have been, some time
     last_fault: str = "it has not answered yet"
 
 
@@ -214,12 +215,18 @@ class Endpoints:
             await asyncio.sleep(backoff_s(endpoint.setbacks, LONGEST_PROBE_WAIT_S))
 
     async def _probe(self, endpoint: Endpoint) -> None:
-        """List its models: is it there, and does it serve what is asked for?"""
+        """List its models: is it there, and does it serve what is asked for?
+
+        What is no list of models is an error at first (a wrong address), and a fault of a replica that once had one (a
+        gateway that answers for it while it is away).
+        """
         try:
             reply = await _answer(endpoint.client.get("models"), PROBE_S)
-            if not reply.is_success:
-                raise EngineError(f"{endpoint.url} does not list its models: {said(reply)}")
-            self._verify(endpoint.url, listed_models(endpoint.url, reply))
+            self._verify(endpoint.url, listed_models(reply))
+        except WrongReply as error:
+            endpoint.last_fault = str(error)
+            if not endpoint.known:
+                self._break(EngineError(f"{endpoint.url} does not list its models: {error}"))
         except Fault as fault:
             endpoint.last_fault = str(fault)
             if (ended := self._ended()) is not None:
@@ -227,7 +234,7 @@ class Endpoints:
         except EngineError as error:
             self._break(error)
         else:
-            endpoint.aside = False
+            endpoint.aside, endpoint.known = False, True
             self._some_ready.set()
 
     def _break(self, error: EngineError) -> None:
@@ -258,13 +265,16 @@ async def _answer(sent: Any, timeout_s: float) -> httpx.Response:
     return reply
 
 
-def listed_models(url: str, reply: httpx.Response) -> Models:
+def listed_models(reply: httpx.Response) -> Models:
+    """Raises: WrongReply."""
+    if not reply.is_success:
+        raise WrongReply(said(reply))
     try:
         models: Models = reply.json()["data"]
         for model in models:
             model["id"]
     except (ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{url} is no OpenAI-compatible API: GET models gave {reply.text[:200]!r}") from error
+        raise WrongReply(f"{reply.text[:SHOWN_CHARACTERS]!r} is none") from error
     return models
 
 

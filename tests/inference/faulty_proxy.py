@@ -1,7 +1,7 @@
 """An HTTP proxy that does to requests what networks and overloaded servers do.
 
 It stands before one endpoint. POST number k (from 0) suffers `faults[k]`; those after the last pass unharmed, and so do
-all GETs.
+GETs, unless `answering` is set to what a gateway says in place of a server that is away.
 """
 
 import contextlib
@@ -48,6 +48,7 @@ class FaultyProxy:
         self.suffered: Counter[str] = Counter()
         self.posts = 0
         self.last_reply: bytes | None = None
+        self.answering: tuple[int, bytes] | None = None
         self._faults = iter(faults)
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
@@ -145,7 +146,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                 super().finish()
 
         def do_GET(self) -> None:
-            self._send(*self._forward(b""))
+            self._send(*(proxy.answering or self._forward(b"")))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

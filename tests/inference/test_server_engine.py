@@ -333,6 +333,38 @@ def test_a_replica_that_is_away_is_done_without_and_taken_back(
         assert behind.answered
 
 
+@pytest.mark.parametrize("answer", [(404, b"default backend"), (200, b"<html>back soon</html>"), (200, b"[1]")])
+def test_a_gateway_that_answers_for_a_replica_is_waited_for_but_not_at_first(
+    taught_model: Path, endpoint: OpenAIEndpoint, expected: list[list[Completion]], answer: tuple[int, bytes]
+) -> None:
+    class Gateway(FaultyProxy):
+        def next_fault(self) -> str | None:
+            """The replica is away for four requests; its gateway then gives an answer of its own for a second."""
+            fault = super().next_fault()
+            if self.posts == 4:
+                self.answering = answer
+                threading.Timer(1.0, lambda: setattr(self, "answering", None)).start()
+            return fault
+
+    with Gateway(endpoint.url, ["503"] * 4) as proxy:
+        with ServerEngine(taught_model, settings(proxy.url, concurrency=4)) as engine:
+            assert_same(engine.generate(PROMPTS, SAMPLED), expected)
+        proxy.answering = answer
+        with pytest.raises(EngineError, match="does not list its models: "):
+            ServerEngine(taught_model, settings(proxy.url))
+
+
+def test_a_replica_that_comes_back_as_another_model_ends_the_call(taught_model: Path) -> None:
+    with (
+        OpenAIEndpoint(taught_model) as changed,
+        FaultyProxy(changed.url, ["503"] * 3) as proxy,
+        ServerEngine(taught_model, settings(proxy.url, concurrency=3)) as engine,
+    ):
+        changed.name = "another"
+        with pytest.raises(EngineError, match=rf"serves 'another' and not '{taught_model}'"):
+            engine.generate(PROMPTS[:3], SAMPLED)
+
+
 def down_during_a_call(
     model: Path, endpoint: OpenAIEndpoint, seconds: float
 ) -> tuple[list[list[Completion]], FaultyProxy]:
