@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.domains import domain_named
-from promptcot_assets.settings.profile import Benchmarks, Evaluation, PublishedBenchmark
+from promptcot_assets.settings.profile import Benchmarks, Evaluation, PublishedBenchmark, Sandbox
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.evaluation import item_prompt, published_items
+from promptcot_assets.stages.evaluation import item_prompt, published_items, verdicts
 from promptcot_assets.stages.published_items import read_items
 from promptcot_assets.stages.seeds import SeedError
+from promptcot_assets.stages.verification import Verifier
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -146,3 +147,22 @@ def test_several_files_are_read_one_after_the_other_and_a_bad_line_names_its_own
     (tmp_path / "test5.jsonl").write_text(json.dumps(lcb("stdin", "2025-01-01") | {"public_test_cases": 3}))
     with pytest.raises(SeedError, match=r"test5.jsonl, line 1"):
         read_items(both)
+
+
+def test_livecodebench_items_of_both_styles_are_judged_by_running_them(tmp_path: Path) -> None:
+    source = write(tmp_path / "lcb.jsonl", lcb("stdin", "2025-02-01"), lcb("functional", "2025-02-02")).source
+    items = {row["item_id"]: row for row in published_items(Benchmarks(files={"code": {"lcb": source}}))[0]}
+    program, function = items
+    answers = {
+        program: ("xs = map(int, input().split())\nprint(sum(xs) + 3)", "print(6.5)"),
+        function: ("class Solution:\n    def total(self, xs, y):\n        return sum(xs) + y",
+                   "def total(xs, y):\n    return sum(xs) + y", "def total(xs, y):\n    return y"),
+    }  # fmt: skip
+    drawn = [
+        {"generation_id": f"{item}{at}", "item_id": item, "benchmark": "lcb", "domain": "code", "stage": "sft",
+         "model": "m", "attempt": at, "completion": f"```python\n{code}\n```"}
+        for item, codes in answers.items() for at, code in enumerate(codes)
+    ]  # fmt: skip
+    with Verifier.open(Sandbox(workers=1)) as verifier:
+        judged = verdicts(drawn, items, verifier)
+    assert [row["passed"] for row in judged] == [True, False, True, True, False]
