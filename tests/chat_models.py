@@ -95,3 +95,30 @@ def _begins_every_text(tokenizer: Any) -> None:
         single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|> $B",
         special_tokens=[("<|begin_of_text|>", tokenizer.bos_token_id)],
     )  # fmt: skip
+
+
+def teach_answers(folder: Path, dialogues: Sequence[tuple[str, str]], steps: int, batch: int = 4) -> Path:
+    """Train a tiny model in place on (what it reads, what it is to write) by a bare loop; loss on what it writes."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3)
+    rows = []
+    for prompt, answer in dialogues:
+        before, after = tokenizer(prompt)["input_ids"], tokenizer(answer, add_special_tokens=False)["input_ids"]
+        rows.append((before, [*after, tokenizer.eos_token_id]))
+    for step in range(steps):
+        some = [rows[(step * batch + at) % len(rows)] for at in range(batch)]
+        longest = max(len(before) + len(after) for before, after in some)
+        ids = torch.zeros(batch, longest, dtype=torch.long)
+        labels = torch.full((batch, longest), -100)
+        for at, (before, after) in enumerate(some):
+            ids[at, : len(before) + len(after)] = torch.tensor(before + after)
+            labels[at, len(before) : len(before) + len(after)] = torch.tensor(after)
+        model(input_ids=ids, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+    return folder
