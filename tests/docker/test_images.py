@@ -174,3 +174,23 @@ def test_what_the_compose_file_asks_of_the_environment_is_in_the_example() -> No
     asked = set(re.findall(r"\$\{(\w+)", (DOCKER / "compose.yaml").read_text()))
     given = set(re.findall(r"^(\w+)=", (DOCKER / "env.example").read_text(), re.MULTILINE))
     assert asked <= given and given - asked == {"COMPOSE_PROFILES"}
+
+
+def test_the_pod_of_the_page_has_the_walls_of_the_compose_file() -> None:
+    page = (ROOT / "docs" / "docker.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    deployment, policy = yaml.safe_load_all(block)
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    (sandbox,) = (one for one in pod["containers"] if one["name"] == "sandbox")
+    assert sandbox["securityContext"] == {
+        "runAsUser": 65534,
+        "runAsGroup": 65534,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "env" not in sandbox and "envFrom" not in sandbox
+    assert {one["image"] for one in pod["containers"]} <= {one["image"] for one in COMPOSE["services"].values()}
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
