@@ -112,8 +112,13 @@ class VllmEngine(Metered):
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
         """See `InferenceEngine.score`. What is shared of a prefix are whole blocks of vLLM's prefix cache.
 
-        Raises: EngineError naming the pair that is empty or over `max_model_len`, EngineLost when vLLM ended.
+        Raises: EngineError naming the pair that is empty or over `max_model_len`, and for an adapter that changes the
+        head; EngineLost when vLLM ended.
         """
+        if "lm_head" in self._spec.arguments.get("lora_target_modules", ()):
+            raise EngineError(
+                f"{self._model} adapts lm_head: vLLM samples with such an adapter and cannot score with it"
+            )
         with self._tokenizing:
             asked = self._requests.to_score(prefixes, continuations, end)
         scored: list[Scored] = self._ask("scoring_seconds", Score(asked.prefixes, asked.continuations))
@@ -205,7 +210,9 @@ def engine_arguments(folder: ModelFolder, settings: EngineSettings, max_len: int
     if vllm.yarn_factor is not None:
         arguments["hf_overrides"] = stretched(folder, vllm.yarn_factor)
     if folder.is_adapter:
-        arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(folder.path)}
+        # only what the adapter changes: around an unchanged head vLLM's LoRA layer cannot score a prompt
+        modules = adapted_modules(folder.path)
+        arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(folder.path), "lora_target_modules": modules}
     return arguments | vllm.arguments
 
 
@@ -225,6 +232,14 @@ def stretched(folder: ModelFolder, factor: float) -> dict[str, Any]:
     rope |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": made_for}
     override = {"rope_parameters": rope, "max_position_embeddings": int(made_for * factor)}
     return override if config is folder.config else {"text_config": override}
+
+
+def adapted_modules(adapter: Path) -> list[str]:
+    """The last names of the modules that an adapter's weights belong to, such as q_proj."""
+    from safetensors import safe_open
+
+    with safe_open(adapter / "adapter_model.safetensors", framework="numpy") as weights:
+        return sorted({name.partition(".lora_")[0].rpartition(".")[2] for name in weights.keys()})  # noqa: SIM118
 
 
 def _lora_rank(adapter: Path) -> int:

@@ -42,6 +42,17 @@ def test_an_adapter_is_its_base_with_the_adapter(adapter: Path, model: Path) -> 
         assert base.generate(PROMPTS, GREEDY) != expected
 
 
+def test_an_adapter_of_the_head_is_not_scored_with(adapter: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(adapter, tmp_path / "head")
+    weights = load_file(folder / "adapter_model.safetensors")
+    weights |= {f"base_model.model.lm_head.lora_{side}.weight": torch.ones(4, 4) for side in "AB"}
+    save_file(weights, folder / "adapter_model.safetensors")
+    with VllmEngine(folder, engine_settings()) as engine, pytest.raises(EngineError, match="adapts lm_head"):
+        engine.score(["let"], [" A"])
+
+
 def test_an_adapter_of_any_rank_finds_room(adapter: Path, tmp_path: Path) -> None:
     for rank, room in ((1, 1), (4, 8), (16, 16), (17, 32)):
         folder = shutil.copytree(adapter, tmp_path / f"rank{rank}")
@@ -59,7 +70,9 @@ def test_yarn_stretches_what_the_model_was_made_for(model: Path, tmp_path: Path)
     rope |= {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": SIZES.max_position}
     change(stretched / "config.json", rope_parameters=rope, max_position_embeddings=2 * SIZES.max_position)
 
-    length = len(AutoTokenizer.from_pretrained(model)(long := " ".join(tiny_texts(40, seed=5))[:1000])["input_ids"])
+    words = " ".join(tiny_texts(40, seed=5)).split()
+    long = " ".join(words[:330])
+    length = len(AutoTokenizer.from_pretrained(model)(long)["input_ids"])
     assert SIZES.max_position < length < 2 * SIZES.max_position - 30
     prefixes = [*PROMPTS[:5], long, long]
     with VllmEngine(model, engine_settings(vllm={"yarn_factor": 2.0})) as ours:
