@@ -7,8 +7,9 @@ import dagster as dg
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
 from promptcot_assets.lake import Rows
-from promptcot_assets.settings.profile import Chat, SelfPlay, Training
+from promptcot_assets.settings.profile import Band, Chat, SelfPlay, Settings, Training
 from promptcot_assets.stages import Row, reward_service, self_play, synthesis
+from promptcot_assets.stages import difficulty as hardness
 from promptcot_assets.stages.asking import solve_prompt
 from promptcot_assets.stages.verdicts import metered
 
@@ -42,20 +43,42 @@ def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play:
         )  # fmt: skip
 
 
+def _rounds_before(settings: Settings, student: str) -> list[str]:
+    """The students that this one continues, the first round first, where what they solved decides what is played on.
+
+    Their rollouts and verdicts are inputs and no edges of the graph, where they would be a circle.
+    """
+    rounds: list[str] = []
+    while settings.self_play.chooses_bands and (former := settings.students[student].continues):
+        rounds.insert(0, former)
+        student = former
+    return rounds
+
+
+def _bands(step: Step, rounds: list[str]) -> dict[str, frozenset[Band]]:
+    """The bands that problems may be of, as former rounds measured them."""
+    played = ((step.rows_of(f"rollouts[{name}]"), step.rows_of(f"verdicts[{name}]")) for name in rounds)
+    return hardness.measured_bands(hardness.difficulty(drawn, judged) for drawn, judged in played)
+
+
 @dg.asset(code_version="1", deps=["sft_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
 def rollouts(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
     """The student's attempts at every labelled problem kept out of SFT (method section 6)."""
     values, play = settings.values, settings.values.self_play
-    inputs = (f"sft_model[{context.partition_key}]", *_problems(play))
+    rounds = _rounds_before(values, context.partition_key)
+    former = [f"{asset}[{name}]" for name in rounds for asset in ("rollouts", "verdicts")]
+    inputs = (f"sft_model[{context.partition_key}]", *_problems(play), *former)
     chat = values.students[context.partition_key].chat
     step = lake.step(context, "rollouts", *inputs, uses=[play, values.engine, *([chat] if chat else [])])
     if done := step.unchanged():
         return done
-    pool = self_play.play_pool(_labels(step, play), play)
+    known = _labels(step, play)
+    pool = self_play.play_pool(known, play, _bands(step, rounds))
     rows = _play(step, engine, "sft_model", pool, play, chat)
-    return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)))
+    out_of_band = len(self_play.play_pool(known, play)) - len(pool)
+    return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)), out_of_band=out_of_band)
 
 
 @dg.asset(code_version="2", deps=["rollouts", *PROBLEM_DEPS], partitions_def=STUDENTS)

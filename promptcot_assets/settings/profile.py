@@ -33,6 +33,10 @@ Positive = Annotated[float, pydantic.Field(gt=0)]
 Weight = Annotated[float, pydantic.Field(ge=0)]
 
 
+Band = Literal["unsolved", "hard", "medium", "easy", "solved"]  # of pass rates: stages/difficulty.py has their bounds
+BANDS: tuple[Band, ...] = ("unsolved", "hard", "medium", "easy", "solved")
+
+
 class SettingsError(ValueError):
     """A profile that cannot be used; the message names the file, the setting and the mend."""
 
@@ -396,9 +400,12 @@ class Student(Section):
 class SelfPlay(Section):
     """Rollouts, verdicts, pairs (method section 6)."""
 
+    _unsaid_by_default = ("bands",)
     pool_share: Share = 0.25  # of labelled problems kept out of SFT and played on
     held_out_share: Share = 0.0  # of these, never played on: the regression gate asks them before and after a round
     real_problems: dict[str, AtLeastOne] = {}  # by domain: training seeds with a label that are played on as well
+    # which of them a student that continues another plays on, by how the rounds before it did; new problems always
+    bands: tuple[Band, ...] = BANDS
     rollouts: AtLeastOne = 8
     sampling: Sampling = Sampling(temperature=1.2, top_p=1.0, max_new_tokens=81920)
     max_pass_rate: Share = 0.5  # problems solved at least this often are dropped, like those never solved
@@ -410,6 +417,18 @@ class SelfPlay(Section):
         arguments={"learning_rate": 1e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1, "beta": 0.1}
     )
     shard_rows: AtLeastOne = 128
+
+    @property
+    def chooses_bands(self) -> bool:
+        return set(self.bands) != set(BANDS)
+
+    @pydantic.model_validator(mode="after")
+    def _bands_can_be_known(self) -> SelfPlay:
+        if not self.bands:
+            raise ValueError(f"self_play.bands is empty: nothing would be played on; choose from {', '.join(BANDS)}")
+        if self.chooses_bands and self.optimiser == "grpo":
+            raise ValueError("self_play.bands needs rollouts that were judged; online self-play (grpo) has none")
+        return self
 
 
 class PublishedBenchmark(Section):

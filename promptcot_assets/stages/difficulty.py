@@ -13,16 +13,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptcot_assets.domains import domain_named
+from promptcot_assets.settings.profile import Band
 from promptcot_assets.stages import Row
 
 NORMAL_95 = 1.959964
-Band = Literal["unsolved", "hard", "medium", "easy", "solved"]
 HARD, MEDIUM = 1 / 4, 1 / 2  # pass rates where these bands end
 
 Floats = NDArray[np.float64]
@@ -69,6 +68,23 @@ def band(pass_rate: float) -> Band:
     if pass_rate in (0, 1):
         return "solved" if pass_rate else "unsolved"
     return "hard" if pass_rate <= HARD else "medium" if pass_rate < MEDIUM else "easy"
+
+
+def possible_bands(low: float, high: float) -> frozenset[Band]:
+    """The bands that an interval of pass rates reaches into: after a few attempts a problem may be of several."""
+    reaches: dict[Band, bool] = {
+        "unsolved": low == 0,
+        "hard": low <= HARD and high > 0,
+        "medium": low < MEDIUM and high > HARD,
+        "easy": low < 1 and high >= MEDIUM,
+        "solved": high == 1,
+    }
+    return frozenset(name for name, reached in reaches.items() if reached)
+
+
+def measured_bands(rounds: Iterable[Sequence[Row]]) -> dict[str, frozenset[Band]]:
+    """problem_id -> the bands it may be of, by the last of the rounds (rows of `difficulty`) that played on it."""
+    return {row["problem_id"]: possible_bands(row["low"], row["high"]) for rows in rounds for row in rows}
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:

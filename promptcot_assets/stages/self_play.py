@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake import Rows
 from promptcot_assets.lake.ids import content_id, seed_from
-from promptcot_assets.settings.profile import SelfPlay
+from promptcot_assets.settings.profile import Band, SelfPlay
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
 from promptcot_assets.stages.distillation import HASH_RANGE, played_on
@@ -36,10 +36,14 @@ def labels(problems: Iterable[Row], answers: Iterable[Row], tests: Iterable[Row]
     return rows
 
 
-def play_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:
+def play_pool(
+    known: Sequence[Row], settings: SelfPlay, measured: Mapping[str, Collection[Band]] | None = None
+) -> list[Row]:
     """The problems that are played on: the pool's share of the synthetic ones, and as many real ones as are asked for.
 
     Which ones follows from their ids alone, so that a new batch moves none; those of `gate_pool` are never among them.
+    Of these, a problem that former rounds measured stays out if it can be of none of `settings.bands`.
+    measured: problem_id -> the bands it may be of (stages/difficulty.py); None in a first round.
     """
     synthetic = [
         row for row in known if row["source"] == "synthetic" and played_on(row["problem_id"], settings.pool_share)
@@ -48,7 +52,8 @@ def play_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:
     for domain, count in settings.real_problems.items():
         real = [row for row in known if row["source"] == "real" and row["domain"] == domain]
         rows += sorted(real, key=lambda row: content_id("real", row["problem_id"]))[:count]
-    return rows
+    played = set(settings.bands)
+    return [row for row in rows if not measured or played & set(measured.get(row["problem_id"], played))]
 
 
 def gate_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:

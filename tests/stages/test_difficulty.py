@@ -11,6 +11,8 @@ from promptcot_assets.stages.difficulty import (
     band,
     difficulty,
     item_difficulty,
+    measured_bands,
+    possible_bands,
     rasch,
     wilson_interval,
 )
@@ -49,6 +51,30 @@ def test_bands_of_eight_attempts() -> None:
     """The paper plays on problems solved at least once and in fewer than half of 8 attempts: hard and medium."""
     bands = ["unsolved", "hard", "hard", "medium", "easy", "easy", "easy", "easy", "solved"]
     assert [band(passes / 8) for passes in range(9)] == bands
+
+
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@settings(deadline=None)
+def test_the_bands_of_an_interval_are_neighbours_around_that_of_the_rate(drawn: tuple[int, int]) -> None:
+    names = ["unsolved", "hard", "medium", "easy", "solved"]
+    passes, attempts = drawn
+    possible = [name for name in names if name in possible_bands(*wilson_interval(passes, attempts))]
+    assert band(passes / attempts) in possible
+    assert " ".join(possible) in " ".join(names)
+
+
+def test_eight_attempts_say_little_and_a_hundred_more() -> None:
+    assert possible_bands(*wilson_interval(0, 8)) == {"unsolved", "hard", "medium"}
+    assert possible_bands(*wilson_interval(3, 8)) == {"hard", "medium", "easy"}
+    assert possible_bands(*wilson_interval(8, 8)) == {"easy", "solved"}
+    assert possible_bands(*wilson_interval(35, 100)) == {"medium"}
+
+
+def test_the_last_round_that_played_on_a_problem_says_its_bands() -> None:
+    first = [{"problem_id": "p", "low": 0.0, "high": 0.2}, {"problem_id": "q", "low": 0.6, "high": 0.9}]
+    second = [{"problem_id": "p", "low": 0.55, "high": 0.9}]
+    assert measured_bands([first, second]) == {"p": {"easy"}, "q": {"easy"}}
+    assert measured_bands([second, first])["p"] == {"unsolved", "hard"}
 
 
 # ---- several solvers

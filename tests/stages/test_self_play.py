@@ -12,6 +12,7 @@ from promptcot_assets.domains import domain_named, procedural_domain
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Sampling, Sandbox, SelfPlay
 from promptcot_assets.stages import Row
+from promptcot_assets.stages.difficulty import measured_bands
 from promptcot_assets.stages.self_play import (
     gate_difference,
     gate_pool,
@@ -215,6 +216,32 @@ def test_real_problems_come_in_the_number_asked_for_and_the_mix_is_told() -> Non
     assert mix(pool) == {"maths, real": 0.25, "maths, synthetic": 0.75}
     fewer = play_pool(known(150), SelfPlay(pool_share=1.0, real_problems={"maths": 20}))
     assert ids(fewer) < ids(pool)
+
+
+def test_a_later_round_plays_on_the_bands_asked_for_and_on_what_nobody_measured() -> None:
+    measured = measured_bands([[
+        {"problem_id": "s0", "low": 0.68, "high": 1.0},  # solved, or easy
+        {"problem_id": "s1", "low": 0.0, "high": 0.32},  # unsolved, hard or medium
+        {"problem_id": "s2", "low": 0.6, "high": 0.9},  # easy
+        {"problem_id": "r0", "low": 0.68, "high": 1.0},
+    ]])  # fmt: skip
+    paper = SelfPlay(pool_share=1.0, real_problems={"maths": 4}, bands=("hard", "medium"))
+    whole = ids(play_pool(known(4), paper))
+    assert whole == ids(known(4)) == ids(play_pool(known(4), paper, {}))
+    assert ids(play_pool(known(4), paper, measured)) == whole - {"s0", "s2", "r0"}
+    assert ids(play_pool(known(4), paper.model_copy(update={"bands": ("easy",)}), measured)) == whole - {"s1"}
+    assert ids(play_pool(known(4), SelfPlay(pool_share=1.0, real_problems={"maths": 4}), measured)) == whole
+    assert ids(gate_pool(known(), SelfPlay(pool_share=0.5, held_out_share=0.3, bands=("hard",)))) == ids(
+        gate_pool(known(), SelfPlay(pool_share=0.5, held_out_share=0.3))
+    )
+
+
+def test_bands_are_checked_and_unsaid_by_default() -> None:
+    with pytest.raises(ValueError, match="nothing would be played on"):
+        SelfPlay(bands=())
+    with pytest.raises(ValueError, match=r"online self-play \(grpo\) has none"):
+        SelfPlay(bands=("hard",), optimiser="grpo")
+    assert "bands" not in SelfPlay().canonical() and '"hard"' in SelfPlay(bands=("hard",)).canonical()
 
 
 def test_only_training_seeds_with_a_label_are_real_problems() -> None:
