@@ -46,7 +46,7 @@ def device(settings: Settings, on_cpu: bool) -> str:
 
 
 def table(commits: Sequence[Commit]) -> str:
-    """Every table's rows, tokens, seconds and tokens a second in the order of their first commits, partitions together."""
+    """Every table's rows, tokens, seconds and tokens a second in the order of the first commits."""
     groups: dict[str, list[Commit]] = defaultdict(list)
     for commit in commits:
         groups[commit.ref.asset].append(commit)
@@ -66,10 +66,10 @@ def report(folder: Path, settings: Settings, machine: str, wall_s: float) -> str
     """The results file of a finished arc."""
     lake = Lake(folder)
     before = estimate.as_text(estimate.estimate(settings, Path("/nowhere")))
+    made = f"`make gpu-run`, {date.today().isoformat()}, engine {settings.engine.name}, dtype {settings.engine.dtype}"
     return (
         f"# {settings.profile} on {machine}\n\n"
-        f"`make gpu-run`, {date.today().isoformat()}, engine {settings.engine.name}, dtype {settings.engine.dtype}, "
-        f"seed {settings.seed}; {wall_s / 60:,.1f} minutes of wall clock for the last run of the command. Tokens are those "
+        f"{made}, seed {settings.seed}; the last run of the command took {wall_s / 60:,.1f} minutes. Tokens are those "
         "sampled, scored or trained on; seconds are a step's whole wall clock, loading and judging included.\n\n"
         f"{table(lake.lineage())}\n\n```\n{summary(lake, folder)}\n```\n\nEstimated beforehand:\n\n```\n{before}\n```\n"
     )
