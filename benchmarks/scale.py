@@ -50,6 +50,7 @@ ATTEMPTS = 3 * (3 * 30 * 16 + 279 + 131 + 408 * 8)  # base, sft and self_play on
 CHARACTERS_A_TOKEN = 4
 RATIONALE_CHARACTERS, PROBLEM_CHARACTERS = 3_000, 700
 BATCH, SEED = "b1", 0
+COMMITS = (40, 400, 1200)
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnopqrstuvwxyz", k=2 + i % 9)) for i in range(20_000)]
 TESTS = json.dumps([{"stdin": str(n), "expected": str(2 * n)} for n in (1, 7, 30)])
 
@@ -284,6 +285,34 @@ def newest(lake: Lake, asset: str, partition: str = BATCH) -> Ref:
     return ref
 
 
+# --- the catalogue, by the number of commits: a batch of synthesis is a dozen, a student twenty ---
+
+
+class Unpublished(Lake):
+    """A lake whose catalogue is written when asked for."""
+
+    def publish(self) -> None:
+        """See `growth`."""
+
+
+def growth(home: Path) -> list[str]:
+    """Rows of a table: commits, seconds of one commit of a single row, seconds of publishing, size of the catalogue."""
+    lake, lines = Unpublished(home), []
+    schema, done = SCHEMAS["sft_examples"], 0
+    content = pa.Table.from_pylist([{name: "" if name != "trace_id" else None for name in schema.names}], schema)
+    for commits in COMMITS:
+        began = time.perf_counter()
+        for number in range(done, commits):
+            lake.commit(f"table_{number % 40}", [content], schema, Provenance("1", "", number), f"b{number // 40}")
+        each = (time.perf_counter() - began) / (commits - done)
+        done, began = commits, time.perf_counter()
+        Lake(home).publish()
+        published = time.perf_counter() - began
+        size_mb = (home / "catalog.duckdb").stat().st_size / 1e6
+        lines.append(f"| {commits:,} | {each:.3f} | {published:.2f} | {size_mb:.1f} |")
+    return lines
+
+
 # --- the runs ---
 
 
@@ -338,10 +367,14 @@ def main(share: int = 100, results: Path | None = None) -> None:
             print(f"{step}: {found[-1]}", file=sys.stderr, flush=True)
         kept, catalogue = size(Path(folder) / "lake"), (Path(folder) / "catalog.duckdb").stat().st_size
         total = f"the lake {kept / 1e9:.2f} GB, the catalogue {catalogue / 1e6:.1f} MB"
+    with tempfile.TemporaryDirectory() as folder:
+        grown = "\n".join(growth(Path(folder)))
     text = (
         f"# The paper's volumes at 1/{share}\n\n`python -m benchmarks.scale {share}`, {date.today().isoformat()}, "
         f"{machine()}.\n\n{table(found, share)}\n\nIn all {total}; {sum(one.cpu_s for one in found):,.0f} CPU seconds, "
-        f"{sum(one.wall_s for one in found):,.0f} of wall clock.\n"
+        f"{sum(one.wall_s for one in found):,.0f} of wall clock.\n\n"
+        "| commits in 40 tables | s a commit of one row | s to publish the catalogue | catalogue MB |\n"
+        f"|---:|---:|---:|---:|\n{grown}\n"
     )
     print(text)
     if results:

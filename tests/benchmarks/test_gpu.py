@@ -1,4 +1,4 @@
-"""The GPU run's profile and what it writes down; the run itself is tried by hand (docs/gpu.md)."""
+"""The GPU run's profile and what it writes down; the run itself is tried by hand (docs/scale.md)."""
 
 from __future__ import annotations
 
