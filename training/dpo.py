@@ -14,7 +14,7 @@ from training.child import started
 
 
 def _shared(columns: dict[str, list[list[int]]], folder: Path, args: Any) -> Any:
-    """The columns as a data set on disk, written by the first process: all keep the reference's log-probabilities in it.
+    """The columns as a data set on disk, written by the first process; all keep the reference's scores there.
 
     TRL puts them beside the data set's files; without any, every process would look in a place of its own.
     """
