@@ -166,7 +166,7 @@ def _work(settings: Settings) -> Iterator[Work]:
     if settings.zero_shot:
         for role in (settings.zero_shot.solver, settings.zero_shot.reference):
             name, sampling = _asked(settings, role)
-            yield _sampled("zero_shot", name, settings.zero_shot.problems, sampling, "trace")
+            yield _sampled("zero_shot_difficulty", name, settings.zero_shot.problems, sampling, "trace")
     for student in settings.students.values():
         yield from _student(settings, student.base, student.base_training, student.sft, labelled, teacher[1])
 
@@ -181,7 +181,7 @@ def funnel(settings: Settings) -> tuple[float, float, float]:
 def _annotation(settings: Settings, problems: float) -> Iterator[Work]:
     for role in settings.annotators:
         name, sampling = _asked(settings, role)
-        yield _sampled("annotated_triples", name, 2 * problems, sampling, "text")  # concepts, then a rationale
+        yield _sampled("seed_annotations", name, 2 * problems, sampling, "text")  # concepts, then a rationale
 
 
 def _em(settings: Settings, pair: str, problems: float) -> Iterator[Work]:

@@ -210,3 +210,31 @@ def test_every_profile_has_an_estimate(name: str) -> None:
     assert f"estimate of {name}" in text and "in all" in text
     assert 0 < found.hours < 24
     assert json.dumps(reports.as_json(found), allow_nan=False)
+
+
+def test_teachers_are_asked_for_what_their_roles_say(tmp_path: Path) -> None:
+    text = f"""
+teachers:
+  small: {{model: {{hub_id: Qwen/Qwen3-4B-Thinking-2507, revision: {"a" * 40}}}}}
+  large: {{model: {{hub_id: openai/gpt-oss-120b, revision: {"b" * 40}}}}}
+annotation:
+  annotators:
+    - {{teacher: small, sampling: {{max_new_tokens: 100}}}}
+    - {{teacher: large, sampling: {{max_new_tokens: 100}}}}
+labels: {{voter: {{teacher: small, sampling: {{max_new_tokens: 1000}}}}}}
+distillation: {{teacher: {{teacher: large, sampling: {{max_new_tokens: 16384}}}}}}
+zero_shot:
+  problems: 50
+  solver: {{teacher: small, sampling: {{max_new_tokens: 10}}}}
+  reference: {{teacher: large, sampling: {{max_new_tokens: 10}}}}
+"""
+    without_gpu()
+    found = estimate(profile(tmp_path, text), NOWHERE)
+    asked = {(one.asset, one.model): one for one in found.work}
+    for name in ("Qwen/Qwen3-4B-Thinking-2507", "openai/gpt-oss-120b"):
+        assert asked["seed_annotations", name].rows == 2 * 2400  # concepts, then a rationale
+        assert asked["zero_shot_difficulty", name].rows == 50
+    traces = asked["teacher_traces", "openai/gpt-oss-120b"]
+    assert traces.sampled / traces.rows == pytest.approx(7351, rel=0.01)  # the paper's mean
+    assert ("math_answers", "Qwen/Qwen3-4B-Thinking-2507") in asked
+    assert found.hub == pytest.approx(8.04e9 + 117e9 * 0.56)
