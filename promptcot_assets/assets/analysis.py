@@ -110,8 +110,10 @@ def distribution(
     """
     model, others = settings.values.synthesis.embedding, settings.values.distribution
     inputs = ("seed_problems", "benchmark_items", "problems[*]", *embedder_inputs(model))
-    uses = [settings.values.engine, embedder_version(model), others, {"contents": contents(others.sets.values())}]
-    step = lake.step(context, "distribution", *inputs, uses=uses)
+    read = {"contents": contents(others.sets.values())}
+    step = lake.step(
+        context, "distribution", *inputs, uses=[settings.values.engine, embedder_version(model), others, read]
+    )
     if done := step.unchanged():
         return done
     sets = analysis.problem_sets(step.rows("seed_problems"), step.rows("problems"), step.rows("benchmark_items"))

@@ -63,7 +63,7 @@ def everything_job() -> None:
     whole_arc()
 
 
-JOBS = [
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     _job(
         "corpus",
         GROUPS("corpus") | ASSETS("contest_standings"),

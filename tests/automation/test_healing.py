@@ -9,6 +9,7 @@ import pytest
 
 from promptcot_assets.domains import procedural_domain
 from promptcot_assets.lake import Lake
+from promptcot_assets.lake.ids import content_id
 from promptcot_assets.lake.schemas import MODEL_ROLES
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.lineage import stale
@@ -116,10 +117,13 @@ def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_pat
 
 
 def write_mini_seeds(path: Path, without: str | None = None) -> list[str]:
-    """Sixteen seeds of the maths mini world that the profile does not write itself, less one; their problems."""
-    world = procedural_domain("mini_maths")
-    written = world.write_seeds(16, 0, {"planner": 1.0}, seed=20_261_126).train
-    kept = [one for one in written if one.problem != without]
+    """Sixteen seeds of the maths mini world that the profile does not write itself, less one; their problems.
+
+    Those with the smallest ids of many: a concept set names the first twenty of the seeds with its concepts.
+    """
+    written = procedural_domain("mini_maths").write_seeds(400, 0, {"planner": 1.0}, seed=20_261_126).train
+    first = sorted(written, key=lambda one: content_id("mini_maths", one.problem))[:16]
+    kept = [one for one in first if one.problem != without]
     rows = [
         {"problem": one.problem, "answer": one.answer, "solution": one.solution, "concepts": one.concepts,
          "rationale": one.rationale, "level": one.level}

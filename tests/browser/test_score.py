@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from promptcot_assets.automation.schedules import SCHEDULES
+from promptcot_assets.automation.sensors import SENSORS
 from tests.assets import arc_runs
 from tests.assets.dagster_dev import DagsterDev
 from tests.browser.conftest import tab
@@ -54,6 +57,19 @@ def walk_from_score(ui: DagsterUi) -> None:
     for ancestor in ("seed_problems", "problem_generator", "teacher_traces", "self_play_model"):
         ui.shows(ancestor)
     ui.shoot("score_lineage")
+
+
+def test_what_can_run_by_itself_is_listed(ui: DagsterUi) -> None:
+    walk_to_automation(ui)
+
+
+def walk_to_automation(ui: DagsterUi) -> None:
+    ui.open("/automation")
+    for one in (*SCHEDULES, *SENSORS):
+        ui.shows(one.name)
+    ui.shows("Automation condition sensor")
+    ui.shows(re.compile("only on Sunday"))
+    ui.shoot("automation")
 
 
 def test_a_score_leads_to_its_seeds_on_the_command_line(scored: Path) -> None:
