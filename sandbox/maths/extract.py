@@ -48,15 +48,27 @@ def is_hedged(completion: str) -> bool:
 
 
 def _outermost(completion: str, last: int) -> int:
-    """Where the outermost box around the one at `last` starts, or `last`."""
+    """Where the outermost closed box around the one at `last` starts, or `last`. One pass over what is around it."""
     _, end = _inside(completion, last)
-    before = completion.rfind(BOX, max(0, last - LONGEST), last)
+    if end is None:
+        return last
+    closing = depth = 0  # braces closed behind the box that were opened before it
+    for brace in BRACE.finditer(completion, end, end + LONGEST):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth < 0:
+            closing, depth = closing + 1, 0
     start = last
-    while end is not None and before >= 0:
-        _, closed = _inside(completion, before)
-        if closed is not None and closed >= end:
-            start = before
-        before = completion.rfind(BOX, max(0, last - LONGEST), before)
+    if closing:
+        first = max(completion.rfind("</think>", 0, last), last - LONGEST, 0)
+        for brace in reversed(list(BRACE.finditer(completion, first, last))):
+            depth += {"{": -1, "}": 1}.get(brace[0], 0)
+            if depth < 0:
+                closing, depth = closing - 1, 0
+                before = completion[first : brace.start()].rstrip()
+                if before.endswith(BOX):
+                    start = first + len(before) - len(BOX)
+                if not closing:
+                    break
     return start
 
 
