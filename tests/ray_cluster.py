@@ -34,10 +34,10 @@ class RayCluster:
     def address(self) -> str:
         return str(self._cluster.address)
 
-    def grow(self, count: int) -> None:
-        """Until it has `count` nodes besides the head."""
+    def grow(self, count: int, **variables: str) -> None:
+        """Until it has `count` nodes besides the head. variables: environment of what runs on the new ones."""
         while len(self.nodes) < count:
-            node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE)
+            node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE, env_vars=variables)
             self.nodes[node.node_id] = node
 
     def kill(self, node_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Actors of a Ray cluster, one call at a time each. A call whose actor or node is lost is done again by another one.
+"""Actors of a Ray cluster that do calls. A call whose actor or node is lost is done again by another one.
 
 Belongs here: connecting to the cluster, placing actors, noticing that one is lost, ending them. Does not belong here:
 what they do (`ray_engine.py`, `stages/ray_verification.py`); that is a picklable `make`, called where an actor runs.
@@ -78,16 +78,23 @@ class RayActors:
     With a number, all of them have loaded when this returns; with null at least one has, and others join as they are
     placed. A lost actor is replaced, if need be as soon as the cluster has a place again. `failure` is the exception
     for whatever goes wrong with the cluster; what `make` or a call raises is raised as it is, with the node named.
+    at_once: calls that one actor does side by side, in threads of its own if more than one.
     """
 
     def __init__(
-        self, make: Callable[[], Any], needs: Needs, settings: ClusterSettings, failure: type[Exception], what: str
+        self,
+        make: Callable[[], Any],
+        needs: Needs,
+        settings: ClusterSettings,
+        failure: type[Exception],
+        what: str,
+        at_once: int = 1,
     ) -> None:
-        self._make, self._needs, self._settings = make, needs, settings
+        self._make, self._needs, self._settings, self._at_once = make, needs, settings, at_once
         self._failure, self._what = failure, what
         self._state = threading.Condition()
-        self._idle: deque[_Actor] = deque()
-        self._busy: set[_Actor] = set()
+        self._live: set[_Actor] = set()
+        self._free: deque[_Actor] = deque()  # a live one stands here once for every call that it could do now
         self._starting: set[threading.Thread] = set()
         self._pending: set[_Actor] = set()  # of those that start
         self._opening, self._closed = True, False
@@ -104,7 +111,7 @@ class RayActors:
             raise
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """What `method` of one free actor returns. Waits for one; may be called from any thread.
+        """What `method` of one actor returns. Waits for a free one; may be called from any thread.
 
         Raises: what the method raises; `failure` when actors were lost `attempts` times or none is left.
         """
@@ -142,8 +149,10 @@ class RayActors:
             if self._closed:
                 return
             self._closed = True
-            idle, running = list(self._idle), [*self._busy, *self._pending]
-            self._idle.clear()
+            idle = [one for one in self._live if self._free.count(one) == self._at_once]
+            running = [*self._live.difference(idle), *self._pending]
+            self._live.clear()
+            self._free.clear()
             self._state.notify_all()
         self._end(idle, running)
         for thread in list(self._starting):
@@ -162,31 +171,28 @@ class RayActors:
     def _take(self) -> _Actor:
         with self._state:
             self._state.wait_for(
-                lambda: self._closed or self._broken or self._idle or not (self._busy or self._starting)
+                lambda: self._closed or self._broken or self._free or not (self._live or self._starting)
             )
             self._raise_if_closed()
             if self._broken:
                 raise self._broken
-            if not self._idle:
+            if not self._free:
                 raise self._failure(f"{self._what}: no actor is left. {self._unplaced()}")
-            actor = self._idle.popleft()
-            self._busy.add(actor)
-            return actor
+            return self._free.popleft()
 
     def _give_back(self, actor: _Actor) -> None:
         with self._state:
-            self._busy.discard(actor)
-            if not self._closed:
-                self._idle.append(actor)
+            if actor in self._live:
+                self._free.append(actor)
                 self._state.notify_all()
 
     def _lose(self, actor: _Actor) -> None:
-        """Take this actor out, those that idle on dead nodes with it, and start another for each."""
+        """Take this actor out, those on dead nodes with it, and start another for each. Once, whatever calls it did."""
         dead = _dead_nodes()
         with self._state:
-            lost = [actor, *(one for one in self._idle if one.node in dead)]
-            self._busy.discard(actor)
-            self._idle = deque(one for one in self._idle if one not in lost)
+            lost = {one for one in self._live if one is actor or one.node in dead}
+            self._live -= lost
+            self._free = deque(one for one in self._free if one not in lost)
         for one in lost:
             _kill(one)
             self._start()
@@ -227,7 +233,12 @@ class RayActors:
 
         actor = _Actor(
             ray.remote(Host)
-            .options(num_cpus=self._needs.cpus, num_gpus=self._needs.gpus, scheduling_strategy="SPREAD")
+            .options(
+                num_cpus=self._needs.cpus,
+                num_gpus=self._needs.gpus,
+                scheduling_strategy="SPREAD",
+                max_concurrency=self._at_once,
+            )
             .remote(self._make)
         )
         with self._state:
@@ -244,7 +255,8 @@ class RayActors:
                 raise _own(error, self._where(actor)) from error
             with self._state:
                 if not self._closed:
-                    self._idle.append(actor)
+                    self._live.add(actor)
+                    self._free.extend([actor] * self._at_once)
                     return True
             _kill(actor)
             return True
@@ -269,15 +281,15 @@ class RayActors:
                 return True
             except ray.exceptions.GetTimeoutError:
                 with self._state:
-                    if self._closed or self._opening or not (self._idle or self._busy):
+                    if self._closed or self._opening or not self._live:
                         return False
 
     def _wait_until_open(self, needed: int) -> None:
         with self._state:
-            self._state.wait_for(lambda: self._broken or len(self._idle) >= needed or not self._starting)
+            self._state.wait_for(lambda: self._broken or len(self._live) >= needed or not self._starting)
             if self._broken:
                 raise self._broken
-            if len(self._idle) < needed:
+            if len(self._live) < needed:
                 raise self._failure(f"{self._what}: {self._unplaced()}")
             self._opening = False
 
@@ -301,7 +313,7 @@ class RayActors:
 
     def _unplaced(self) -> str:
         return (
-            f"Asked for {self.count} actors of {self._needs} each, of which {len(self._idle) + len(self._busy)} are "
+            f"Asked for {self.count} actors of {self._needs} each, of which {len(self._live)} are "
             f"there: the cluster found no place for others within {self._settings.placement_s:g} s. {_described()}. "
             "Start nodes, or set fewer `actors`"
         )

@@ -1,15 +1,13 @@
 """The engine over a Ray cluster: one actor a device, each with an ordinary engine of its own (`ray_actors.py`).
 
-A call goes whole to one free actor, so its result is the one that the embedded engine gives: which actor it was, and
-how many there are, changes nothing. `parallel_calls` of them run side by side.
+A call goes whole to one actor, so its result is the one that the actor's engine gives by itself: which actor it was,
+and how many there are, changes nothing. `parallel_calls` of them run side by side.
 """
 
 import os
 import threading
-import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +23,12 @@ from promptcot_assets.inference.engine import (
     Usage,
     open_engine,
 )
+from promptcot_assets.inference.metering import Metered
 from promptcot_assets.inference.model_folder import base_of
 from promptcot_assets.inference.ray_actors import Needs, RayActors
 
 
-class RayEngine:
+class RayEngine(Metered):
     """`InferenceEngine` over the actors that `settings.ray` describes. Every method may be called from any thread.
 
     model: a folder that every node sees at the same path. Raises: EngineError, also when a call's actor was lost
@@ -37,6 +36,7 @@ class RayEngine:
     """
 
     def __init__(self, model: Path, settings: Any) -> None:
+        super().__init__()
         cluster, model = settings.ray, Path(model).absolute()
         if cluster.engine == "vllm" and 1 <= cluster.gpus_an_actor < settings.vllm.tensor_parallel:
             raise EngineError(
@@ -46,12 +46,9 @@ class RayEngine:
         settings = settings.model_copy(update={"name": cluster.engine})
         make = partial(EngineOnNode, settings, _files(model), model, on_cpu=not cluster.gpus_an_actor)
         needs = Needs(cluster.cpus_an_actor, cluster.gpus_an_actor)
-        self.usage = Usage()  # of all actors, without what was lost with one; seconds: while any call of a kind ran
-        self._clock = threading.Lock()
-        self._running: Counter[str] = Counter()
-        self._since: dict[str, float] = {}
-        self._actors = RayActors(make, needs, cluster, EngineError, f"engine ray ({cluster.engine})")
-        self.parallel_calls = self._actors.count
+        at_once = _calls_at_once(cluster.engine)
+        self._actors = RayActors(make, needs, cluster, EngineError, f"engine ray ({cluster.engine})", at_once)
+        self.parallel_calls = self._actors.count * at_once
 
     @property
     def redone(self) -> int:
@@ -84,24 +81,11 @@ class RayEngine:
         self.close()
 
     def _call(self, seconds: str, method: str, *arguments: Any) -> Any:
-        self._tick(seconds, 1)
-        try:
+        with self._timed(seconds):
             result, usage = self._actors.call("measured", method, arguments)
-        finally:
-            self._tick(seconds, -1)
-        with self._clock:
-            self.usage += replace(usage, sampling_seconds=0.0, scoring_seconds=0.0, embedding_seconds=0.0)
+        # what lost actors did is not known; seconds of actors side by side are no wall clock, those of devices add up
+        self._count(replace(usage, sampling_seconds=0.0, scoring_seconds=0.0, embedding_seconds=0.0))
         return result
-
-    def _tick(self, seconds: str, calls: int) -> None:
-        """One call of this kind more or less: the time since the last such moment counts once, however many ran."""
-        with self._clock:
-            now = time.perf_counter()
-            if self._running[seconds]:
-                spent: dict[str, Any] = {seconds: now - self._since[seconds]}
-                self.usage += Usage(**spent)
-            self._since[seconds] = now
-            self._running[seconds] += calls
 
 
 class EngineOnNode:
@@ -118,14 +102,26 @@ class EngineOnNode:
         if on_cpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides devices only from those that ask for some
         self._engine = open_engine(settings, model)
+        self._telling = threading.Lock()
+        self._told = Usage()
 
     def measured(self, method: str, arguments: tuple[Any, ...]) -> tuple[Any, Usage]:
-        """The result of the engine's `method`, and what it took."""
-        self._engine.usage = Usage()
-        return getattr(self._engine, method)(*arguments), self._engine.usage
+        """The result of the engine's `method`, and what the engine has used that no call has told yet."""
+        result = getattr(self._engine, method)(*arguments)
+        with self._telling:
+            before, self._told = self._told, self._engine.usage
+            return result, Usage(*(new - old for new, old in zip(astuple(self._told), astuple(before), strict=True)))
 
     def close(self) -> None:
         self._engine.close()
+
+
+def _calls_at_once(engine: str) -> int:
+    """How many calls one engine of this kind takes side by side."""
+    from promptcot_assets.inference.transformers_engine import TransformersEngine
+    from promptcot_assets.inference.vllm_engine import VllmEngine
+
+    return VllmEngine.parallel_calls if engine == "vllm" else TransformersEngine.parallel_calls
 
 
 def _files(model: Path) -> dict[Path, int]:

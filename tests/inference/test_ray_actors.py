@@ -73,9 +73,11 @@ def noted(notes: Path) -> Counter[str]:
     return Counter(notes.read_text().split()) if notes.exists() else Counter()
 
 
-def pool(cluster: RayCluster, make: Callable[[], Any], cpus: float = 1.0, **changed: Any) -> RayActors:
-    settings = {"address": cluster.address, "placement_s": 20.0} | changed
-    return RayActors(make, Needs(cpus), RayClusterSettings.model_validate(settings), Failure, "test")
+def pool(
+    cluster: RayCluster, make: Callable[[], Any], cpus: float = 1.0, at_once: int = 1, **changed: Any
+) -> RayActors:
+    settings = {"address": cluster.address, "placement_s": 60.0} | changed
+    return RayActors(make, Needs(cpus), RayClusterSettings.model_validate(settings), Failure, "test", at_once)
 
 
 @pytest.fixture
@@ -151,6 +153,16 @@ def test_an_engine_that_lost_its_worker_counts_as_a_lost_actor(nodes: RayCluster
         (before,) = nodes.actors()
         assert actors.call("lose", "a") != before.pid
         assert actors.redone == 1 and noted(notes) == {"a": 2}
+
+
+def test_an_actor_that_does_two_calls_at_once_loses_both_and_is_replaced_once(nodes: RayCluster, notes: Path) -> None:
+    with pool(nodes, partial(Noted, notes), actors=1, at_once=2) as actors, ThreadPoolExecutor(1) as thread:
+        working = thread.submit(actors.call, "work", "a", 3.0)
+        wait_until(lambda: bool(noted(notes)))
+        actors.call("lose", "b")  # beside "a"
+        assert working.result() in nodes.nodes
+        assert noted(notes) == {"a": 2, "b": 2} and actors.redone == 2
+        assert len(nodes.actors()) == 1
 
 
 def test_what_cannot_be_placed_or_loaded_ends_with_a_reason_and_without_actors(nodes: RayCluster, notes: Path) -> None:
