@@ -362,9 +362,23 @@ class VllmProcess:
                 with suppress(ProcessLookupError):
                     os.killpg(self._child.pid, signal.SIGKILL)
                 self._child.wait()
+                killed = time.monotonic() + END_WAIT_S
+                while alive_in(self._child.pid) and time.monotonic() < killed:
+                    time.sleep(0.02)  # they are nobody's to wait for: their parent is gone
                 lines = self._log.read_text(errors="replace").splitlines()[-LAST_LINES:]
                 self._last_lines = "\nThe end of vLLM's log:\n" + "\n".join(lines)
                 self._scratch.cleanup()
+
+
+def alive_in(group: int) -> list[int]:
+    """The processes of a process group. A zombie is dead: it holds nothing but a row of the process table."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _environment(threads: int, scratch: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 
 from promptcot_assets.inference import EngineError, SamplingParams
 from promptcot_assets.inference.engine import EngineLost
+from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.inference.vllm_engine import VllmEngine
 from tests.tiny_models import tiny_texts
 from tests.vllm.conftest import engine_settings
@@ -149,6 +150,18 @@ def test_an_engine_core_that_dies_takes_the_call_and_the_rest_with_it(
             engine.generate(PROMPTS, LONG)
         timer.join()
         assert not left_of(child)
+
+
+def test_a_model_split_over_two_devices_is_the_same_model(model: Path) -> None:
+    """Two workers of a core: on a CPU they exchange their halves by shared memory."""
+    greedy = SamplingParams(temperature=0, max_new_tokens=20)
+    with TransformersEngine(model) as whole, VllmEngine(model, engine_settings(vllm={"tensor_parallel": 2})) as split:
+        assert [one.text for (one,) in split.generate(PROMPTS, greedy)] == [
+            one.text for (one,) in whole.generate(PROMPTS, greedy)
+        ]
+        child = child_of(split)
+        assert len([pid for pid in group(child) if "Worker" in Path(f"/proc/{pid}/cmdline").read_text()]) == 2
+    assert not group(child)
 
 
 def start(model: Path, then: str, core: str) -> subprocess.Popen[str]:
