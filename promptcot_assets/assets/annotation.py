@@ -35,13 +35,14 @@ def seed_annotations(
     values, name = settings.values, context.partition_key
     (role,) = (one for one in values.annotators if one.teacher == name)
     assert values.annotation
-    read = contents(source for sources in values.corpus.files.values() for source in sources)
+    seeds_only = values.corpus.model_copy(update={"play_files": {}})
+    read = contents(seeds_only.sources())
     own = {"sampling": role.sampling.model_dump(), **values.annotation.model_dump(include={"concepts", "shard_rows"})}
-    uses: list[Section | Mapping[str, Any]] = [values.corpus, {"contents": read}, own, *role_uses(values, role)]
+    uses: list[Section | Mapping[str, Any]] = [seeds_only, {"contents": read}, own, *role_uses(values, role)]
     step = lake.step(context, "seed_annotations", *role_inputs(values, role), uses=uses)
     if done := step.unchanged():
         return done
-    seeds = [row for row in corpus.seed_problems(values.corpus, step.seed)[0] if annotation.lacks(row)]
+    seeds = [row for row in corpus.seed_problems(seeds_only, step.seed)[0] if annotation.lacks(row)]
     count, model_id = values.annotation.concepts, step.model_id("teacher_model")
     with asked_model(step, engine, values, role) as model:
         rows = step.map(

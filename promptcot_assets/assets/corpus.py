@@ -17,7 +17,7 @@ def seed_problems(
 ) -> dg.MaterializeResult:
     """Human or procedural problems with what their source knows: answer, solution, tests, concepts, rationale."""
     values = settings.values.corpus
-    read = contents(source for sources in values.files.values() for source in sources)
+    read = contents(values.sources())
     inputs = annotation_inputs(settings.values)
     step = lake.step(context, "seed_problems", *inputs, uses=[values, {"contents": read}])
     if done := step.unchanged():

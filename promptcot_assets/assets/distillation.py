@@ -27,7 +27,10 @@ def teacher_traces(
     step = lake.step(context, "teacher_traces", *inputs, uses=uses)
     if done := step.unchanged():
         return done
-    problems = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
+    if not values.distillation.traces_per_problem:
+        return step.commit([])
+    known = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
+    problems = distillation.to_trace(step.rows("problems"), known, values.distillation)
     with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
             "write and verify traces", problems,
@@ -70,6 +73,9 @@ def sft_model(
     student = settings.values.students[name]
     if student.continues:
         return _continued(context, lake, student.continues, settings.values.self_play)
+    if not student.taught:
+        step = lake.step(context, "sft_model", f"student_base[{name}]", uses=[{"taught": False}])
+        return step.unchanged() or step.commit_copy("student_base")
     uses = [student.sft, *([student.chat] if student.chat else [])]
     step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=uses)
     if done := step.unchanged():

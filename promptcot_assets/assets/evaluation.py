@@ -6,6 +6,7 @@ from promptcot_assets.assets.describe import plot
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import STUDENTS
 from promptcot_assets.reports import plots
+from promptcot_assets.settings.profile import Student
 from promptcot_assets.stages import Row, codeforces, evaluation
 from promptcot_assets.stages.seeds import contents
 from promptcot_assets.stages.verdicts import metered
@@ -27,6 +28,12 @@ def benchmark_items(
     return step.commit(evaluation.procedural_items(values.corpus, step.rows("seed_problems"), step.seed) + published)
 
 
+def _stages(student: Student) -> list[tuple[str, str]]:
+    """(stage, model) that are worth asking: without SFT, or without self-play, that model is the one before it."""
+    is_own = {"sft": student.taught or student.continues is not None, "self_play": student.plays}
+    return [(stage, asset) for stage, asset in STAGE_MODELS.items() if is_own.get(stage, True)]
+
+
 @dg.asset(code_version="1", deps=["benchmark_items", *STAGE_MODELS.values()], partitions_def=STUDENTS, pool="gpu")
 def benchmark_generations(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
@@ -34,15 +41,15 @@ def benchmark_generations(
     """What each stage of the student writes to each item; kept, so that re-grading needs no GPU."""
     values, name = settings.values, context.partition_key
     models = [f"{asset}[{name}]" for asset in STAGE_MODELS.values()]
-    chat = values.students[name].chat
-    uses = (values.evaluation, values.engine, values.benchmarks, *([chat] if chat else []))
+    chat, own_engine = values.students[name].chat, values.engine_of_student(name)
+    uses = (values.evaluation, own_engine, values.benchmarks, *([chat] if chat else []))
     step = lake.step(context, "benchmark_generations", "benchmark_items", *models, uses=uses)
     if done := step.unchanged():
         return done
     items = evaluation.evaluated(step.rows("benchmark_items"), values.benchmarks.limit)
     rows: list[Row] = []
-    for stage, asset in STAGE_MODELS.items():
-        with engine.load(step, asset, chat) as student:
+    for stage, asset in _stages(values.students[name]):
+        with engine.load(step, asset, chat, own_engine) as student:
             ask = evaluation.asker(student, values.evaluation, stage, step.model_id(asset), step.seed)
             rows += step.map(f"ask {stage}", items, ask, values.evaluation.shard_rows)
     return step.commit(rows)

@@ -22,7 +22,7 @@ def math_answers(
         return done
     with teacher(step, engine, values, role) as voter:
         rows = step.map(
-            "vote", labels.of_kind(step.rows("problems"), "maths"),
+            "vote", labels.to_label(step.rows("problems"), "maths", values.labels.share),
             lambda problems: labels.math_answers(problems, voter, values.labels, step.seed), values.labels.shard_rows,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows)
@@ -47,7 +47,7 @@ def code_tests(
         return done
     with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
-            "run candidate programs", labels.of_kind(step.rows("problems"), "program"),
+            "run candidate programs", labels.to_label(step.rows("problems"), "program", values.labels.share),
             lambda problems: labels.code_tests(problems, writer, verifier, values.labels, step.seed),
             values.labels.shard_rows,
         )  # fmt: skip

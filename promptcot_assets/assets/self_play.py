@@ -7,7 +7,7 @@ import dagster as dg
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
 from promptcot_assets.lake import Rows
-from promptcot_assets.settings.profile import Band, Chat, SelfPlay, Settings, Training
+from promptcot_assets.settings.profile import Band, Section, SelfPlay, Settings, Training
 from promptcot_assets.stages import Row, reward_service, self_play, synthesis
 from promptcot_assets.stages import difficulty as hardness
 from promptcot_assets.stages.asking import solve_prompt
@@ -32,10 +32,19 @@ def _labels(step: Step, play: SelfPlay) -> list[Row]:
     return self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
 
 
-def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], play: SelfPlay, chat: Chat | None) -> Rows:
-    """`play.rollouts` attempts of an input model at every problem of `pool`."""
-    name = step.model_id(model)
-    with engine.load(step, model, chat) as student:
+def _asked_with(settings: Settings, student: str) -> list[Section]:
+    """What a student's answers depend on, besides the checkpoint and the sampling."""
+    chat = settings.students[student].chat
+    return [settings.engine_of_student(student), *([chat] if chat else [])]
+
+
+def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], settings: Settings) -> Rows:
+    """Attempts of an input model, of the step's student, at every problem of `pool`."""
+    play, name = settings.self_play, step.model_id(model)
+    chat, own_engine = settings.students[step.partition].chat, settings.engine_of_student(step.partition)
+    if not pool:
+        return []
+    with engine.load(step, model, chat, own_engine) as student:
         return step.map(
             f"{play.rollouts} rollouts a problem of {model}", pool,
             lambda problems: self_play.rollouts(problems, student, play, name, step.seed),
@@ -70,13 +79,12 @@ def rollouts(
     rounds = _rounds_before(values, context.partition_key)
     former = [f"{asset}[{name}]" for name in rounds for asset in ("rollouts", "verdicts")]
     inputs = (f"sft_model[{context.partition_key}]", *_problems(play), *former)
-    chat = values.students[context.partition_key].chat
-    step = lake.step(context, "rollouts", *inputs, uses=[play, values.engine, *([chat] if chat else [])])
+    step = lake.step(context, "rollouts", *inputs, uses=[play, *_asked_with(values, context.partition_key)])
     if done := step.unchanged():
         return done
     known = _labels(step, play)
     pool = self_play.play_pool(known, play, _bands(step, rounds))
-    rows = _play(step, engine, "sft_model", pool, play, chat)
+    rows = _play(step, engine, "sft_model", pool, values)
     out_of_band = len(self_play.play_pool(known, play)) - len(pool)
     return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)), out_of_band=out_of_band)
 
@@ -183,8 +191,8 @@ def self_play_gate(
     values, play, name = settings.values, settings.values.self_play, context.partition_key
     models = ("sft_model", "self_play_model")
     inputs = (*(f"{model}[{name}]" for model in models), *_problems(play))
-    chat = values.students[name].chat
-    used = [play, values.engine, values.sandbox, *([chat] if chat else [])]
+    used = [play, *_asked_with(values, name)]
+    used.insert(2, values.sandbox)
     step = lake.step(context, "self_play_gate", *inputs, uses=used)
     if done := step.unchanged():
         return done
@@ -192,7 +200,7 @@ def self_play_gate(
     if not pool:
         return step.commit([], regressed=False)  # nothing is held out: no round is stopped
     labels = {row["problem_id"]: row for row in pool}
-    drawn = {model: _play(step, engine, model, pool, play, chat) for model in models}
+    drawn = {model: _play(step, engine, model, pool, values) for model in models}
     with metered(values.sandbox) as (verifier, sandbox):
         before, after = (
             step.map(

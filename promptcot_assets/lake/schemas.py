@@ -65,7 +65,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             level,
             maybe_text("rationale", "rationale the source came with"),
             maybe_text("annotator", "who wrote the rationale"),
-            text("split", "train, or held_out: never trained on, measures the EM rounds"),
+            text("split", "train; held_out: never trained on, measures the EM rounds; play: no seed, only played on"),
             source,
             integer("source_row", "line or row in the source, from 1"),
         ]

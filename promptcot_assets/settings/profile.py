@@ -85,10 +85,18 @@ class ProcedureSizes(Section):
 class Corpus(Section):
     """Where seed problems come from: procedural domains, and files or hub data sets (any mix of both)."""
 
+    _unsaid_by_default = ("play_files",)
     procedural: dict[str, ProcedureSizes] = {}
     files: dict[str, list[str]] = {}  # domain -> sources: JSONL, Parquet or hf:org/name@revision#split
+    play_files: dict[
+        str, list[str]
+    ] = {}  # of real problems that are no seeds: only played on (self_play.real_problems)
     held_out_share: Share = 0.1  # of the problems read from files
     base_problems: Count = 10_000  # solutions of file problems, a domain, that a tiny student's base is taught
+
+    def sources(self) -> list[str]:
+        """Every file or hub address that problems are read from."""
+        return [source for files in (self.files, self.play_files) for sources in files.values() for source in sources]
 
     def base_examples(self) -> dict[str, int]:
         """domain -> solved seed problems that a student's base model is taught."""
@@ -345,11 +353,12 @@ class Annotation(Section):
 class Labels(Section):
     """Answers by majority vote; code tests by cross execution (method section 5)."""
 
-    _unsaid_by_default = ("voter", "test_writer")
+    _unsaid_by_default = ("voter", "test_writer", "share")
     # what stands in where voter or test_writer is null: a domain's own procedure, or the first student's base model
     teacher: Literal["procedural", "base_model"] = "procedural"
     voter: Asked | None = None  # answers maths problems, `votes` times each
     test_writer: Asked | None = None  # writes tests, and the candidate programs that they are run on
+    share: Share = 1.0  # of a batch's problems that are labelled; which ones follows from their ids
     votes: AtLeastOne = 8
     min_votes: AtLeastOne = 4
     ties: Literal["drop", "first"] = "drop"  # first: of the answers with most votes the one that was given first
@@ -376,9 +385,12 @@ class Prices(Section):
 class Distillation(Section):
     """Teacher traces (method section 7)."""
 
-    _unsaid_by_default = ("teacher",)
+    _unsaid_by_default = ("teacher", "unlabelled")
     teacher: Asked | None = None  # null: as `labels.teacher` says
-    traces_per_problem: AtLeastOne = 1
+    unlabelled: bool = (
+        False  # ask problems without a label too; their traces need an answer or a program, as in the paper
+    )
+    traces_per_problem: Count = 1  # 0: none are written, where no student is taught
     max_trace_characters: AtLeastOne | None = None  # longer traces are not valid; null: only the token limits hold
     shard_rows: AtLeastOne = 512
 
@@ -386,9 +398,12 @@ class Distillation(Section):
 class Student(Section):
     """One student: where it starts and how it is trained."""
 
-    _unsaid_by_default = ("chat",)
+    _unsaid_by_default = ("chat", "engine", "taught", "plays")
     base: BaseModel
     chat: Chat | None = None  # of sampling and training alike, from SFT to evaluation
+    engine: dict[str, Any] = {}  # laid over the profile's `engine` where this student is asked
+    taught: bool = True  # false: no SFT, its self-play starts from the base
+    plays: bool = True  # false: no self-play, what it is after SFT is the end
     base_training: Training | None = None  # tiny models learn the seeds' own solutions first
     sft: Training = Training(
         arguments={"learning_rate": 8e-5, "per_device_train_batch_size": 1024, "num_train_epochs": 1}
@@ -400,10 +415,11 @@ class Student(Section):
 class SelfPlay(Section):
     """Rollouts, verdicts, pairs (method section 6)."""
 
-    _unsaid_by_default = ("bands",)
+    _unsaid_by_default = ("bands", "synthetic_problems")
     pool_share: Share = 0.25  # of labelled problems kept out of SFT and played on
     held_out_share: Share = 0.0  # of these, never played on: the regression gate asks them before and after a round
-    real_problems: dict[str, AtLeastOne] = {}  # by domain: training seeds with a label that are played on as well
+    real_problems: dict[str, AtLeastOne] = {}  # by domain: real ones with a label that are played on as well
+    synthetic_problems: dict[str, AtLeastOne] = {}  # by domain: at most so many of the pool; where none is named, all
     # which of them a student that continues another plays on, by how the rounds before it did; new problems always
     bands: tuple[Band, ...] = BANDS
     rollouts: AtLeastOne = 8
@@ -629,12 +645,13 @@ class Settings(Section):
             if role.teacher not in self.teachers:
                 known = ", ".join(self.teachers) or "none"
                 raise ValueError(f"{where}.teacher: {role.teacher!r} is not one of `teachers` (there are: {known})")
-        for name in self.teachers:
+        overlays: dict[str, Teacher | Student] = {f"teachers.{name}": one for name, one in self.teachers.items()}
+        for where, one in (overlays | {f"students.{name}": one for name, one in self.students.items()}).items():
             try:
-                self.engine_of(name)
+                self._engine_with(one.engine)
             except pydantic.ValidationError as error:
                 first = error.errors()[0]
-                raise ValueError(f"teachers.{name}.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+                raise ValueError(f"{where}.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         for name, overrides in self.ablations.arms.items():
             try:
                 ExpectationMaximisation.model_validate(_merge(self.em.model_dump(), overrides))
@@ -666,7 +683,13 @@ class Settings(Section):
 
     def engine_of(self, teacher: str) -> Engine:
         """The engine that a teacher runs on: the profile's, with the teacher's own settings laid over it."""
-        return Engine.model_validate(_merge(self.engine.model_dump(), self.teachers[teacher].engine))
+        return self._engine_with(self.teachers[teacher].engine)
+
+    def engine_of_student(self, student: str) -> Engine:
+        return self._engine_with(self.students[student].engine)
+
+    def _engine_with(self, overlay: dict[str, Any]) -> Engine:
+        return Engine.model_validate(_merge(self.engine.model_dump(), overlay))
 
 
 def load_settings(profile: str | None = None, seed: int | None = None) -> Settings:

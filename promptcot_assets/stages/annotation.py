@@ -80,8 +80,10 @@ def annotate(
 
 
 def lacks(row: Row) -> bool:
-    """Whether there is something to annotate: a held-out seed needs concepts, a training seed a rationale too."""
-    return not row["concepts"] or (row["split"] == "train" and not row["rationale"])
+    """Whether there is something to annotate: a held-out seed needs concepts, a training seed a rationale too; a
+    problem that is only played on needs neither."""
+    wanted = {"train": ("concepts", "rationale"), "held_out": ("concepts",)}.get(row["split"], ())
+    return any(not row[name] for name in wanted)
 
 
 def _begun(row: Row, annotator: str, model: str) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 from promptcot_assets.domains import Seed, procedural_domain
 from promptcot_assets.domains.layout import solution_text
@@ -26,14 +27,21 @@ def seed_problems(corpus: Corpus, seed: int) -> tuple[list[Row], Counter[str]]:
         written = procedural_domain(name).write_seeds(sizes.seeds, sizes.held_out, sizes.annotators, seed)
         for split, seeds in (("train", written.train), ("held_out", written.held_out)):
             rows += [_row(name, one, split, name, number) for number, one in enumerate(seeds, 1)]
-    for name, sources in corpus.files.items():
-        for source in sources:
-            read, bad = read_seeds(source)
-            dropped.update(row["reason"] for row in bad)
-            rows += [_row_of_file(name, row, corpus.held_out_share) for row in read]
+    for name, source, only_played in _sources(corpus):
+        read, bad = read_seeds(source)
+        dropped.update(row["reason"] for row in bad)
+        rows += [_row_of_file(name, row, corpus.held_out_share, only_played) for row in read]
     unique = {row["problem_id"]: row for row in reversed(rows)}  # the first of equal texts stays
     dropped["same text as an earlier seed"] += len(rows) - len(unique)
     return [row for row in rows if unique.get(row["problem_id"]) is row], +dropped
+
+
+def _sources(corpus: Corpus) -> Iterator[tuple[str, str, bool]]:
+    """(domain, source, whether its problems are only played on); seeds first, so that a problem that is both is one."""
+    for only_played, files in ((False, corpus.files), (True, corpus.play_files)):
+        for domain, sources in files.items():
+            for source in sources:
+                yield domain, source, only_played
 
 
 def _row(domain: str, seed: Seed, split: str, source: str, number: int) -> Row:
@@ -54,7 +62,7 @@ def _row(domain: str, seed: Seed, split: str, source: str, number: int) -> Row:
     }
 
 
-def _row_of_file(domain: str, row: Row, held_out_share: float) -> Row:
+def _row_of_file(domain: str, row: Row, held_out_share: float, only_played: bool) -> Row:
     solution = row["solution"]
     if solution and row["answer"]:  # in the form students are taught; the answer is boxed where the source says it
         solution = solution_text(solution, f"\\boxed{{{row['answer']}}}")
@@ -69,7 +77,8 @@ def _row_of_file(domain: str, row: Row, held_out_share: float) -> Row:
         annotator="source" if row["rationale"] else None,
     )
     held_out = int(content_id("held out", seed.problem), 16) < held_out_share * HASH_RANGE
-    return _row(domain, seed, "held_out" if held_out else "train", row["source"], row["row"])
+    split = "play" if only_played else "held_out" if held_out else "train"
+    return _row(domain, seed, split, row["source"], row["row"])
 
 
 def cases_of(row: Row) -> list[dict[str, str]] | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from promptcot_assets.domains import domain_named
+from promptcot_assets.domains import Attempt, domain_named
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Distillation
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.teacher import Teacher
 from promptcot_assets.stages.trace_formats import normal_trace
-from promptcot_assets.stages.verification import Question, Verifier
+from promptcot_assets.stages.verification import Judgement, Question, Verifier, extract
 
 HASH_RANGE = 16**16
 TOO_LONG = "longer than max_trace_characters"
@@ -20,10 +20,11 @@ TOO_LONG = "longer than max_trace_characters"
 def teacher_traces(
     problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Distillation, seed: int
 ) -> list[Row]:
-    """Rows of `teacher_traces` for labelled problems: valid when the answer is the label or the tests pass.
+    """Rows of `teacher_traces`: valid when the answer is the label or the tests pass.
 
-    What is judged and kept is the completion in the students' form (trace_formats.py), not longer than the settings
-    allow. A trace is judged before it is measured: a wrong one is wrong at any length.
+    Of a problem without a label (distillation.unlabelled) a trace is valid that has an answer, or a program, at all:
+    the paper's own rule. What is judged and kept is the completion in the students' form (trace_formats.py), not longer
+    than the settings allow. A trace is judged before it is measured: a wrong one is wrong at any length.
     """
     attempts = teacher.attempts(problems, settings.traces_per_problem, seed_from(seed, "traces"))
     asked = [
@@ -31,9 +32,7 @@ def teacher_traces(
         for row, tries in zip(problems, attempts, strict=True)
         for one in tries
     ]
-    judged = verifier.judge(
-        [Question(row["domain"], one.completion, row["answer"], row["tests"]) for row, one in asked]
-    )
+    judged = _judged(asked, verifier)
     rows = []
     for (row, one), judgement in zip(asked, judged, strict=True):
         reason = None if judgement.passed else judgement.verdict
@@ -52,6 +51,32 @@ def teacher_traces(
             "teacher": teacher.name,
         })  # fmt: skip
     return rows
+
+
+def _judged(asked: Sequence[tuple[Row, Attempt]], verifier: Verifier) -> list[Judgement]:
+    """By the label where there is one; else by form."""
+    labelled = [Question(row["domain"], one.completion, row["answer"], row["tests"])
+                for row, one in asked if _has_label(row)]  # fmt: skip
+    verdicts = iter(verifier.judge(labelled))
+    return [next(verdicts) if _has_label(row) else _by_form(row["domain"], one.completion) for row, one in asked]
+
+
+def _has_label(row: Row) -> bool:
+    return row["answer"] is not None or row["tests"] is not None
+
+
+def _by_form(domain: str, completion: str) -> Judgement:
+    answer = extract(domain, completion)
+    verdict = "no answer" if answer is None else "answered"
+    return Judgement(answer, verdict, answer is not None, "no label", "none")
+
+
+def to_trace(problems: Iterable[Row], labelled: Sequence[Row], settings: Distillation) -> list[Row]:
+    """The problems that traces are written on: the labelled ones, and where the settings say so all others too."""
+    if not settings.unlabelled:
+        return list(labelled)
+    known = {row["problem_id"]: row for row in labelled}
+    return [known.get(row["problem_id"]) or row | {"answer": None, "tests": None} for row in problems]
 
 
 def played_on(problem_id: str, share: float) -> bool:

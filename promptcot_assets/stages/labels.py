@@ -21,6 +21,12 @@ def of_kind(problems: Sequence[Row], answers: str) -> list[Row]:
     return [row for row in problems if domain_named(row["domain"]).answers == answers]
 
 
+def to_label(problems: Sequence[Row], answers: str, share: float) -> list[Row]:
+    """Those of them that are labelled (labels.share): by their hash, so that batches never move one."""
+    own = of_kind(problems, answers)
+    return [row for row in own if int(content_id("labelled", row["problem_id"]), 16) < share * 16**16]
+
+
 # ---- answers
 def math_answers(problems: Sequence[Row], teacher: Teacher, settings: Labels, seed: int) -> list[Row]:
     """One row a maths problem: the answer most generations agree on, if enough do and it is strictly ahead.

@@ -31,7 +31,7 @@ def labels(problems: Iterable[Row], answers: Iterable[Row], tests: Iterable[Row]
     known = {row["problem_id"] for row in rows}
     for row in seeds:
         reference = row["answer"] if domain_named(row["domain"]).answers == "maths" else row["tests"]
-        if row["split"] == "train" and reference is not None and row["problem_id"] not in known:
+        if row["split"] in ("train", "play") and reference is not None and row["problem_id"] not in known:
             rows.append(row | {"source": "real"})
     return rows
 
@@ -48,12 +48,21 @@ def play_pool(
     synthetic = [
         row for row in known if row["source"] == "synthetic" and played_on(row["problem_id"], settings.pool_share)
     ]
-    rows = [row for row in synthetic if not _held_out(row, settings)]
+    rows = _at_most([row for row in synthetic if not _held_out(row, settings)], settings.synthetic_problems)
     for domain, count in settings.real_problems.items():
         real = [row for row in known if row["source"] == "real" and row["domain"] == domain]
-        rows += sorted(real, key=lambda row: content_id("real", row["problem_id"]))[:count]
+        rows += sorted(real, key=lambda row: (row.get("split") != "play", content_id("real", row["problem_id"])))[:count]
     played = set(settings.bands)
     return [row for row in rows if not measured or played & set(measured.get(row["problem_id"], played))]
+
+
+def _at_most(rows: Sequence[Row], counts: Mapping[str, int]) -> list[Row]:
+    """Of each domain that `counts` names so many rows, drawn by their ids, in their order."""
+    drawn = set[str]()
+    for domain in {row["domain"] for row in rows}:
+        own = [row["problem_id"] for row in rows if row["domain"] == domain]
+        drawn |= set(sorted(own, key=lambda problem: content_id("synthetic", problem))[: counts.get(domain)])
+    return [row for row in rows if row["problem_id"] in drawn]
 
 
 def gate_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:

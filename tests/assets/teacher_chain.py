@@ -54,6 +54,7 @@ zero_shot:
   solver: {{teacher: voter, sampling: {{temperature: 0, max_new_tokens: 24}}}}
   reference: {{teacher: tracer, sampling: {{temperature: 0, max_new_tokens: 40}}}}
 students:
+  untaught: {{base: {{hub_id: {folder}/student}}, chat: {{}}, taught: false}}
   thinker:
     base: {{hub_id: {folder}/student}}
     chat: {{}}
@@ -159,6 +160,8 @@ def materialize_all(home: Path) -> None:
             make(name, partition=FIRST_BATCH)
         for name in ("student_base", "sft_examples", "sft_model", "rollouts", "verdicts"):
             make(name, partition="thinker")
+        for name in ("student_base", "sft_model"):
+            make(name, partition="untaught")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from promptcot_assets.assets.evaluation import _stages as stages_asked
 from promptcot_assets.automation.arc import legs
 from promptcot_assets.lake import Lake
 from promptcot_assets.settings import load_settings
+from promptcot_assets.settings.profile import BaseModel, Student, TinyModel
 from promptcot_assets.stages import Row
 from tests.assets.teacher_chain import BOX, CODE, CONCEPTS, MATHS, PROFILE, ROOT, SEEDS
 
+BASE = BaseModel(scratch=TinyModel())
 pytestmark = pytest.mark.timeout(1600)  # a minute of CPU, most of it in a child: long on a busy machine
 
 
@@ -107,3 +110,12 @@ def test_who_was_asked_and_how_is_in_the_lineage(lake: Lake) -> None:
     assert ref
     used = {str(one).partition("@")[0] for one in lake.commit_of(ref).provenance.inputs}
     assert used == {"seed_problems[all]", "seed_annotations[one]", "seed_annotations[two]"}
+
+
+@pytest.mark.slow
+def test_without_sft_a_student_plays_as_its_base(lake: Lake) -> None:
+    (base,), (model,) = rows(lake, "student_base", "untaught"), rows(lake, "sft_model", "untaught")
+    assert model["base"] == base["model_id"] and model["steps"] == 0
+    assert [stage for stage, _ in stages_asked(Student(base=BASE, taught=False))] == ["base", "self_play"]
+    assert [stage for stage, _ in stages_asked(Student(base=BASE, plays=False))] == ["base", "sft"]
+    assert [stage for stage, _ in stages_asked(Student(base=BASE))] == ["base", "sft", "self_play"]

@@ -132,3 +132,18 @@ def test_real_annotated_seeds_become_triples() -> None:
     assert 0.75 * len(rows) < train < len(rows)
     assert len(triples) + sum(fallen.values()) == train and len(triples) > 100
     assert not any("<" + "｜" in row["problem"] for row in triples)
+
+
+def test_problems_that_are_only_played_on_are_no_seeds(tmp_path: Path) -> None:
+    seeds, more = problems_file(tmp_path, 8), problems_file(tmp_path, 8, "more.jsonl", start=5)
+    corpus = Corpus(files={"maths": [seeds]}, play_files={"maths": [more]}, held_out_share=0.3)
+    rows, dropped = seed_problems(corpus, 0)
+    splits = {row["problem"]: row["split"] for row in rows}
+    assert all(splits[f"What is {n} + 1?"] == "play" for n in range(8, 13))
+    assert all(splits[f"What is {n} + 1?"] != "play" for n in range(8))  # a seed that is in both is a seed
+    assert dropped == {"same text as an earlier seed": 3}
+    assert {row["problem_id"] for row in seed_triples(rows)[0]} == {
+        row["problem_id"] for row in rows if row["split"] == "train"
+    }
+    assert sum(row["problems"] for row in concept_corpus(rows)) == sum(row["split"] == "train" for row in rows)
+    assert corpus.sources() == [seeds, more] and Corpus().canonical() == Corpus(play_files={}).canonical()

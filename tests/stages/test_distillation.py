@@ -9,7 +9,7 @@ from promptcot_assets.domains.layout import solution_text
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Corpus, Distillation, ProcedureSizes, Sampling, Sandbox
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.distillation import played_on, seed_examples, sft_examples, teacher_traces
+from promptcot_assets.stages.distillation import played_on, seed_examples, sft_examples, teacher_traces, to_trace
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher
 from promptcot_assets.stages.verification import Verifier
 from tests.exact_models import one_of
@@ -142,3 +142,17 @@ def test_seed_solutions_are_taken_from_training_seeds_up_to_their_limit() -> Non
     assert [row["problem_id"] for row in taken] == ["s2", "s3", "s4", "s6"]
     assert {(row["source"], row["trace_id"]) for row in taken} == {("seed", None)}
     assert seed_examples(rows, {}) == []
+
+
+def test_without_a_label_a_trace_needs_an_answer_and_with_one_the_right_one(verifier: Verifier) -> None:
+    problems = [row | {"problem_id": f"{at}"} for at, row in enumerate(labelled_problems("mini_maths", 3))]
+    known = [problems[0] | {"answer": "1000"}]
+    assert to_trace(problems, known, Distillation()) == known
+    asked = to_trace(problems, known, Distillation(unlabelled=True))
+    assert [(row["problem_id"], row["answer"]) for row in asked] == [("0", "1000"), ("1", None), ("2", None)]
+    texts = iter(["<think>a</think>\\boxed{5}", "<think>a</think>\\boxed{5}", "<think>a</think> I do not know."])
+    teacher = ModelTeacher(one_of(lambda _: [next(texts)], "\nSolution:"), Sampling(max_new_tokens=2), "t/1")
+    rows = teacher_traces(asked, teacher, verifier, Distillation(unlabelled=True), seed=1)
+    assert [(row["valid"], row["drop_reason"]) for row in rows] == [
+        (False, "wrong_answer"), (True, None), (False, "no answer"),
+    ]  # fmt: skip

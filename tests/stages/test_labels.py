@@ -8,7 +8,7 @@ from promptcot_assets.domains.mini_code import parse
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Corpus, Labels, ProcedureSizes, Sampling, Sandbox
 from promptcot_assets.stages import Row
-from promptcot_assets.stages.labels import code_tests, math_answers, quality
+from promptcot_assets.stages.labels import code_tests, math_answers, quality, to_label
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher
 from promptcot_assets.stages.verification import Verifier
 from promptcot_assets.stages.written_tests import WrittenTest
@@ -316,3 +316,12 @@ def test_a_model_writes_tests_and_programs(verifier: Verifier) -> None:
 def test_a_procedural_teacher_writes_no_tests_and_says_what_to_set(verifier: Verifier) -> None:
     with pytest.raises(ValueError, match=r"labels\.teacher: procedural writes no tests; set .* base_model.*code"):
         ProceduralTeacher(Corpus()).tests([problem("code")], 3, 0)
+
+
+def test_a_share_of_the_problems_is_labelled_the_same_whatever_the_batch() -> None:
+    problems = [{"problem_id": f"{n}", "domain": "maths" if n % 2 else "code"} for n in range(400)]
+    assert len(to_label(problems, "maths", 1.0)) == 200 and to_label(problems, "maths", 0.0) == []
+    some = to_label(problems, "program", 0.25)
+    assert 25 < len(some) < 75 and to_label(problems[:100], "program", 0.25) == [
+        one for one in some if one in problems[:100]
+    ]

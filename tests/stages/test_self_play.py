@@ -297,3 +297,19 @@ def test_only_a_loss_beyond_noise_is_a_regression() -> None:
         assert regressed(gate_difference(gate_rows(judged_at(right), judged_at(after), "m"))) is worse
     assert not regressed(gate_difference(gate_rows(judged_at(half), judged_at(slightly), "m")))
     assert gate_difference([]) is None and not regressed(None)
+
+
+def test_the_paper_s_mix_takes_so_many_synthetic_problems_and_those_that_are_no_seeds_first() -> None:
+    settings = SelfPlay(pool_share=1.0, real_problems={"maths": 30}, synthetic_problems={"maths": 40})
+    only_played = [
+        row | {"problem_id": f"x{row['problem_id']}", "split": "play"} for row in known(20) if row["source"] == "real"
+    ]
+    pool = play_pool([*known(150), *only_played], settings)
+    assert mix(pool) == {"maths, real": 30 / 70, "maths, synthetic": 40 / 70}
+    assert sum(row["problem_id"].startswith("x") for row in pool) == len(only_played) < 30
+    fewer = play_pool(known(150), settings.model_copy(update={"synthetic_problems": {"maths": 10}}))
+    assert ids(fewer) - ids(known(0)) and len([row for row in fewer if row["source"] == "synthetic"]) == 10
+    assert {row["problem_id"] for row in fewer if row["source"] == "synthetic"} < ids(pool)
+    assert play_pool(known(5), SelfPlay(pool_share=1.0, synthetic_problems={"code": 1})) == play_pool(
+        known(5), SelfPlay(pool_share=1.0)
+    )
