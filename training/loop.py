@@ -93,6 +93,12 @@ def resumable(trainer: type, lengths: list[int] | None = None) -> type:
                 if self.is_world_process_zero():
                     mark_whole(checkpoint)
 
+        def _save(self, output_dir: Any = None, state_dict: Any = None) -> None:
+            # an output layer that is the embedding is left out by its address, which gathered copies do not share
+            for name in getattr(self.model, "all_tied_weights_keys", {}) if state_dict else ():
+                state_dict.pop(name, None)
+            super()._save(output_dir, state_dict)
+
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             self.meter.count(inputs)
             return super().compute_loss(model, inputs, *args, **kwargs)

@@ -1,6 +1,7 @@
 """GRPO: a failure of the judge moves nothing; the judge is a process; the real trainer learns what is rewarded."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.training.runs import hashes, start, trained, until_checkpoint
 from training import grpo
 from training.child import SpecError
 from training.grpo import Judge, neutral
@@ -40,22 +42,46 @@ def test_a_judge_that_ends_is_named() -> None:
             judge.rewards(["1"], ["a"])
 
 
+ARGUMENTS = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 6,
+             "max_completion_length": 8, "beta": 0.0}  # fmt: skip
+WITH_LENGTH_JUDGE = f"""
+import sys
+from training import grpo
+grpo.Judge.__init__.__defaults__ = ([sys.executable, "-c", {LENGTH_JUDGE!r}],)
+grpo.main(sys.argv)
+"""
+
+
+def spec_of(folder: Path, base: Path, **more: object) -> Path:
+    """Eight prompts, two a step of eight completions: an epoch is four steps, the run one and a half."""
+    folder.mkdir(exist_ok=True)
+    prompts = [f"let {letter}" for letter in "ABCDEFGH"]
+    pq.write_table(pa.table({"prompt": prompts, "completion": ["3"] * 8}), folder / "data.parquet")
+    paths = {"base": base, "data": folder / "data.parquet", "output": folder / "model", "checkpoints": folder / "ck"}
+    spec = {name: str(path) for name, path in paths.items()} | {"seed": 5, "arguments": ARGUMENTS} | more
+    (folder / "spec.json").write_text(json.dumps(spec))
+    return folder / "spec.json"
+
+
 @pytest.mark.slow
-def test_the_real_trainer_runs_alike_twice_and_leaves_a_model(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_real_trainer_runs_alike_twice_and_a_kill_changes_no_byte(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpo.Judge.__init__, "__defaults__", ([sys.executable, "-c", LENGTH_JUDGE],))
-    prompts = [f"let {letter}" for letter in "ABCDEFGH"]
-    pq.write_table(pa.table({"prompt": prompts, "completion": ["3"] * 8}), tmp_path / "data.parquet")
     results = []
     for name in ("first", "second"):
-        arguments = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 2,
-                     "max_completion_length": 8, "beta": 0.0}  # fmt: skip
-        spec = {"base": str(tiny_model), "data": str(tmp_path / "data.parquet"), "output": str(tmp_path / name),
-                "checkpoints": str(tmp_path / f"{name}-ck"), "seed": 5, "arguments": arguments}  # fmt: skip
-        (tmp_path / "spec.json").write_text(json.dumps(spec))
-        grpo.main(["grpo", str(tmp_path / "spec.json")])
-        results.append(json.loads((tmp_path / name / "training.json").read_text()))
+        grpo.main(["grpo", str(spec_of(tmp_path / name, tiny_model))])
+        results.append(json.loads((tmp_path / name / "model" / "training.json").read_text()))
     assert results[0] == results[1]
-    assert (results[0]["steps"], results[0]["rows"], results[0]["trainer"]) == (2, 8, "grpo")
-    assert results[0]["tokens"] > 0 and (tmp_path / "first" / "model.safetensors").is_file()
+    assert (results[0]["steps"], results[0]["rows"], results[0]["trainer"]) == (6, 8, "grpo")
+    assert results[0]["tokens"] > 0
+    assert any(loss for _, loss in results[0]["loss_curve"])  # some completions were better than their group
+
+    spec, log = spec_of(tmp_path / "killed", tiny_model, save_steps=5), tmp_path / "log"
+    whole = [sys.executable, "-c", WITH_LENGTH_JUDGE, str(spec)]
+    child = start(whole, log)
+    until_checkpoint(child, tmp_path / "killed" / "ck", log)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert "continuing from checkpoint-5" in trained(whole, log)
+    assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "first" / "model")
