@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from promptcot_assets.assets.em import ROUND_OUTPUTS
-from promptcot_assets.definitions import GROUPS
 from promptcot_assets.lake import Lake
-from tests.assets.test_groups import edges
+from tests.assets.test_groups import edges, groups
 from tests.browser.dagster_ui import DagsterUi, around
 from tests.browser.small_home import SmallHome
 
@@ -35,7 +34,7 @@ T = TypeVar("T")
 
 def test_the_graph_shows_the_groups_in_the_order_the_data_flows(ui: DagsterUi) -> None:
     ui.open_graph()
-    boxes = ui.boxes(GROUPS)
+    boxes = ui.boxes(groups())
     ui.shoot("graph", around(boxes.values()))
     assert [(one, other) for one, other in edges() if boxes[one]["x"] >= boxes[other]["x"]] == []
 
