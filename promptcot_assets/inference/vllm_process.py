@@ -215,11 +215,13 @@ class Host:
 
     def _add(self, number: int) -> Failed | None:
         """Hand all rows of a call to the engine, or say which it refused."""
+        from vllm.exceptions import VLLMError
+
         running = self._running[number]
         for row in range(len(running.call)):
             try:
                 self._add_row(number, row, running.call, share=True)
-            except ValueError as error:  # vLLM's validation
+            except (VLLMError, ValueError) as error:
                 return Failed(f"row {row}: {error}")
         return None
 

@@ -9,6 +9,7 @@ import pytest
 from promptcot_assets.inference import Completion, EngineError, SamplingParams, TokenScores, Usage, prompt_seed
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.inference.vllm_engine import VllmEngine
+from promptcot_assets.inference.vllm_process import Sample
 from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Synthesis
 from promptcot_assets.stages.synthesis import synthesize
@@ -172,6 +173,14 @@ def test_bad_requests_are_named_in_the_embedded_engines_words(
     with pytest.raises(EngineError) as ours:
         ask(engine)  # type: ignore[operator]
     assert str(ours.value) == str(theirs.value)
+
+
+def test_what_vllm_refuses_is_an_error_of_that_call_alone(engine: VllmEngine) -> None:
+    texts(engine.generate(["let"], SamplingParams(max_new_tokens=2)))
+    unknown = Sample([[5], [5], [1 << 20]], seeds=[1, 2, 3], limits=[50] * 3, end_tokens=[], params=SamplingParams())
+    with pytest.raises(EngineError, match=r"vLLM: row 2: .*out of vocabulary"):
+        engine._ask("sampling_seconds", unknown)
+    assert len(engine.generate(PROMPTS, SamplingParams(max_new_tokens=2))) == len(PROMPTS)
 
 
 def test_nothing_asked_is_nothing_done(engine: VllmEngine) -> None:
