@@ -58,7 +58,7 @@ def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[
     heard: list[Any] = [None]
     if args.process_index == 0:
         try:
-            launched = {"processes": args.world_size, "sharding": str(args.distributed_state.distributed_type.value)}
+            launched = {"processes": args.world_size, "sharding": _sharding(args)}
             heard = [_ready(spec, identity(spec, kind, base), launched, report)]
         except SpecError as error:
             heard = [error]
@@ -66,6 +66,15 @@ def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[
     if isinstance(heard[0], SpecError):
         raise heard[0]
     return heard[0]
+
+
+def _sharding(args: Any) -> str:
+    """How the weights of a checkpoint lie; accelerate itself says so only when the trainer is made."""
+    from accelerate.utils import parse_flag_from_env
+
+    if args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        return "FSDP"
+    return "DeepSpeed" if args.deepspeed or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") else "none"
 
 
 def _ready(spec: Spec, run: dict[str, Any], launched: Mapping[str, Any], report: Report) -> dict[str, Any] | None:

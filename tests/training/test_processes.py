@@ -101,11 +101,11 @@ def test_checkpoints_of_two_processes_are_not_for_one(
     identity = {name: result(tmp_path)[name] for name in ("trainer", "base", "data", "seed", "arguments")}
     (tmp_path / "model").rename(tmp_path / "elsewhere")
     (tmp_path / "ck").mkdir()
-    (tmp_path / "ck" / "run.json").write_text(json.dumps(identity | {"processes": 2, "sharding": "MULTI_CPU"}))
+    (tmp_path / "ck" / "run.json").write_text(json.dumps(identity | {"processes": 2, "sharding": "none"}))
     with pytest.raises(SystemExit):
         run("sft", spec, capsys)
     said = capsys.readouterr().err
-    assert "was begun with {'processes': 2, 'sharding': 'MULTI_CPU'}, this run has {'processes': 1" in said
+    assert "was begun with {'processes': 2, 'sharding': 'none'}, this run has {'processes': 1" in said
 
 
 def test_sharded_weights_are_gathered_and_a_kill_changes_no_byte(whole: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
+from accelerate import Accelerator
 
 from training.child import Report, Spec
-from training.watch import CURVE_POINTS, Watch
+from training.watch import CURVE_POINTS, Meter, Watch
 
 
 @dataclass
@@ -61,3 +63,40 @@ def test_checkpoints_are_taken_only_at_points_of_the_curve(
     assert set(saved) <= set(logged)
     assert 1000 not in saved  # the output itself is next
     assert enough(len(saved))
+
+
+def test_where_clocks_decide_all_processes_save_when_the_first_does() -> None:
+    asked: list[bool] = []
+
+    def first_process(due: bool) -> bool:
+        asked.append(due)
+        return len(asked) % 3 == 0
+
+    spec = Spec("base", Path("data"), Path("out"), Path("checkpoints"), save_seconds=1e9)
+    watch, state = Watch(spec, Report(None, rank=1), 1.0, first_process), State(1000)
+    watch.begin(state)
+    saved = []
+    for step in range(1, 1000):
+        state.global_step, control = step, Control()
+        watch.step(state, control)
+        saved += [step] if control.should_save else []
+    assert saved == list(range(15, 1000, 15))  # every third point of a curve with one at every fifth step
+    assert not any(asked)  # by its own clock this process would have saved nothing
+
+
+BATCHES: list[tuple[dict[str, torch.Tensor], int, int]] = [
+    ({"attention_mask": torch.tensor([[1, 1, 1], [1, 0, 0]]), "completion_mask": torch.ones(2, 3)}, 6, 4),
+    ({"prompt_mask": torch.tensor([[0, 1]]), "completion_mask": torch.tensor([[1, 1, 1, 0]])}, 6, 4),
+    ({"input_ids": torch.ones(1, 7)}, 7, 7),
+]
+
+
+@pytest.mark.parametrize(("batch", "positions", "tokens"), BATCHES, ids=["sft and dpo", "grpo", "packed"])
+def test_what_went_through_the_model_is_counted(batch: dict[str, torch.Tensor], positions: int, tokens: int) -> None:
+    meter = Meter()
+    meter.count(batch)
+    meter.count(batch)
+    figures = meter.figures(Accelerator(cpu=True), seconds=2.0)
+    assert figures["padded_share"] == pytest.approx(1 - tokens / positions)
+    assert figures["tokens_per_second"] == tokens
+    assert (figures["processes"], figures["accelerator_seconds"]) == (1, 2.0)
