@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from promptcot_assets.domains import domain_named
 from promptcot_assets.lake import LakeError
 from promptcot_assets.lake.log import Entry
 from promptcot_assets.lake.schemas import MODEL_ROLES
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.model_sizes import ModelSize, costs, of_config, size_of
 from promptcot_assets.settings import Settings
-from promptcot_assets.settings.profile import Asked, BaseModel, Sampling, Training
+from promptcot_assets.settings.profile import Asked, BaseModel, Sampling, Student, Training
 
 GIB = 1 << 30
 SAME_SIZE = 2.0  # a rate was measured on "the same" model up to this factor of active weights
@@ -142,7 +143,7 @@ def _length(source: str) -> float:
     """Rows of a JSONL or Parquet file on this machine, else the assumed number."""
     path = Path(source)
     if not path.is_file():
-        return float(costs()["yields"]["seeds_of_a_source"])
+        return float(costs()["seeds"].get(path.stem, costs()["seeds_of_a_source"]))
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -159,23 +160,34 @@ def _work(settings: Settings) -> Iterator[Work]:
     raw, kept, labelled = funnel(settings)
     yield _sampled("raw_problems", pair, raw, settings.synthesis.sampling, "text", settings.synthesis.problems_per_set)
     yield Work("problems", "", kept, stored=kept * _stored_tokens(settings.synthesis.sampling, "text"))
-    yield from _labels(settings, kept)
+    yield from _labels(settings, kept * settings.labels.share)
     teacher = _asked(settings, settings.distillation.teacher)
-    traces = labelled * settings.distillation.traces_per_problem
+    traces = (kept if settings.distillation.unlabelled else labelled) * settings.distillation.traces_per_problem
     yield _sampled("teacher_traces", teacher[0], traces, teacher[1], "trace")
     if settings.zero_shot:
         for role in (settings.zero_shot.solver, settings.zero_shot.reference):
             name, sampling = _asked(settings, role)
             yield _sampled("zero_shot_difficulty", name, settings.zero_shot.problems, sampling, "trace")
     for student in settings.students.values():
-        yield from _student(settings, student.base, student.base_training, student.sft, labelled, teacher[1])
+        yield from _student(settings, student, traces, labelled, teacher[1])
 
 
 def funnel(settings: Settings) -> tuple[float, float, float]:
     """Completions of a synthesis batch, problems that are kept of them, and those that get a label."""
     share = costs()["yields"]
     raw = float(sum(settings.synthesis.concept_sets.values()) * settings.synthesis.problems_per_set)
-    return raw, raw * share["unique"], raw * share["unique"] * share["labelled"]
+    kept = raw * share["unique"]
+    return raw, kept, kept * settings.labels.share * share["labelled"]
+
+
+def played(settings: Settings, labelled: float) -> float:
+    """Problems that a student plays on: those kept out of SFT, at most as many as are asked for, and real ones."""
+    play, sets = settings.self_play, settings.synthesis.concept_sets
+    pool = 0.0
+    for name, count in sets.items():
+        own = labelled * count / sum(sets.values()) * play.pool_share * (1 - play.held_out_share)
+        pool += min(own, play.synthetic_problems.get(name, math.inf))
+    return pool + sum(play.real_problems.values())
 
 
 def _annotation(settings: Settings, problems: float) -> Iterator[Work]:
@@ -219,45 +231,47 @@ def _bounds(settings: Settings, asset: str, pair: str, problems: float) -> Itera
 
 def _labels(settings: Settings, problems: float) -> Iterator[Work]:
     labels, sets = settings.labels, settings.synthesis.concept_sets
-    code = sum(count for name, count in sets.items() if "code" in name) / sum(sets.values())
+    programs = [name for name in sets if domain_named(name).answers == "program"]
+    code = sum(sets[name] for name in programs) / sum(sets.values())
     voter, writer = _asked(settings, labels.voter), _asked(settings, labels.test_writer)
     yield _sampled("math_answers", voter[0], problems * (1 - code) * labels.votes, voter[1], "trace", labels.votes)
     calls = labels.tests_per_problem + labels.test_programs
     yield _sampled("code_tests", writer[0], problems * code * calls, writer[1], "trace")
 
 
-def _student(
-    settings: Settings,
-    base: BaseModel,
-    base_training: Training | None,
-    sft: Training,
-    labelled: float,
-    taught: Sampling,
-) -> Iterator[Work]:
-    name, play, share = _name(base), settings.self_play, costs()["yields"]
-    if base_training:
-        yield _trained("student_base", name, sum(settings.corpus.base_examples().values()), base_training)
-    traces = labelled * (1 - play.pool_share) * settings.distillation.traces_per_problem * share["valid"]
-    length = taught.max_new_tokens * costs()["lengths"]["trace"]
-    yield _trained("sft_model", name, traces, sft, length)
-    yield Work("sft_examples", "", traces, stored=traces * length * costs()["bytes_a_token"])
-    pool = labelled * play.pool_share * (1 - play.held_out_share) + sum(play.real_problems.values())
-    asked = pool * play.rollouts
+def _student(settings: Settings, student: Student, traces: float, labelled: float, taught: Sampling) -> Iterator[Work]:
+    name, play, share = _name(student.base), settings.self_play, costs()["yields"]
+    if student.base_training:
+        examples = sum(settings.corpus.base_examples().values())
+        yield _trained("student_base", name, examples, student.base_training)
+    if student.taught:
+        examples = traces * (1 - play.pool_share) * share["valid"]
+        length = taught.max_new_tokens * costs()["lengths"]["trace"]
+        yield _trained("sft_model", name, examples, student.sft, length)
+        yield Work("sft_examples", "", examples, stored=examples * length * costs()["bytes_a_token"])
+    if student.plays:
+        yield from _self_play(settings, name, labelled)
+    stages = 1 + student.taught + student.plays
+    yield _sampled("benchmark_generations", name, stages * attempts(settings), settings.evaluation.sampling, "rollout")
+
+
+def _self_play(settings: Settings, name: str, labelled: float) -> Iterator[Work]:
+    play, pool = settings.self_play, played(settings, labelled)
+    drawn = _sampled("rollouts", name, pool * play.rollouts, play.sampling, "rollout", play.rollouts)
     attempt = play.sampling.max_new_tokens * costs()["lengths"]["rollout"]
     if play.optimiser == "grpo":
-        drawn = _sampled("self_play_model", name, asked, play.sampling, "rollout", play.rollouts)
-        yield replace(drawn, scored=ONLINE_PASSES * drawn.sampled, trained=drawn.sampled, stored=0.0)
+        online = replace(drawn, asset="self_play_model", rows=1, stored=0.0)
+        yield replace(online, scored=ONLINE_PASSES * drawn.sampled, trained=drawn.sampled)
     else:
-        yield _sampled("rollouts", name, asked, play.sampling, "rollout", play.rollouts)
-        taken = pool * share["played"] * play.max_pairs_per_problem
+        yield drawn
+        taken = pool * costs()["yields"]["played"] * play.max_pairs_per_problem
         texts = 2 if play.optimiser == "dpo" else 1
         learned = _trained("self_play_model", name, taken * texts, play.training, attempt)
-        yield replace(learned, scored=learned.trained if play.optimiser == "dpo" else 0.0)  # the reference's log-probs
-        yield Work("preference_pairs", "", taken, stored=taken * texts * attempt * costs()["bytes_a_token"])
+        yield replace(learned, scored=learned.trained if play.optimiser == "dpo" else 0.0)  # by the reference model
+        table = "preference_pairs" if play.optimiser == "dpo" else "self_play_examples"
+        yield Work(table, "", taken, stored=taken * texts * attempt * costs()["bytes_a_token"])
     gate = labelled * play.pool_share * play.held_out_share
     yield _sampled("self_play_gate", name, 2 * gate * play.rollouts, play.sampling, "rollout", play.rollouts)
-    stages = 2 + bool(base_training or base.hub_id)
-    yield _sampled("benchmark_generations", name, stages * attempts(settings), settings.evaluation.sampling, "rollout")
 
 
 def attempts(settings: Settings) -> float:
@@ -279,7 +293,7 @@ def _asked(settings: Settings, role: Asked | None) -> tuple[str, Sampling]:
     """Who answers, and how: a teacher, the first student's base, or a domain's own procedure, which costs no token."""
     if role:
         return _name(settings.teachers[role.teacher].model), role.sampling
-    if settings.labels.teacher == "base_model":
+    if settings.labels.teacher == "base_model" and settings.students:
         return _name(settings.students[min(settings.students)].base), settings.labels.sampling
     return "", settings.labels.sampling
 
@@ -446,28 +460,49 @@ def _alike(size: ModelSize, other: ModelSize | None) -> bool:
 
 
 def _needs(settings: Settings, device: Device) -> list[Need]:
-    found = []
-    trainings = _trainings(settings)
+    found, trainings, longest = [], _trainings(settings), _longest(settings)
     for model, purposes in _models(settings).items():
-        size, training = size_of(model), trainings.get(_name(model))
+        name, size = _name(model), size_of(model)
+        own = trainings.get(name, {})
         to_sample = to_train = None
         if size and device.memory:
-            longest = settings.engine.max_model_len or settings.self_play.sampling.max_new_tokens
-            to_sample = _devices(size.weights + size.cache_of_a_token * longest, 0.9 * device.memory)
-            if training:
-                a_weight = ADAPTER_BYTES if training.lora else TRAINING_BYTES
-                to_train = _devices(size.total * a_weight, 0.8 * device.memory)
+            to_sample = _devices(size.weights + size.cache_of_a_token * longest[name], 0.9 * device.memory)
+            by_one = max((_training_bytes(method, one) for method, one in own.items()), default=0)
+            to_train = _devices(size.total * by_one, 0.8 * device.memory) if own else None
         elif size:
-            to_sample, to_train = 1, 1 if training else None
-        found.append(Need(_name(model), tuple(purposes), size, to_sample, to_train))
+            to_sample, to_train = 1, 1 if own else None
+        found.append(Need(name, tuple(purposes), size, to_sample, to_train))
     return found
 
 
-def _trainings(settings: Settings) -> dict[str, Training]:
-    """Name of every model that is trained -> its largest training."""
-    return {_name(student.base): student.sft for student in settings.students.values()} | {
-        _name(settings.base): settings.em.cold_start
-    }
+def _trainings(settings: Settings) -> dict[str, dict[str, Training]]:
+    """Name of every model that is trained -> its trainings by method."""
+    found: dict[str, dict[str, Training]] = {_name(settings.base): {"sft": settings.em.cold_start}}
+    for student in settings.students.values():
+        own = found.setdefault(_name(student.base), {})
+        if student.taught:
+            own["sft"] = student.sft
+        if student.plays:
+            own[settings.self_play.optimiser] = settings.self_play.training
+    return found
+
+
+def _training_bytes(method: str, training: Training) -> float:
+    """Bytes of a device's memory that a weight takes; the reference model of dpo and grpo is a second one."""
+    return (ADAPTER_BYTES if training.lora else TRAINING_BYTES) + (2 if method in ("dpo", "grpo") else 0)
+
+
+def _longest(settings: Settings) -> dict[str, int]:
+    """Tokens of the longest sequence that each model is asked for, at least one of which its devices must hold."""
+    found: dict[str, int] = defaultdict(lambda: settings.em.problem_sampling.max_new_tokens)
+    for role in settings.roles().values():
+        name = _name(settings.teachers[role.teacher].model)
+        found[name] = max(found[name], role.sampling.max_new_tokens)
+    for student in settings.students.values():
+        name = _name(student.base)
+        asked = [settings.evaluation.sampling, *([settings.self_play.sampling] if student.plays else [])]
+        found[name] = max(found[name], *(one.max_new_tokens for one in asked))
+    return found
 
 
 def _devices(size: float, room: float) -> int:
@@ -479,7 +514,7 @@ def _checkpoints(settings: Settings) -> float:
     """Bytes of every version that stays: both models of the cold start, of every round and of its control; students."""
     pair = size_of(settings.base)
     own = sum(
-        (2 + bool(student.base_training)) * size.weights
+        (student.taught + student.plays + bool(student.base_training)) * size.weights
         for student in settings.students.values()
         if (size := size_of(student.base))
     )

@@ -238,3 +238,24 @@ zero_shot:
     assert traces.sampled / traces.rows == pytest.approx(7351, rel=0.01)  # the paper's mean
     assert ("math_answers", "Qwen/Qwen3-4B-Thinking-2507") in asked
     assert found.hub == pytest.approx(8.04e9 + 117e9 * 0.56)
+
+
+@pytest.mark.parametrize(("name", "table", "rows"), [
+    ("selfplay_4b", "rollouts", 48_113 * 8),  # method section 6
+    ("selfplay_30b", "rollouts", 11_209 * 8),
+    ("sft_7b", "raw_problems", 416_000 * 64),  # sections 4 and 7
+    ("sft_7b", "sft_examples", 4_766_890),
+    ("sft_7b", "benchmark_generations", 2 * (3 * 30 * 16 + 279 + 131 + 408 * 8 + 500 * 4 + 1319)),  # 8, and two of ours
+])  # fmt: skip
+def test_the_papers_volumes_come_out_of_its_profiles(name: str, table: str, rows: int) -> None:
+    assert by_table(load_settings(name))[table].rows == pytest.approx(rows, rel=0.01)
+
+
+def test_the_papers_traces_have_the_papers_length() -> None:
+    found = by_table(load_settings("sft_7b"))
+    assert found["sft_model"].trained / found["sft_examples"].rows == pytest.approx(7_351, rel=0.01)
+    assert not found.keys() & {"rollouts", "self_play_model", "math_answers"}  # it does not play, nobody votes
+
+
+def test_what_a_profile_leaves_out_costs_nothing() -> None:
+    assert not by_table(load_settings("selfplay_4b")).keys() & {"teacher_traces", "sft_model", "sft_examples"}
