@@ -20,10 +20,13 @@ def math_answers(
     step = lake.step(context, "math_answers", *inputs, uses=uses)
     if done := step.unchanged():
         return done
+    problems = labels.to_label(step.rows("problems"), "maths", values.labels.share)
+    if not problems:
+        return step.commit([])
     with teacher(step, engine, values, role) as voter:
         rows = step.map(
-            "vote", labels.to_label(step.rows("problems"), "maths", values.labels.share),
-            lambda problems: labels.math_answers(problems, voter, values.labels, step.seed), values.labels.shard_rows,
+            "vote", problems,
+            lambda some: labels.math_answers(some, voter, values.labels, step.seed), values.labels.shard_rows,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows)
     return step.commit(rows)
@@ -45,10 +48,13 @@ def code_tests(
     step = lake.step(context, "code_tests", *inputs, uses=[*used, *role_uses(values, role)])
     if done := step.unchanged():
         return done
+    problems = labels.to_label(step.rows("problems"), "program", values.labels.share)
+    if not problems:
+        return step.commit([])
     with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
-            "run candidate programs", labels.to_label(step.rows("problems"), "program", values.labels.share),
-            lambda problems: labels.code_tests(problems, writer, verifier, values.labels, step.seed),
+            "run candidate programs", problems,
+            lambda some: labels.code_tests(some, writer, verifier, values.labels, step.seed),
             values.labels.shard_rows,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows)
