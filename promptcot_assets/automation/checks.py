@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
+from promptcot_assets.automation.partitions import BATCHES, PROFILE, ROUNDS, STUDENTS, TEACHERS
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
@@ -27,6 +27,8 @@ MODELS: dict[str, Partitions] = {
     "control_rationale_model": ROUNDS, "control_problem_generator": ROUNDS,
     "student_base": STUDENTS, "sft_model": STUDENTS, "self_play_model": STUDENTS,
 }  # fmt: skip
+if PROFILE.teachers:
+    MODELS["teacher_model"] = TEACHERS
 JUDGED: dict[str, Partitions] = {
     "code_tests": BATCHES, "teacher_traces": BATCHES, "verdicts": STUDENTS, "benchmark_verdicts": STUDENTS,
 }  # fmt: skip

@@ -90,17 +90,18 @@ def _card(
 
 def _sources(rows: Rows, behind: Iterable[Entry]) -> list[tuple[str, str, int, str]]:
     """(source, what it gave, rows, licence) of every seed source and every model from outside."""
-    counts, bases = Counter[str](), set[str]()
+    counts, bases = Counter[str](), dict[str, str]()
     for entry in behind:
         if entry.ref.asset == "seed_problems" and rows.are_there(entry):
             counts.update(
                 {row["source"]: row["n"] for row in rows.where(entry, "true group by source", "source, count(*) as n")}
             )
         if entry.record.checkpoint and rows.has(entry, ["base"]):
-            bases |= {row["base"] for row in rows.where(entry, "base is not null", "base")}
-    foreign = sorted(base for base in bases if base.partition("/")[0] not in MODEL_ROLES)
+            what = "teacher" if entry.ref.asset == "teacher_model" else "base model"
+            bases |= {row["base"]: what for row in rows.where(entry, "base is not null", "base")}
+    foreign = sorted((base, what) for base, what in bases.items() if base.partition("/")[0] not in MODEL_ROLES)
     seeds = [(source, "seed problems", count, licence_of(source)) for source, count in sorted(counts.items())]
-    return seeds + [(base, "base model", 0, NOT_RECORDED) for base in foreign]
+    return seeds + [(base, what, 0, NOT_RECORDED) for base, what in foreign]
 
 
 def licence_of(source: str) -> str:

@@ -104,3 +104,20 @@ def test_a_licence_is_claimed_only_where_it_is_known(arc: Home, tmp_path: Path) 
     assert "| s.jsonl | seed problems | 3 | not recorded" in section(card, "Sources and licences")
     export_table(arc.path, "problems", None, tmp_path / "out", licence="cc-by-4.0")
     assert front_matter((tmp_path / "out" / "README.md").read_text())["license"] == "cc-by-4.0"
+
+
+def test_models_from_outside_are_sources_too(own_arc: Home) -> None:
+    """A teacher that voted, and a base from the hub; not our own models that others start from."""
+    own_arc.models["hub"] = "org/base"
+    own_arc.train("student_base", "base_model", "seed_problems", partition="tiny", base="hub", weights="of the hub")
+    own_arc.models["teacher"] = "org/teacher"
+    own_arc.train("teacher_model", partition="big", base="teacher")
+    own_arc.commit("math_answers", [{"label_id": "l", "problem_id": "problem_1", "answer": "7"}],
+                   "problems", "teacher_model", partition=BATCH)  # fmt: skip
+    own_arc.commit("teacher_traces", [], "problems", "math_answers", partition=BATCH)
+    own_arc.commit("sft_examples", [], "teacher_traces", partition="tiny")
+    model = own_arc.train("sft_model", "student_base", "sft_examples", partition="tiny", base="student_base")
+    history = History(own_arc.path)
+    found = section(model_card(history, history.models[model]), "Sources and licences")
+    assert "| org/base | base model |" in found and "| org/teacher | teacher |" in found
+    assert "student_base/" not in found
