@@ -115,7 +115,13 @@ else:
 """
 
 
-@pytest.mark.parametrize("core", ["0", "1"], ids=["one process", "a core and workers of their own"])
+@pytest.mark.parametrize(
+    "core",
+    [
+        pytest.param("0", id="one process"),
+        pytest.param("1", id="a core and a worker of its own", marks=pytest.mark.slow),
+    ],
+)
 def test_a_parent_that_is_killed_takes_vllm_with_it(model: Path, core: str) -> None:
     """vLLM itself would leave its engine core behind, and with it the memory of the device."""
     parent = start(model, "stay", core)
@@ -135,6 +141,7 @@ def test_vllm_prints_nothing_into_the_log_of_a_step(model: Path) -> None:
     assert len(out.splitlines()) == 1 and "vllm" not in (out + err).lower()
 
 
+@pytest.mark.slow
 def test_an_engine_core_that_dies_takes_the_call_and_the_rest_with_it(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +159,7 @@ def test_an_engine_core_that_dies_takes_the_call_and_the_rest_with_it(
         assert not left_of(child)
 
 
+@pytest.mark.slow
 def test_a_model_split_over_two_devices_is_the_same_model(model: Path) -> None:
     """Two workers of a core: on a CPU they exchange their halves by shared memory."""
     greedy = SamplingParams(temperature=0, max_new_tokens=20)
