@@ -33,6 +33,10 @@ teachers:
   voter: {{model: {{hub_id: {folder}/thinking}}, chat: {{}}, engine: {{batch_size: 32}}}}
   tester: {{model: {{hub_id: {folder}/switch}}, chat: {{arguments: {{enable_thinking: false}}}}}}
   tracer: {{model: {{hub_id: {folder}/harmony}}, chat: {{arguments: {{reasoning_effort: medium}}}}}}
+  served:
+    model: {{hub_id: {folder}/thinking}}
+    chat: {{}}
+    engine: {{name: server, server: {{urls: ["http://127.0.0.1:9/v1"], model: thinking}}}}
 annotation:
   concepts: 2
   annotators:
@@ -145,7 +149,7 @@ def materialize_all(home: Path) -> None:
             )
             assert done.success
 
-        for name in ("one", "two", "voter", "tester", "tracer"):
+        for name in ("one", "two", "voter", "tester", "tracer", "served"):
             make("teacher_model", partition=name)
         for name in ("one", "two"):
             make("seed_annotations", partition=name)

@@ -113,6 +113,14 @@ def test_who_was_asked_and_how_is_in_the_lineage(lake: Lake) -> None:
 
 
 @pytest.mark.slow
+def test_of_a_model_that_a_server_runs_only_what_its_prompts_need_is_kept(lake: Lake) -> None:
+    own, served = (lake.newest("teacher_model", name) for name in ("voter", "served"))
+    assert own and served
+    files, without = ({one.name for one in lake.checkpoint(ref).iterdir()} for ref in (own, served))
+    assert files - without == {"model.safetensors"} and "chat_template.jinja" in without
+
+
+@pytest.mark.slow
 def test_without_sft_a_student_plays_as_its_base(lake: Lake) -> None:
     (base,), (model,) = rows(lake, "student_base", "untaught"), rows(lake, "sft_model", "untaught")
     assert model["base"] == base["model_id"] and model["steps"] == 0
