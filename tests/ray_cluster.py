@@ -11,7 +11,9 @@ import pytest
 
 STORE = 80 << 20
 END_WAIT_S = 30
-NOTICED_DEAD = {  # in about a second and not in half a minute
+CONFIG = {
+    "worker_niceness": 0,  # of actors; Ray's 15 starves them where other processes are busy
+    # a dead node is noticed in about a second and not in half a minute
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
     "health_check_timeout_ms": 1000,
@@ -26,7 +28,7 @@ class RayCluster:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": NOTICED_DEAD})
+        self._cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": CONFIG})
         self._seen: set[psutil.Process] = set()
         self.nodes: dict[str, Any] = {}
 

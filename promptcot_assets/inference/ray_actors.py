@@ -22,6 +22,7 @@ from promptcot_assets.inference.engine import EngineLost
 NAMESPACE = "promptcot"
 END_WAIT_S = 60.0  # for actors told to end; one that does not, or that is in a call, is killed
 CONNECT_S = 30.0
+LONGEST_CAUSE = 1000
 LOG = logging.getLogger(__name__)
 
 
@@ -126,6 +127,7 @@ class RayActors:
                     self._give_back(actor)
                     raise _own(error, self._where(actor)) from error
                 lost: Exception = error
+                self._close([actor])  # so that its device is free for the next
             except ray.exceptions.RayError as error:
                 lost = error
             except BaseException:  # interrupted: the actor works on for nobody
@@ -136,11 +138,12 @@ class RayActors:
                 return result
             self._lose(actor)
             self._raise_if_closed()
-            LOG.warning("%s: attempt %d of %s lost its actor: %s", self._what, attempt, method, _first_line(lost))
-            self.redone += attempt < self._settings.attempts
+            LOG.warning("%s: attempt %d of %s lost its actor: %s", self._what, attempt, method, _said(lost))
+            with self._state:
+                self.redone += attempt < self._settings.attempts
         raise self._failure(
             f"{self._what}: {method} was tried {self._settings.attempts} times and each time the actor or its node was "
-            f"lost, the last time with: {_first_line(lost)}"
+            f"lost, the last time with: {_said(lost)}"
         ) from lost
 
     def close(self) -> None:
@@ -213,9 +216,13 @@ class RayActors:
     def _bring_up(self) -> None:
         """In a thread of its own: an actor is asked for, placed and loaded, and then waits for calls."""
         try:
-            for _ in range(self._settings.attempts):
-                if self._brought_up():
+            for attempt in range(1, self._settings.attempts + 1):
+                lost = self._lost_while_brought_up()
+                if lost is None:
                     return
+                cause = _said(lost)
+                LOG.warning("%s: attempt %d to start an actor lost it: %s", self._what, attempt, cause)
+            raise self._failure(f"{self._what}: every attempt to start an actor lost it, the last with: {cause}")
         except Exception as error:  # noqa: BLE001 - raised to the callers
             with self._state:
                 self._broken = self._broken or error
@@ -224,8 +231,8 @@ class RayActors:
                 self._starting.discard(threading.current_thread())
                 self._state.notify_all()
 
-    def _brought_up(self) -> bool:
-        """Whether there is nothing more to do: the actor is there, or no place was found, or all is over.
+    def _lost_while_brought_up(self) -> Exception | None:
+        """None when there is nothing more to do: the actor is there, or no place was found, or all is over.
 
         Raises: what `make` raises there.
         """
@@ -247,7 +254,7 @@ class RayActors:
         try:
             if closed or not self._placed(actor):
                 _kill(actor)
-                return True
+                return None
             try:
                 ray.get(actor.handle.load.remote())
             except ray.exceptions.RayTaskError as error:
@@ -257,15 +264,13 @@ class RayActors:
                 if not self._closed:
                     self._live.add(actor)
                     self._free.extend([actor] * self._at_once)
-                    return True
+                    return None
             _kill(actor)
-            return True
+            return None
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:  # lost before it was of use
-            if not self._closed:
-                LOG.warning("%s: an actor was lost while it started: %s", self._what, _first_line(error))
-            return self._closed
+            return None if self._closed else error
         finally:
             with self._state:
                 self._pending.discard(actor)
@@ -323,13 +328,18 @@ class RayActors:
         return f"{self._what} on node {node['NodeManagerAddress'] if node else actor.node}"
 
     # ---- ending
+    def _close(self, actors: list[_Actor]) -> None:
+        """Have them close what they hold; one that is lost already has."""
+        import ray
+
+        with suppress(ray.exceptions.RayError):
+            if closing := [one.handle.close.remote() for one in actors]:
+                ray.wait(closing, num_returns=len(closing), timeout=END_WAIT_S)
+
     def _end(self, idle: list[_Actor], running: list[_Actor]) -> None:
         import ray
 
-        with suppress(ray.exceptions.RayError):  # one that is lost already has ended
-            closing = [one.handle.close.remote() for one in idle]
-            if closing:
-                ray.wait(closing, num_returns=len(closing), timeout=END_WAIT_S)
+        self._close(idle)
         for one in [*idle, *running]:
             _kill(one)
         for one in [*idle, *running]:
@@ -365,7 +375,7 @@ class _Connection:
                             logging_level=logging.ERROR,
                         )
                 except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-                    raise failure(f"cannot reach the Ray cluster at {address}: {_first_line(error)}") from error
+                    raise failure(f"cannot reach the Ray cluster at {address}: {_said(error)}") from error
                 self._address = address
             elif self._address not in (None, address):
                 raise failure(f"this process works on the Ray cluster at {self._address} and cannot join {address} too")
@@ -423,7 +433,10 @@ def _kill(actor: _Actor) -> None:
 def _nodes() -> list[dict[str, Any]]:
     import ray
 
-    return list(ray.nodes())
+    try:
+        return list(ray.nodes())
+    except ray.exceptions.RayError:  # the head is gone: nothing is known
+        return []
 
 
 def _dead_nodes() -> set[str]:
@@ -443,5 +456,7 @@ def _resources(amounts: dict[str, float]) -> str:
     return " and ".join(named) or "no CPU and no GPU"
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _said(error: BaseException) -> str:
+    """An error's message in one line; Ray's go over many, and the cause may be the last."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_CAUSE else f"{text[: LONGEST_CAUSE // 2]} ... {text[-LONGEST_CAUSE // 2 :]}"
