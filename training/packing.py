@@ -14,11 +14,14 @@ from training.rows import Rows
 MASKED_LAYERS = {"full_attention", "sliding_attention"}  # tests/training/test_packing.py holds both
 
 
-def packed(rows: Rows, max_length: int) -> Any:
+def packed(rows: Rows, max_length: int | None) -> Any:
     """A data set of sequences of at most `max_length` tokens: best fit, longest rows first, no row is cut.
 
     Columns: input_ids, labels, seq_lengths (tokens of every row inside). A pure function of the rows.
+    Raises: SpecError without a `max_length`.
     """
+    if max_length is None:
+        raise SpecError("arguments.packing needs arguments.max_length, the tokens of a sequence")
     from datasets import Dataset
     from trl import pack_dataset
 

@@ -31,8 +31,12 @@ def main(argv: list[str]) -> None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
         rows = sft_rows(spec.data, tokenizer, args.max_length)
-        data = packed(rows, args.max_length) if args.packing else Dataset.from_dict(rows.columns)
-        lengths = [len(ids) for ids in data["input_ids"]]
+        if args.packing:
+            data = packed(rows, args.max_length)
+            lengths = [sum(inside) for inside in data["seq_lengths"]]
+        else:
+            data = Dataset.from_dict(rows.columns)
+            lengths = [len(ids) for ids in rows.columns["input_ids"]]
         trainer = resumable(SFTTrainer, lengths)(
             model=str(base),
             args=args,

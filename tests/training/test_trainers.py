@@ -73,6 +73,7 @@ WRONG_RUNS = [
     ({"arguments": {"output_dir": "x"}}, "arguments.output_dir cannot be set; set the spec's field 'output'"),
     ({"arguments": {"warmup_ratio": 0.1}}, "give warmup_ratio or warmup_steps, not both"),
     ({"arguments": {"packing_strategy": "wrapped"}}, "arguments.packing_strategy cannot be set"),
+    ({"arguments": {"packing": True, "max_length": None}}, "arguments.packing needs arguments.max_length"),
     ({"arguments": {"max_length": 3}}, "no row to train on (60 longer_than_max_length; max_length 3)"),
     ({"base": "nowhere/at/all"}, "base: nowhere/at/all is neither a model folder (with a config.json) nor a hub id"),
     ({"data": "nowhere.parquet"}, "data: nowhere.parquet: no such file"),
