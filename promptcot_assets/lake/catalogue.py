@@ -12,9 +12,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +21,9 @@ from promptcot_assets.lake.data_version import identifier, quoted
 from promptcot_assets.lake.log import Entry, Log, newest_by_partition
 from promptcot_assets.lake.schemas import SCHEMAS, declared_since
 from promptcot_assets.lake.tables import PARTITION_COLUMN
+
+if TYPE_CHECKING:
+    import duckdb
 
 CATALOGUE = "catalog.duckdb"
 RESERVED = ("lineage", "runs", "models")  # names that no table may have
@@ -74,6 +76,8 @@ from lineage where run_id <> '' group by run_id order by first_commit
 
 def publish(home: Path, log: Log) -> None:
     """Write `home/catalog.duckdb` anew from the logs. Publishers wait for each other, so the last one has seen all."""
+    import duckdb
+
     path = home / CATALOGUE
     with _lock(home / ".publish.lock"):
         for stale in home.glob(f".{CATALOGUE}.*"):  # of a publisher that was killed

@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
 
 _SMALL_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER"}
 
@@ -64,6 +66,8 @@ def _normal(name: str, kind: str) -> str:
 @contextmanager
 def _memory_database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A small private DuckDB that spills into `scratch` and gives the same answer in every time zone."""
+    import duckdb
+
     config = {"threads": 2, "memory_limit": "1GB", "temp_directory": str(scratch / ".duckdb")}
     with duckdb.connect(config=config) as con:
         con.execute("set TimeZone = 'UTC'")

@@ -19,7 +19,6 @@ from promptcot_assets.stages import Row
 from promptcot_assets.stages.verification import Question, Verifier
 from sandbox import Limits, Program, ProgramResult, Test
 from sandbox.client import Judges, open_pool
-from sandbox.maths import normal_form
 
 if TYPE_CHECKING:
     from promptcot_assets.stages.ray_verification import RayVerifier
@@ -30,6 +29,8 @@ def judge(drawn: Sequence[Row], labels: Mapping[str, Row], label_id: str, verifi
 
     drawn: rows with `domain`, `completion` and the column `label_id`; labels: rows with `answer`, `tests`, by that id.
     """
+    from sandbox.maths import normal_form
+
     questions = [
         Question(row["domain"], row["completion"], label["answer"], label["tests"])
         for row in drawn
