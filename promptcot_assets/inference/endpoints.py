@@ -11,20 +11,18 @@ import contextlib
 import email.utils
 import itertools
 import json
-import logging
 import math
 import random
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
+import aiohttp
 
 from promptcot_assets.inference.engine import EngineError
-
-logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for every request
 
 Result = TypeVar("Result")
 Models = list[dict[str, Any]]  # `data` of GET /v1/models
@@ -57,12 +55,27 @@ class Fault(Exception):
         self.retry_after_s = retry_after_s
 
 
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    reason: str
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+
 @dataclass
 class Endpoint:
     """One replica, as the requests so far have found it."""
 
     url: str
-    client: httpx.AsyncClient
+    client: aiohttp.ClientSession
     in_flight: int = 0
     sent: int = 0
     faults: int = 0  # in a row: since the last request that went well
@@ -73,7 +86,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """All replicas of one model.
+    """All replicas of one model. Made on the loop on which it is used.
 
     timeout_s: of one attempt. patience_s: from a request's first fault, or its first wait for a replica that is not
     set aside, until no attempt is started any more. concurrency: requests in flight or waiting to be tried again.
@@ -97,6 +110,8 @@ class Endpoints:
         self._some_ready = asyncio.Event()
         self._broken: EngineError | None = None
         self._probes: set[asyncio.Task[None]] = set()
+        self._name = f"promptcot-{secrets.token_hex(8)}"  # what our requests' ids begin with
+        self._numbers = itertools.count()
         self._all = [Endpoint(url, _client(url, key)) for url in map(normal_url, urls)]
 
     async def open(self, patience_s: float) -> None:
@@ -120,7 +135,7 @@ class Endpoints:
             probe.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
         for endpoint in self._all:
-            await endpoint.client.aclose()
+            await endpoint.client.close()
 
     async def post(self, path: str, body: Mapping[str, Any], what: str, read: Callable[[Any], Result]) -> Result:
         """`read(reply)` of the one attempt that went well. `what` names the request in an error.
@@ -155,20 +170,29 @@ class Endpoints:
     ) -> Result:
         endpoint.in_flight += 1
         endpoint.sent += 1
+        request_id = f"{self._name}-{next(self._numbers)}"  # vLLM's reply has it too
         try:
-            reply = await _answer(endpoint.client.post(path, content=content), self._timeout_s)
+            reply = await _answer(endpoint.client, "POST", path, self._timeout_s, content, request_id)
         finally:
             endpoint.in_flight -= 1
         if not reply.is_success:
             raise Refused(f"{endpoint.url} refused {what}: {said(reply)}")
         try:
-            result = read(reply.json())
+            answer = json.loads(reply.body)
+            self._check_id(answer, request_id)
+            result = read(answer)
         except EngineError as error:
             raise EngineError(f"{endpoint.url}, {what}: {error}") from error
         except ValueError as error:  # no JSON, or a WrongReply
             raise Fault(f"a reply that cannot be read: {error}") from error
         endpoint.faults = endpoint.setbacks = 0
         return result
+
+    def _check_id(self, answer: Any, request_id: str) -> None:
+        """Raises: WrongReply for an id of ours that is another request's; a gateway may have given one of its own."""
+        found = answer.get("id") if isinstance(answer, dict) else None
+        if isinstance(found, str) and self._name in found and not found.endswith(request_id):
+            raise WrongReply(f"it is of request {found!r} and not of {request_id!r}")
 
     async def _ready_one(self, failed_at: Endpoint | None, deadline: float | None) -> Endpoint:
         """The least busy replica that is not set aside, rather not the one that just failed; waits until there is one.
@@ -221,7 +245,7 @@ class Endpoints:
         gateway that answers for it while it is away).
         """
         try:
-            reply = await _answer(endpoint.client.get("models"), PROBE_S)
+            reply = await _answer(endpoint.client, "GET", "models", PROBE_S)
             self._verify(endpoint.url, listed_models(reply))
         except WrongReply as error:
             endpoint.last_fault = str(error)
@@ -250,27 +274,38 @@ class Endpoints:
         )
 
 
-async def _answer(sent: Any, timeout_s: float) -> httpx.Response:
-    """The reply to a request, its body read. Raises: Fault for what may go better another time."""
+async def _answer(
+    client: aiohttp.ClientSession,
+    method: str,
+    path: str,
+    timeout_s: float,
+    content: bytes | None = None,
+    request_id: str | None = None,
+) -> Reply:
+    """The reply to a request, read to its end. Raises: Fault for what may go better another time."""
+    headers = {"X-Request-Id": request_id} if request_id else {}
     try:
-        async with asyncio.timeout(timeout_s):
-            reply: httpx.Response = await sent
+        async with (
+            asyncio.timeout(timeout_s),
+            client.request(method, path, data=content, headers=headers, allow_redirects=False) as response,
+        ):
+            reply = Reply(response.status, response.reason or "", await response.read())
+    except aiohttp.ClientError as error:
+        not_accepted = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        raise Fault(f"{type(error).__name__}: {error}".rstrip(": "), accepted=not not_accepted) from error
     except TimeoutError:
         raise Fault(f"no reply within {timeout_s:g} s") from None
-    except httpx.RequestError as error:
-        refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-        raise Fault(f"{type(error).__name__}: {error}".rstrip(": "), accepted=not refused) from error
-    if reply.status_code in TRY_AGAIN:
-        raise Fault(said(reply), retry_after_s=retry_after_s(reply.headers.get("Retry-After")))
+    if reply.status in TRY_AGAIN:
+        raise Fault(said(reply), retry_after_s=retry_after_s(response.headers.get("Retry-After")))
     return reply
 
 
-def listed_models(reply: httpx.Response) -> Models:
+def listed_models(reply: Reply) -> Models:
     """Raises: WrongReply."""
     if not reply.is_success:
         raise WrongReply(said(reply))
     try:
-        models: Models = reply.json()["data"]
+        models: Models = json.loads(reply.body)["data"]
         for model in models:
             model["id"]
     except (ValueError, KeyError, TypeError) as error:
@@ -278,15 +313,15 @@ def listed_models(reply: httpx.Response) -> Models:
     return models
 
 
-def said(reply: httpx.Response) -> str:
+def said(reply: Reply) -> str:
     """Status and message of a reply that is no success."""
     try:
-        message = reply.json()
+        message = json.loads(reply.body)
         message = message.get("error", message)  # OpenAI's form, else the whole
         message = message["message"] if isinstance(message, dict) and "message" in message else message
     except (ValueError, AttributeError):
         message = reply.text
-    return f"HTTP {reply.status_code} {reply.reason_phrase}: {str(message)[:SHOWN_CHARACTERS]}".rstrip(": ")
+    return f"HTTP {reply.status} {reply.reason}: {str(message)[:SHOWN_CHARACTERS]}".rstrip(": ")
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -314,12 +349,12 @@ def normal_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, (parts.path.rstrip("/") or "/v1") + "/", "", ""))
 
 
-def _client(url: str, key: str | None) -> httpx.AsyncClient:
+def _client(url: str, key: str | None) -> aiohttp.ClientSession:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    return httpx.AsyncClient(
+    return aiohttp.ClientSession(
         base_url=url,
         headers=headers,
-        timeout=httpx.Timeout(None, connect=CONNECT_S),  # an attempt as a whole has its own
-        limits=httpx.Limits(max_connections=None),  # `concurrency` bounds them
+        connector=aiohttp.TCPConnector(limit=0),  # `concurrency` bounds them
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),  # an attempt as a whole has its own
         trust_env=urlsplit(url).hostname not in LOOPBACK,  # a proxy has no business within this machine
     )

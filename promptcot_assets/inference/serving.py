@@ -23,7 +23,7 @@ from promptcot_assets.inference.vllm_engine import engine_arguments
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
-LAST_LINES = 25  # of the server's log, in the error when it ends
+LAST_LINES = 40  # of the server's log, in the error when it ends
 END_WAIT_S = guardian.GRACE_S + 10.0
 
 
@@ -68,11 +68,11 @@ class VllmServer:
             return "the server was ended"
         code = self._process.poll()
         if code is not None:
-            return f"vllm serve {self.model} ended with exit code {code}; the end of its log:\n{self._tail(LAST_LINES)}"
+            return f"vllm serve {self.model} ended with exit code {code}; the end of its log:\n{self._last_words()}"
         now = time.monotonic()
         if now - self._logged >= LOG_EVERY_S:
             self._logged = now
-            logger.info("vllm serve %s: %.0f s, %s", self.model, now - self._began, self._tail(1))
+            logger.info("vllm serve %s: %.0f s, %s", self.model, now - self._began, "".join(self._lines()[-1:]))
         return None
 
     def close(self) -> None:
@@ -94,8 +94,13 @@ class VllmServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _tail(self, lines: int) -> str:
-        return "\n".join(Path(self._log.name).read_text(errors="replace").splitlines()[-lines:])
+    def _last_words(self) -> str:
+        """The last lines of the log; of those that vLLM marks as errors, where it does: much is said after them."""
+        lines = self._lines()
+        return "\n".join(([line for line in lines if " ERROR " in line] or lines)[-LAST_LINES:])
+
+    def _lines(self) -> list[str]:
+        return Path(self._log.name).read_text(errors="replace").splitlines()
 
 
 def serve_arguments(folder: ModelFolder, settings: EngineSettings, max_len: int) -> dict[str, Any]:

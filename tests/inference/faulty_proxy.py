@@ -184,8 +184,9 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
         def _forward(self, body: bytes) -> tuple[int, bytes]:
             upstream = http.client.HTTPConnection(*proxy.upstream)
             headers = {"Content-Type": "application/json"}
-            if self.headers["Authorization"]:
-                headers["Authorization"] = self.headers["Authorization"]
+            for name in ("Authorization", "X-Request-Id"):
+                if self.headers[name]:
+                    headers[name] = self.headers[name]
             upstream.request(self.command, self.path, body, headers)
             reply = upstream.getresponse()
             content = reply.read()

@@ -7,6 +7,7 @@ the token; and with a bare loop of its own, which gives what that engine does no
 
 import json
 import threading
+import uuid
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -190,7 +191,8 @@ def _handler(endpoint: OpenAIEndpoint) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(lambda: endpoint.complete(json.loads(body)))
+            name = {"id": f"cmpl-{self.headers['X-Request-Id'] or uuid.uuid4().hex}"} if endpoint.vllm else {}
+            self._answer(lambda: endpoint.complete(json.loads(body)) | name)
 
         def _answer(self, work: Any) -> None:
             try:
