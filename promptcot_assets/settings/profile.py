@@ -152,6 +152,7 @@ class Lora(Section):
 class Training(Section):
     """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig, GRPOConfig)."""
 
+    _unsaid_by_default = ("lora",)
     arguments: dict[str, Any] = {}
     threads: AtLeastOne = 1
     save_steps: AtLeastOne = 200

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,16 @@ from promptcot_assets.settings.profile import PROFILES, Engine, Sandbox, Setting
 
 SMALL = "tests/profiles/small.yaml"
 BASE = {"scratch": {"layers": 1}}
+SAID = {
+    "corpus": "3cb1c6d6695f",
+    "labels": "1839bbce75a5",
+    "distillation": "d90f8f05b0b7",
+    "self_play": "8a2cd32d68c4",
+    "evaluation": "e6ea718bb32f",
+    "engine": "9dab98147a58",
+    "em": "0150450e6972",
+    "student": "7714b9f18008",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -306,3 +317,14 @@ def test_base_examples_are_asked_for_by_domain(tmp_path: Path) -> None:
     text = "extends: demo\ncorpus: {base_problems: 9, files: {maths: [a.jsonl]}}"
     corpus = load_settings(written(tmp_path, text)).corpus
     assert corpus.base_examples() == {"maths": 9, "mini_maths": 250, "mini_code": 100}
+
+
+def test_the_demos_settings_are_said_as_they_were_when_its_results_were_written_down() -> None:
+    """Fingerprints are made of these texts: a new setting belongs in `_unsaid_by_default` of its section."""
+    demo = load_settings("demo")
+    said = {
+        "corpus": demo.corpus, "labels": demo.labels, "distillation": demo.distillation, "self_play": demo.self_play,
+        "evaluation": demo.evaluation, "engine": demo.engine, "em": demo.em, "student": demo.students["tiny"],
+    }  # fmt: skip
+    hashes = {name: hashlib.sha256(section.canonical().encode()).hexdigest()[:12] for name, section in said.items()}
+    assert hashes == SAID
