@@ -1,5 +1,6 @@
 """The paper's numbers, one a line of paper_numbers.txt, against the profiles that claim to have them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from promptcot_assets.settings import load_settings, pins
+from promptcot_assets.settings.profile import PROFILES as SETTINGS
 from promptcot_assets.settings.profile import Asked, Evaluation, Settings, Training
 
 RUNS = ("selfplay_4b", "selfplay_30b", "sft_7b")
@@ -131,3 +133,19 @@ def test_arguments_are_known_to_their_trainers() -> None:
         for config, trainings in ((SFTConfig, taught), (DPOConfig, [settings.self_play.training])):
             known = {*config.__dataclass_fields__, "warmup_ratio"}  # which training/loop.py translates
             assert all(set(training.arguments) <= known for training in trainings)
+
+
+def test_the_examples_of_the_manual_are_profiles(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()
+    roles, served = re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)
+    (tmp_path / "roles.yaml").write_text(f"extends: demo\n{roles}")
+    settings = load_settings(str(tmp_path / "roles.yaml"))
+    assert set(settings.roles()) == {"labels.voter", "labels.test_writer", "distillation.teacher"}
+    (tmp_path / "served.yaml").write_text(served)
+    settings = load_settings(str(tmp_path / "served.yaml"))
+    engines = {name: settings.engine_of(name) for name in settings.teachers}
+    assert {name for name, engine in engines.items() if engine.name == "server"} == {
+        "gpt_oss_high", "gpt_oss_medium", "llama_3_1_70b",
+    }  # fmt: skip
+    assert engines["gpt_oss_high"].max_model_len == 131072 and len(engines["gpt_oss_high"].server.urls) == 2
+    assert all(f"| `{name}` |" in manual for name in (path.stem for path in SETTINGS.glob("*.yaml")))
