@@ -9,7 +9,7 @@ import pytest
 
 from promptcot_assets.domains import procedural_domain
 from promptcot_assets.lake import Lake
-from promptcot_assets.lake.schemas import MODEL_ROLES
+from promptcot_assets.lake.schemas import MODEL_ROLES, OPTIONAL
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.lineage import stale
 from tests.assets.arc_runs import PROMPTCOT, ROOT, run
@@ -101,7 +101,7 @@ def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_pat
     models = models_that_learned(home, bad)
     assert {one["model_id"] for one in found["models"]} == models
     control = {"control_rationale_model", "control_problem_generator"}  # which this arc has not come to
-    assert {name.partition("/")[0] for name in models} == set(MODEL_ROLES) - control
+    assert {name.partition("/")[0] for name in models} == set(MODEL_ROLES) - control - set(OPTIONAL)
     learned = {one["ref"]["asset"]: one["learned"] for one in found["tables"] if one["learned"]}
     assert learned["benchmark_generations"] == 3 * 6 * 2  # every stage's: all three students are bad
 
