@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file
 
 from tests.training.runs import hashes, start, trained, until_checkpoint
 from training import grpo
@@ -44,10 +45,11 @@ def test_a_judge_that_ends_is_named() -> None:
 
 ARGUMENTS = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 6,
              "max_completion_length": 8, "beta": 0.0}  # fmt: skip
-WITH_LENGTH_JUDGE = f"""
+PARITY_JUDGE = LENGTH_JUDGE.replace("int(label) == len(text)", "len(text) % 2")  # an untrained model does both
+WITH_PARITY_JUDGE = f"""
 import sys
 from training import grpo
-grpo.Judge.__init__.__defaults__ = ([sys.executable, "-c", {LENGTH_JUDGE!r}],)
+grpo.Judge.__init__.__defaults__ = ([sys.executable, "-c", {PARITY_JUDGE!r}],)
 grpo.main(sys.argv)
 """
 
@@ -67,7 +69,7 @@ def spec_of(folder: Path, base: Path, **more: object) -> Path:
 def test_the_real_trainer_runs_alike_twice_and_a_kill_changes_no_byte(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo.Judge.__init__, "__defaults__", ([sys.executable, "-c", LENGTH_JUDGE],))
+    monkeypatch.setattr(grpo.Judge.__init__, "__defaults__", ([sys.executable, "-c", PARITY_JUDGE],))
     results = []
     for name in ("first", "second"):
         grpo.main(["grpo", str(spec_of(tmp_path / name, tiny_model))])
@@ -75,10 +77,11 @@ def test_the_real_trainer_runs_alike_twice_and_a_kill_changes_no_byte(
     assert results[0] == results[1]
     assert (results[0]["steps"], results[0]["rows"], results[0]["trainer"]) == (6, 8, "grpo")
     assert results[0]["tokens"] > 0
-    assert any(loss for _, loss in results[0]["loss_curve"])  # some completions were better than their group
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_model, tmp_path / "first" / "model"))
+    assert any(not before[name].equal(after[name]) for name in before)  # some completions were better than their group
 
     spec, log = spec_of(tmp_path / "killed", tiny_model, save_steps=5), tmp_path / "log"
-    whole = [sys.executable, "-c", WITH_LENGTH_JUDGE, str(spec)]
+    whole = [sys.executable, "-c", WITH_PARITY_JUDGE, str(spec)]
     child = start(whole, log)
     until_checkpoint(child, tmp_path / "killed" / "ck", log)
     child.send_signal(signal.SIGKILL)
