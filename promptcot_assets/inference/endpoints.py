@@ -88,8 +88,8 @@ class Endpoint:
 class Endpoints:
     """All replicas of one model. Made on the loop on which it is used.
 
-    timeout_s: of one attempt. patience_s: from a request's first fault, or its first wait for a replica that is not
-    set aside, until no attempt is started any more. concurrency: requests in flight or waiting to be tried again.
+    timeout_s: of one attempt. patience_s: from a request's first fault until no attempt is started any more, and how
+    long a request waits while all replicas are set aside. concurrency: requests in flight or to be tried again.
     verify: raises EngineError when a replica (url, its models) serves something else; asked when a replica is first
     seen and whenever it comes back. ended: the error to end with, once it is known that no replica will come back.
     """
@@ -126,7 +126,8 @@ class Endpoints:
         try:
             await self._ready_one(None, time.monotonic() + patience_s)
         except TimeoutError:
-            raise self._gave_up("the list of models", self._all[0], patience_s) from None
+            first = self._all[0]
+            raise self._gave_up("the list of models", first, first.last_fault, patience_s) from None
 
     async def close(self) -> None:
         """Drop the connections and stop asking. Requests must have ended."""
@@ -147,12 +148,11 @@ class Endpoints:
         failed_at = self._all[0]
         async with self._slots:
             for attempt in itertools.count():
-                if deadline is None and not self._some_ready.is_set():
-                    deadline = time.monotonic() + self._patience_s
+                waiting_until = deadline or time.monotonic() + self._patience_s
                 try:
-                    endpoint = await self._ready_one(failed_at if attempt else None, deadline)
+                    endpoint = await self._ready_one(failed_at if attempt else None, waiting_until)
                 except TimeoutError:
-                    raise self._gave_up(what, failed_at, self._patience_s, attempt) from None
+                    raise self._gave_up(what, failed_at, failed_at.last_fault, self._patience_s, attempt) from None
                 try:
                     return await self._attempt(endpoint, path, content, what, read)
                 except Fault as fault:
@@ -161,7 +161,7 @@ class Endpoints:
                     now = time.monotonic()
                     deadline = deadline or now + self._patience_s
                     if now >= deadline:
-                        raise self._gave_up(what, endpoint, self._patience_s, attempt + 1) from fault
+                        raise self._gave_up(what, endpoint, str(fault), self._patience_s, attempt + 1) from fault
                     await asyncio.sleep(min(backoff_s(attempt, LONGEST_WAIT_S), deadline - now))
         raise AssertionError("the loop above has no end")
 
@@ -194,7 +194,7 @@ class Endpoints:
         if isinstance(found, str) and self._name in found and not found.endswith(request_id):
             raise WrongReply(f"it is of request {found!r} and not of {request_id!r}")
 
-    async def _ready_one(self, failed_at: Endpoint | None, deadline: float | None) -> Endpoint:
+    async def _ready_one(self, failed_at: Endpoint | None, deadline: float) -> Endpoint:
         """The least busy replica that is not set aside, rather not the one that just failed; waits until there is one.
 
         Raises: TimeoutError at the deadline; EngineError when waiting has become pointless.
@@ -206,7 +206,7 @@ class Endpoints:
             if ready:
                 return min(ready, key=lambda one: (one is failed_at, one.in_flight, one.sent))
             self._some_ready.clear()
-            async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - time.monotonic()):
                 await self._some_ready.wait()
 
     def _note(self, endpoint: Endpoint, fault: Fault) -> None:
@@ -266,10 +266,10 @@ class Endpoints:
         self._broken = error
         self._some_ready.set()
 
-    def _gave_up(self, what: str, endpoint: Endpoint, patience_s: float, attempts: int = 0) -> EngineError:
+    def _gave_up(self, what: str, endpoint: Endpoint, cause: str, patience_s: float, attempts: int = 0) -> EngineError:
         away = [one for one in self._all if one is not endpoint and one.aside]
         return EngineError(
-            f"{endpoint.url} failed {what}: {endpoint.last_fault} (gave up after {patience_s:g} s and {attempts} "
+            f"{endpoint.url} failed {what}: {cause} (gave up after {patience_s:g} s and {attempts} "
             "attempts at this request)" + "".join(f"; {one.url} is away as well: {one.last_fault}" for one in away)
         )
 
