@@ -23,7 +23,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "not the usual one"
-DEADLINE_S = 300  # of waiting for a process, on a machine with much else to do
+DEADLINE_S = 500  # of waiting for a process, on a machine with much else to do
 
 pytest.importorskip("dagster_postgres", reason="the dev extra is not installed: pip install -e '.[dev]'")
 
@@ -160,17 +160,17 @@ def test_the_home_uses_the_instance_file_that_it_is_told(home: Path, instance: d
 
 def test_two_runs_at_once_and_their_events_are_in_postgres(home: Path, instance: dg.DagsterInstance) -> None:
     with ThreadPoolExecutor(2) as both:
-        list(both.map(materialize, ["seed_problems", "benchmark_items"]))
+        list(both.map(materialize, ["seed_problems", "contest_standings"]))
     query = "select asset_key from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION' order by 1"
-    assert rows(instance, query) == [('["benchmark_items"]',), ('["seed_problems"]',)]
+    assert rows(instance, query) == [('["contest_standings"]',), ('["seed_problems"]',)]
     assert rows(instance, "select status, count(*) from runs group by 1") == [("SUCCESS", 2)]
     from promptcot_assets.lake import Lake
 
-    for asset in ("seed_problems", "benchmark_items"):
+    for asset in ("seed_problems", "contest_standings"):
         event = instance.get_latest_materialization_event(dg.AssetKey(asset))
         committed = Lake(home).newest(asset)
         assert event is not None and event.asset_materialization is not None and committed is not None
-        assert event.asset_materialization.metadata["dagster/row_count"].value == committed.rows > 0
+        assert event.asset_materialization.metadata["dagster/row_count"].value == committed.rows
 
 
 def test_a_code_server_started_again_at_the_same_port_does_not_know_the_run(
