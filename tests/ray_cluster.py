@@ -13,11 +13,11 @@ STORE = 80 << 20
 END_WAIT_S = 30
 CONFIG = {
     "worker_niceness": 0,  # of actors; Ray's 15 starves them where other processes are busy
-    # a dead node is noticed in about a second and not in half a minute
+    # a dead node, which refuses connections, is noticed in seconds and not in half a minute; a slow one is let be
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
+    "health_check_timeout_ms": 20_000,
+    "health_check_failure_threshold": 5,
 }
 
 

@@ -13,7 +13,8 @@ import pytest
 from promptcot_assets.inference import EngineError, InferenceEngine, SamplingParams, open_engine
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.lake import Spool
-from promptcot_assets.settings.profile import Engine, Ray, Vllm
+from promptcot_assets.settings.profile import Engine, Ray, Sandbox, Vllm
+from promptcot_assets.settings.profile import RayCluster as RayClusterSettings
 from tests.ray_cluster import RayCluster
 from tests.tiny_models import tiny_texts
 
@@ -156,3 +157,10 @@ def test_a_model_that_is_split_needs_as_many_devices(nodes: RayCluster, tiny_mod
     split = Engine(name="ray", vllm=Vllm(tensor_parallel=2), ray=Ray(address=nodes.address))
     with pytest.raises(EngineError, match=r"is 1 and a model is split over engine\.vllm\.tensor_parallel 2"):
         open_engine(split, tiny_model)
+
+
+def test_where_work_is_done_is_in_no_fingerprint() -> None:
+    somewhere = Ray(address="10.0.0.1:6379", actors=3, attempts=1, placement_s=1.0, gpus_an_actor=2, cpus_an_actor=8)
+    assert Engine(name="ray", ray=somewhere).canonical() == Engine(name="ray").canonical()
+    assert Engine(name="ray", ray=Ray(engine="transformers")).canonical() != Engine(name="ray").canonical()
+    assert Sandbox(ray=RayClusterSettings(address="10.0.0.1:6379")).canonical() == Sandbox().canonical()
