@@ -1,4 +1,4 @@
-"""Tests per CPU-second against the reference harness, which starts a Manager and a Process for every test.
+"""Tests per CPU-second against the released harness, which starts a Manager and a Process for every test.
 
     python benchmarks/sandbox_programs.py [--tests 200] [--rounds 5]
 
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import Any
+from unittest.mock import mock_open, patch
 
 from sandbox_clock import cpu_seconds
 
@@ -31,9 +32,10 @@ CODE = "a, b = map(int, input().split())\nprint(a + b)"
 
 
 def reference(tests: list[Test]) -> int:
-    """The usual harness's approach, restated: a Manager and a Process for every test, the prelude run in each.
+    """The released harness's approach, restated: a Manager and a Process for every test, the prelude run in each.
 
-    Nothing is isolated. The harness imports numpy, so its parent holds it at both forks; usually it holds far more.
+    Nothing is isolated. The harness imports numpy and unittest.mock, so its parent holds them at both forks, and all
+    completions of its file besides, which are left out here.
     """
     import numpy  # noqa: F401
 
@@ -56,18 +58,34 @@ def reference(tests: list[Test]) -> int:
 def _judge_in_process(
     code: str, stdin: str, expected: str, results: list[bool], metadata: list[dict[str, str]]
 ) -> None:
-    """Wrap the program in a function behind the prelude, as source text again, and run it on a replaced stdin."""
+    """Parse for a main guard, wrap the program in a function behind the prelude, as source text again, and run it with
+    mocks in the place of stdin, its three ways to be read, and open."""
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(1))
     signal.alarm(6)
+    ast.parse(code)
     wrapper = ast.FunctionDef("wrapped", ast.arguments([], [], None, [], [], None, []), ast.parse(code).body, [], None)
     source = PRELUDE + ast.unparse(ast.fix_missing_locations(ast.Module([wrapper], [])))
     module: dict[str, Any] = {"__name__": "solution"}
     exec(compile(source, "main.py", "exec"), module)
-    sys.stdin, sys.stdout = io.StringIO(stdin), io.StringIO()
-    module["wrapped"]()
-    said = sys.stdout.getvalue()
+    said = _with_mocked_streams(module["wrapped"], stdin)
     results.append([line.strip() for line in said.split()] == [line.strip() for line in expected.split()])
     metadata.append({})
+
+
+def _with_mocked_streams(run: Callable[[], object], stdin: str) -> str:
+    """What `run` prints."""
+    lines = iter(stdin.split("\n"))
+    stdout, sys.stdout = sys.stdout, io.StringIO()
+    with (
+        patch("builtins.open", mock_open(read_data=stdin)),
+        patch("sys.stdin", io.StringIO(stdin)),
+        patch("sys.stdin.readline", lambda *_: next(lines)),
+        patch("sys.stdin.readlines", lambda *_: stdin.split("\n")),
+        patch("sys.stdin.read", lambda *_: stdin),
+    ):
+        run()
+    said, sys.stdout = sys.stdout.getvalue(), stdout
+    return said
 
 
 def ours(pool: Pool, tests: list[Test]) -> int:
