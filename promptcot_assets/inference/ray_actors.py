@@ -104,8 +104,8 @@ class RayActors:
         _connection.join(settings.address, failure)
         try:
             self.count = settings.actors or self._room()
-            for _ in range(self.count):
-                self._start()
+            for thread in [self._registered() for _ in range(self.count)]:
+                thread.start()
             self._wait_until_open(settings.actors or 1)
         except BaseException:
             self.close()
@@ -123,20 +123,20 @@ class RayActors:
             try:
                 result = ray.get(actor.handle.call.remote(method, arguments))
             except ray.exceptions.RayTaskError as error:
-                if not isinstance(error.cause, EngineLost):
+                engine_lost = isinstance(error.cause, EngineLost)
+                if not engine_lost and actor in self._live:
                     self._give_back(actor)
                     raise _own(error, self._where(actor)) from error
-                lost: Exception = error
-                self._close([actor])  # so that its device is free for the next
+                lost: Exception = error  # what an actor says that was given up meanwhile is no answer either
             except ray.exceptions.RayError as error:
-                lost = error
+                engine_lost, lost = False, error
             except BaseException:  # interrupted: the actor works on for nobody
                 self._lose(actor)
                 raise
             else:
                 self._give_back(actor)
                 return result
-            self._lose(actor)
+            self._lose(actor, can_close=engine_lost)
             self._raise_if_closed()
             LOG.warning("%s: attempt %d of %s lost its actor: %s", self._what, attempt, method, _said(lost))
             with self._state:
@@ -159,7 +159,8 @@ class RayActors:
             self._state.notify_all()
         self._end(idle, running)
         for thread in list(self._starting):
-            thread.join(END_WAIT_S)
+            if thread.is_alive():
+                thread.join(END_WAIT_S)
         _connection.leave()
 
     def __enter__(self) -> Self:
@@ -189,29 +190,34 @@ class RayActors:
                 self._free.append(actor)
                 self._state.notify_all()
 
-    def _lose(self, actor: _Actor) -> None:
-        """Take this actor out, those on dead nodes with it, and start another for each. Once, whatever calls it did."""
-        dead = _dead_nodes()
+    def _lose(self, actor: _Actor, can_close: bool = False) -> None:
+        """Take this actor out, those on dead nodes with it, and start another for each. Once, whatever calls it did.
+
+        can_close: it still answers, so have it close what it holds: its device must be free for the next.
+        """
+        dead = set() if self._closed else _dead_nodes()
         with self._state:
             lost = {one for one in self._live if one is actor or one.node in dead}
             self._live -= lost
             self._free = deque(one for one in self._free if one not in lost)
+            successors = [self._registered() for _ in lost if not self._closed]
+        if can_close and lost:
+            self._close([actor])
         for one in lost:
             _kill(one)
-            self._start()
+        for thread in successors:
+            thread.start()
 
     def _raise_if_closed(self) -> None:
         if self._closed:
             raise self._failure(f"{self._what} is closed; open it again to use it")
 
     # ---- starting
-    def _start(self) -> None:
+    def _registered(self) -> threading.Thread:
+        """A thread that brings an actor up, counted as starting before it does."""
         thread = threading.Thread(target=self._bring_up, name="ray-actor", daemon=True)
-        with self._state:
-            if self._closed:
-                return
-            self._starting.add(thread)
-        thread.start()
+        self._starting.add(thread)
+        return thread
 
     def _bring_up(self) -> None:
         """In a thread of its own: an actor is asked for, placed and loaded, and then waits for calls."""
@@ -238,6 +244,8 @@ class RayActors:
         """
         import ray
 
+        if self._closed:
+            return None
         actor = _Actor(
             ray.remote(Host)
             .options(
@@ -357,6 +365,7 @@ class _Connection:
 
     def join(self, address: str | None, failure: type[Exception]) -> None:
         """address: as in the settings; null: RAY_ADDRESS, else a local cluster that ends with us."""
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call must not start a cluster by itself
         try:
             import ray
         except ImportError as error:
