@@ -4,6 +4,7 @@ The lake refuses wrong schemas, nulls and repeated ids before a commit (lake/row
 models learn from back from the disk. The EM gates are checks too: they stand beside their assets (assets/em.py).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
@@ -14,6 +15,7 @@ from promptcot_assets.automation.partitions import BATCHES, PROFILE, ROUNDS, STU
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+from promptcot_assets.stages import Row
 
 Partitions = dg.PartitionsDefinition | None
 LEARNED_FROM: dict[str, Partitions] = {  # what flows into models and scores, and is no model itself
@@ -42,8 +44,9 @@ def no_benchmark_contamination(
     """No kept problem shares an n-gram, or all its text, with an item of a benchmark in use."""
     from promptcot_assets.stages.problem_set import contamination
 
-    problems = lake.rows("problems", context.partition_key)
-    hits = contamination(problems, lake.rows("benchmark_items"), settings.values.deduplication.decontamination_ngram)
+    problems = _columns(lake, "problems", context.partition_key, "raw_problem_id", "problem")
+    items = _columns(lake, "benchmark_items", UNPARTITIONED, "benchmark", "item_id", "problem")
+    hits = contamination(problems, items, settings.values.deduplication.decontamination_ngram)
     shown = [f"{hit['problem_id']}: {hit['benchmark']} {hit['item_id']}" for hit in list(hits.values())[:10]]
     return dg.AssetCheckResult(
         passed=not hits, metadata={"contaminated": len(hits), "first": shown, "problems": len(problems)}
@@ -55,7 +58,8 @@ def labels_have_the_votes(
     context: dg.AssetCheckExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> dg.AssetCheckResult:
     """Every label has the votes the settings ask for."""
-    labels = [row for row in lake.rows("math_answers", context.partition_key) if row["answer"] is not None]
+    every = _columns(lake, "math_answers", context.partition_key, "label_id", "answer", "votes", "share")
+    labels = [row for row in every if row["answer"] is not None]
     weak = [row["label_id"] for row in labels if row["votes"] < settings.values.labels.min_votes]
     share = sum(row["share"] for row in labels) / len(labels) if labels else 0.0
     return dg.AssetCheckResult(
@@ -67,7 +71,8 @@ def labels_have_the_votes(
 def pairs_are_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
     """Chosen and rejected differ, come from usable rollouts with opposite verdicts, and no rollout is used twice."""
     pairs = lake.rows("preference_pairs", context.partition_key)
-    verdicts = {row["rollout_id"]: row for row in lake.rows("verdicts", context.partition_key)}
+    judged = _columns(lake, "verdicts", context.partition_key, "rollout_id", "usable", "passed")
+    verdicts = {row["rollout_id"]: row for row in judged}
     used = [row[side] for row in pairs for side in ("chosen_rollout_id", "rejected_rollout_id")]
     bad = [
         row["pair_id"]
@@ -86,8 +91,9 @@ def pairs_are_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) 
 @dg.asset_check(asset="benchmark_items", blocking=True)
 def no_seed_is_a_benchmark_item(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
     """No benchmark item is also a seed problem, so no model is trained on one."""
-    seeds = {row["problem"] for row in lake.rows("seed_problems")}
-    shared = [row["item_id"] for row in lake.rows("benchmark_items") if row["problem"] in seeds]
+    seeds = {row["problem"] for row in _columns(lake, "seed_problems", UNPARTITIONED, "problem")}
+    items = _columns(lake, "benchmark_items", UNPARTITIONED, "item_id", "problem")
+    shared = [row["item_id"] for row in items if row["problem"] in seeds]
     return dg.AssetCheckResult(passed=not shared, metadata={"shared": shared[:10]})
 
 
@@ -152,6 +158,11 @@ def graders_reject_cheats(asset: str, partitions: Partitions) -> dg.AssetChecksD
     return check
 
 
+def _columns(lake: LakeResource, asset: str, partition: str, *names: str) -> list[Row]:
+    """The newest rows of a partition, without the columns that a check does not look at."""
+    return list(lake.lake.table(_newest(lake.lake, asset, partition), list(names)).to_pylist())
+
+
 def _newest(lake: Lake, asset: str, partition: str) -> Ref:
     ref = lake.newest(asset, partition)
     if ref is None:
@@ -165,21 +176,25 @@ def _about(lake: Lake, model: Ref) -> dict[str, str]:
 
 
 def _faults(lake: Lake, ref: Ref, schema: pa.Schema) -> Iterator[str]:
-    """What is wrong with the rows of a version, read from the disk."""
+    """What is wrong with the rows of a version, read from the disk in batches; of the ids all are in memory."""
+    nulls, types = Counter[str](), dict[str, pa.DataType]()
     try:
-        table = lake.table(ref)
+        for batch in lake.batches(ref):
+            types |= {field.name: field.type for field in batch.schema}
+            nulls.update(
+                {name: column.null_count for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+            )
+        for field in schema:
+            if ref.rows and types.get(field.name) != field.type:
+                yield f"{field.name} is not the declared {field.type}"
+            if not field.nullable and nulls[field.name]:
+                yield f"{field.name}: {nulls[field.name]} rows without a value"
+            if (field.metadata or {}).get(b"unique") == b"true":
+                ids = lake.table(ref, [field.name])[field.name]
+                if len(ids.unique()) != len(ids):
+                    yield f"{field.name}: an id twice"
     except LakeError as error:
         yield str(error)
-        return
-    for field in schema:
-        if field.name not in table.schema.names or table.schema.field(field.name).type != field.type:
-            yield f"{field.name} is not the declared {field.type}"
-            continue
-        column = table[field.name]
-        if not field.nullable and column.null_count:
-            yield f"{field.name}: {column.null_count} rows without a value"
-        if (field.metadata or {}).get(b"unique") == b"true" and len(column.unique()) != len(column):
-            yield f"{field.name}: an id twice"
     if not lake.verify(ref):
         yield "the rows are not those that were committed"
 

@@ -18,6 +18,10 @@ from promptcot_assets.automation.checks import (
     MODELS,
     every_input_resolves,
     graders_reject_cheats,
+    labels_have_the_votes,
+    no_benchmark_contamination,
+    no_seed_is_a_benchmark_item,
+    pairs_are_sound,
     rows_are_as_declared,
 )
 from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
@@ -134,3 +138,47 @@ def test_a_grader_that_judges_wrong_fails_the_check(
     monkeypatch.setattr(probes, "HONEST_COMPLETIONS", [*probes.HONEST_COMPLETIONS, unfair])
     found = outcome(graders_reject_cheats("verdicts", STUDENTS), home, instance, STUDENTS)
     assert not found.passed and found.metadata["wrong"].value == [f"{unfair[0]}: wrong_answer"]
+
+
+# ---- what a schema cannot say
+def test_a_problem_that_shares_its_text_with_a_benchmark_is_named(home: Home, instance: dg.DagsterInstance) -> None:
+    assert outcome(no_benchmark_contamination, home, instance, BATCHES).passed
+    home.commit("benchmark_items", [{"item_id": "leak", "benchmark": "aime", "problem": "new 2?"}])
+    found = outcome(no_benchmark_contamination, home, instance, BATCHES)
+    assert not found.passed and found.metadata["first"].value == ["raw_2: aime leak"]
+
+
+def test_a_benchmark_item_that_is_a_seed_is_named(home: Home, instance: dg.DagsterInstance) -> None:
+    assert outcome(no_seed_is_a_benchmark_item, home, instance, None).passed
+    home.commit("benchmark_items", [{"item_id": "leak", "benchmark": "aime", "problem": "one?"}])
+    found = outcome(no_seed_is_a_benchmark_item, home, instance, None)
+    assert not found.passed and found.metadata["shared"].value == ["leak"]
+
+
+def test_a_label_with_too_few_votes_is_named_and_none_is_none(home: Home, instance: dg.DagsterInstance) -> None:
+    about = {"voter": "procedural", "problem_id": "problem_1"}
+    enough = about | {"label_id": "enough", "answer": "7", "votes": 8, "share": 1.0}
+    home.commit("math_answers", [enough, about | {"label_id": "tie", "answer": None, "votes": 3}], partition=BATCH)
+    assert outcome(labels_have_the_votes, home, instance, BATCHES).passed
+    home.commit("math_answers", [enough, about | {"label_id": "few", "answer": "7", "votes": 1}], partition=BATCH)
+    found = outcome(labels_have_the_votes, home, instance, BATCHES)
+    assert not found.passed and found.metadata["too few votes"].value == ["few"]
+
+
+PAIR = {"pair_id": "pair", "problem_id": "problem_2", "chosen_rollout_id": "rollout_1",
+        "rejected_rollout_id": "rollout_2", "chosen": "1", "rejected": "2"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [PAIR | {"rejected": "1"}],
+        [PAIR | {"chosen_rollout_id": "rollout_2", "rejected_rollout_id": "rollout_1"}],
+        [PAIR, PAIR | {"pair_id": "again"}],
+    ],
+    ids=["chosen is rejected", "the wrong way round", "rollouts used twice"],
+)
+def test_an_unsound_pair_fails(pairs: list[dict[str, object]], home: Home, instance: dg.DagsterInstance) -> None:
+    assert outcome(pairs_are_sound, home, instance, STUDENTS).passed
+    home.commit("preference_pairs", pairs, "rollouts", "verdicts", partition=STUDENT)
+    assert not outcome(pairs_are_sound, home, instance, STUDENTS).passed
