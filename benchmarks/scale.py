@@ -50,7 +50,7 @@ ATTEMPTS = 3 * (3 * 30 * 16 + 279 + 131 + 408 * 8)  # base, sft and self_play on
 CHARACTERS_A_TOKEN = 4
 RATIONALE_CHARACTERS, PROBLEM_CHARACTERS = 3_000, 700
 BATCH, SEED = "b1", 0
-COMMITS = (40, 400, 1200)
+COMMITS = (40, 400)
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnopqrstuvwxyz", k=2 + i % 9)) for i in range(20_000)]
 TESTS = json.dumps([{"stdin": str(n), "expected": str(2 * n)} for n in (1, 7, 30)])
 
