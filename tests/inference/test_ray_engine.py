@@ -98,8 +98,7 @@ def test_a_lost_node_costs_the_shard_it_was_in_and_no_row(
     nodes: RayCluster, tiny_model: Path, undisturbed: Rows, tmp_path: Path
 ) -> None:
     asked: list[int] = []
-    with open_engine(settings(nodes), tiny_model) as engine, ThreadPoolExecutor(1) as thread:
-        wait_until(lambda: len(nodes.actors()) == 2)
+    with open_engine(settings(nodes, actors=2), tiny_model) as engine, ThreadPoolExecutor(1) as thread:
         working = thread.submit(spooled, Spool(tmp_path), engine, asked)
         wait_until(lambda: len(asked) >= 3)  # the first shard is done, two are in the making
         nodes.kill(next(iter(nodes.nodes)))

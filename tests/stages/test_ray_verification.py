@@ -87,8 +87,7 @@ def test_verdicts_outputs_and_columns_are_those_of_one_machine(nodes: RayCluster
 
 
 def test_a_lost_node_costs_its_shard_and_no_verdict(nodes: RayCluster, local: Verifier) -> None:
-    with RayVerifier(over(nodes)) as verifier, ThreadPoolExecutor(1) as thread:
-        wait_until(lambda: len(nodes.actors()) == 2)
+    with RayVerifier(over(nodes, actors=2)) as verifier, ThreadPoolExecutor(1) as thread:
         working = thread.submit(verifier.judge, MANY)
         wait_until(lambda: all(judging(actor) for actor in nodes.actors()))
         nodes.kill(next(iter(nodes.nodes)))
