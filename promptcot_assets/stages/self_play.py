@@ -51,7 +51,8 @@ def play_pool(
     rows = _at_most([row for row in synthetic if not _held_out(row, settings)], settings.synthetic_problems)
     for domain, count in settings.real_problems.items():
         real = [row for row in known if row["source"] == "real" and row["domain"] == domain]
-        rows += sorted(real, key=lambda row: (row.get("split") != "play", content_id("real", row["problem_id"])))[:count]
+        real.sort(key=lambda row: (row.get("split") != "play", content_id("real", row["problem_id"])))
+        rows += real[:count]
     played = set(settings.bands)
     return [row for row in rows if not measured or played & set(measured.get(row["problem_id"], played))]
 
