@@ -54,7 +54,8 @@ class Device:
 class Work:
     """One table's work. Tokens are those sampled, scored or trained on; `prompt` those read before what is sampled.
 
-    hours: of one device. most: tokens if everything runs to its limit. basis: where length and rate come from.
+    hours: of one device; measured ones are the wall clock of the steps that were measured, on all devices they had.
+    most: tokens if everything runs to its limit. basis: where length and rate come from.
     """
 
     asset: str
