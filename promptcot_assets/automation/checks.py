@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES, PROFILE, ROUNDS, STUDENTS, TEACHERS
+from promptcot_assets.automation.partitions import BATCHES, PROFILE, STUDENTS, TEACHERS
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
@@ -23,10 +23,11 @@ LEARNED_FROM: dict[str, Partitions] = {  # what flows into models and scores, an
     "problems": BATCHES, "teacher_traces": BATCHES,
     "sft_examples": STUDENTS, "preference_pairs": STUDENTS, "self_play_examples": STUDENTS,
 }  # fmt: skip
+# Not those of EM rounds: a check is a step after the round's, and a backfill goes on to the next round when the round's
+# assets are there, so that two runs would overlap. The next round verifies them as it loads them, and what is made of
+# the last round's has them among its ancestors.
 MODELS: dict[str, Partitions] = {
     "base_model": None, "cold_rationale_model": None, "cold_problem_generator": None,
-    "rationale_model": ROUNDS, "problem_generator": ROUNDS,
-    "control_rationale_model": ROUNDS, "control_problem_generator": ROUNDS,
     "student_base": STUDENTS, "sft_model": STUDENTS, "self_play_model": STUDENTS,
 }  # fmt: skip
 if PROFILE.teachers:

@@ -109,7 +109,7 @@ def test_rows_that_are_not_what_was_committed_are_named(
     assert not found.passed and said in found.metadata["faults"].value
 
 
-@pytest.mark.parametrize("role", ["base_model", "problem_generator", "self_play_model"])
+@pytest.mark.parametrize("role", ["base_model", "cold_problem_generator", "self_play_model"])
 def test_inputs_of_a_model_resolve_until_one_is_lost(role: str, home: Home, instance: dg.DagsterInstance) -> None:
     check = every_input_resolves(role, MODELS[role])
     found = outcome(check, home, instance, MODELS[role])
