@@ -57,12 +57,16 @@ class Scored:
 def find_model(models: Models, wanted: str | None, checkpoint: Path, url: str) -> Served:
     """The entry of the model: the one named `wanted`, else the one that is served from the checkpoint's folder.
 
-    Raises: EngineError naming what is wanted and what there is.
+    A name says little of a pipeline's many checkpoints; so where the server tells a folder (`root`) that is one on this
+    machine too, it must be the checkpoint's. Raises: EngineError naming what is wanted and what there is.
     """
     for model in models:
-        found = model["id"] == wanted if wanted else _is_folder(checkpoint, model["id"], model.get("root"))
-        if found:
-            return Served(model["id"], model.get("owned_by") == "vllm", model.get("max_model_len"))
+        root = model.get("root")
+        if not (model["id"] == wanted if wanted else _is_folder(checkpoint, model["id"], root)):
+            continue
+        if root and Path(root).is_absolute() and Path(root).is_dir() and not _is_folder(checkpoint, root):
+            raise EngineError(f"{url} serves {model['id']!r} from {root} and not from {checkpoint}: start it on that")
+        return Served(model["id"], model.get("owned_by") == "vllm", model.get("max_model_len"))
     names = ", ".join(repr(model["id"]) for model in models) or "nothing"
     raise EngineError(
         f"{url} serves {names} and not {wanted or str(checkpoint)!r}: start it on that checkpoint, or set "

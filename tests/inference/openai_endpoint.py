@@ -51,7 +51,8 @@ class OpenAIEndpoint:
         max_tokens_limit: int | None = None,
         key: str | None = None,
     ) -> None:
-        self.name, self.vllm, self.max_model_len = name or str(model), vllm, max_model_len
+        self.name, self.root = name or str(model), str(model)
+        self.vllm, self.max_model_len = vllm, max_model_len
         self.prompt_logprobs, self.max_tokens_limit, self.key = prompt_logprobs, max_tokens_limit, key
         self.asked: Counter[tuple[tuple[int, ...], int]] = Counter()
         self.most_at_once = self._inside = 0
@@ -83,7 +84,7 @@ class OpenAIEndpoint:
     def models(self) -> dict[str, Any]:
         entry: dict[str, Any] = {"id": self.name, "object": "model", "owned_by": "vllm" if self.vllm else "someone"}
         if self.vllm:
-            entry |= {"root": self.name, "max_model_len": self.max_model_len}
+            entry |= {"root": self.root, "max_model_len": self.max_model_len}
         return {"object": "list", "data": [entry]}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -198,6 +198,16 @@ def test_a_server_of_another_model_is_refused(taught_model: Path, tiny_model: Pa
         ServerEngine(taught_model, settings(endpoint.url, model="gpt"))
 
 
+def test_a_name_does_not_stand_for_another_checkpoint(taught_model: Path, tiny_model: Path) -> None:
+    """As when the rounds of EM were to share one server: the name matches, the weights are those of one round."""
+    with OpenAIEndpoint(taught_model, name="generator") as named:
+        with pytest.raises(EngineError, match=rf"serves 'generator' from {taught_model} and not from {tiny_model}"):
+            ServerEngine(tiny_model, settings(named.url, model="generator"))
+        ServerEngine(taught_model, settings(named.url, model="generator")).close()
+        named.root = "/models/on/another/machine"
+        ServerEngine(taught_model, settings(named.url, model="generator")).close()
+
+
 def test_a_server_for_shorter_texts_is_refused(taught_model: Path, embedded: TransformersEngine) -> None:
     with OpenAIEndpoint(taught_model, max_model_len=64) as short:
         with pytest.raises(EngineError, match=r"max_model_len 64 and 256 are wanted: .* set engine.max_model_len"):
@@ -371,7 +381,7 @@ def test_a_replica_that_comes_back_as_another_model_ends_the_call(taught_model: 
         FaultyProxy(changed.url, ["503"] * 3) as proxy,
         ServerEngine(taught_model, settings(proxy.url, concurrency=3)) as engine,
     ):
-        changed.name = "another"
+        changed.name = changed.root = "another"
         with pytest.raises(EngineError, match=rf"serves 'another' and not '{taught_model}'"):
             engine.generate(PROMPTS[:3], SAMPLED)
 
