@@ -186,13 +186,31 @@ def quietly(action: Callable[[], Any]) -> bool:
     return True
 
 
+def wait_for_threads() -> None:
+    if len(threading._active) > 1 or threading._limbo:  # type: ignore[attr-defined]
+        threading._shutdown()  # type: ignore[attr-defined]
+
+
+def run_exit_functions() -> None:
+    if atexit._ncallbacks():
+        atexit._run_exitfuncs()
+
+
+def flush_first_stdout() -> None:
+    if sys.__stdout__ is not sys.stdout:
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
 def leave(code: int) -> NoReturn:
-    """End as Py_FinalizeEx does and in its order: wait for threads, atexit, flush."""
-    quietly(threading._shutdown)  # type: ignore[attr-defined]
-    quietly(atexit._run_exitfuncs)
+    """End as Py_FinalizeEx does and in its order: wait for threads, atexit, flush.
+
+    What has nothing to do is not called: a child has to copy every page that it touches.
+    """
+    quietly(wait_for_threads)
+    quietly(run_exit_functions)
     if not getattr(sys.stdout, "closed", True) and not quietly(sys.stdout.flush):
         code = code or 120
-    quietly(lambda: sys.__stdout__.flush())  # type: ignore[union-attr]
+    quietly(flush_first_stdout)
     os._exit(code & 0xFF)
 
 
@@ -346,7 +364,7 @@ def serve(control: socket.socket, base: int, bpf: Filter, prelude: types.ModuleT
         request, fds, _, _ = socket.recv_fds(control, 4096, 4)
         if not request:
             return
-        limits = json.loads(request)
+        limits = marshal.loads(request)
         started = time.monotonic()
         pid = check(fork(), "fork")
         if pid == 0:

@@ -30,6 +30,7 @@ FLAGS = ["-s", "-P", "-S", "-B"]  # not -I: it would ignore PYTHONHASHSEED
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "LC_ALL": "C.UTF-8",
+    "LD_BIND_NOW": "1",  # symbols are looked up before the forks, not in every child
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",  # an arena a thread would eat the address space of the memory limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import signal
 import socket
@@ -134,7 +135,7 @@ class Worker:
         files = [memory_file(text), memory_file(stdin), memory_file(), memory_file()]
         try:
             try:
-                answer = self._ask(json.dumps(request).encode(), files, limits.wall_s + GRACE_S)
+                answer = self._ask(marshal.dumps(request, 2), files, limits.wall_s + GRACE_S)
             except OSError as error:
                 raise GuestLost(str(error)) from error
             return ending(answer, files[2], files[3], limits)
