@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from promptcot_assets.inference.engine import EngineLost
@@ -221,17 +220,19 @@ def test_two_pools_share_one_connection_which_ends_with_the_last(nodes: RayClust
     assert not ray.is_initialized()
 
 
-def test_without_an_address_the_cluster_is_this_machine_and_ends_with_the_pool(
-    notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    settings, before = RayClusterSettings(actors=1), _raylets()
-    with RayActors(partial(Noted, notes), Needs(1), settings, Failure, "test") as actors:
-        assert actors.call("work", "a")
-        raylets = _raylets() - before
-        assert raylets
-    wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in raylets))
-
-
-def _raylets() -> set[psutil.Process]:
-    return {one for one in psutil.Process().children(recursive=True) if one.name() == "raylet"}
+def test_without_an_address_the_cluster_is_this_machine_and_ends_with_the_pool(notes: Path) -> None:
+    # in a process of its own: Ray has one that started a cluster use tokens from then on
+    code = f"""
+from functools import partial
+from pathlib import Path
+import psutil
+from tests.inference.test_ray_actors import Failure, Needs, Noted, RayActors, RayClusterSettings, wait_until
+with RayActors(partial(Noted, Path({str(notes)!r})), Needs(1), RayClusterSettings(actors=1), Failure, "test") as actors:
+    assert actors.call("work", "a")
+    raylets = [one for one in psutil.Process().children(recursive=True) if one.name() == "raylet"]
+    assert raylets
+wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in raylets))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=300)
+    assert noted(notes) == {"a": 1, "closed": 1}

@@ -1,24 +1,29 @@
-"""The sandbox as a Ray actor on a real local Ray."""
+"""The sandbox as a Ray actor on a real cluster."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from sandbox import Program, Test, Verdict
+from tests.ray_cluster import RayCluster, ray_cluster
 
+__all__ = ["ray_cluster"]
 ray = pytest.importorskip("ray", reason="the `ray` extra is not installed")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+@pytest.fixture
+def connected(request: pytest.FixtureRequest) -> Iterator[None]:
+    cluster: RayCluster = request.getfixturevalue("ray_cluster")
+    cluster.grow(1)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 
 
-def test_programs_are_judged_in_the_actor(cluster: None) -> None:
+def test_programs_are_judged_in_the_actor(connected: None) -> None:
     from sandbox.actor import remote_sandbox
 
     actor: Any = remote_sandbox(1)
