@@ -189,8 +189,8 @@ class Step:
 
     # ---- work
     def unchanged(self) -> dg.MaterializeResult | None:
-        """The existing result, when the run (or a step's second try) only resumes and the same inputs, settings and code
-        already made it."""
+        """The existing result, when the run only resumes (or a step is at its second try) and the same inputs, settings
+        and code already made it."""
         if self.context.run.tags.get(RESUME_TAG) != "true" and not self.context.retry_number:
             return None
         ref = self.lake.find(self.asset, self.provenance.fingerprint, self.partition)

@@ -95,7 +95,8 @@ GIST = {
     "raw_problem_id": "completion", "label_id": "answer", "test_id": "stdin", "trace_id": "trace",
     "example_id": "prompt", "rollout_id": "completion", "pair_id": "prompt", "item_id": "problem",
     "generation_id": "completion", "score_id": "benchmark", "bound_id": "iw_bound", "point_id": "value",
-    "proposal_id": "rationale", "annotation_id": "rationale", "standing_id": "contest", "step_id": "step", "dataset": "dataset",
+    "proposal_id": "rationale", "annotation_id": "rationale", "standing_id": "contest", "step_id": "step",
+    "dataset": "dataset",
 }  # fmt: skip
 GIST_INSTEAD = ("verdict", "pass_rate", "problem", "reference")  # tables about the rows of another one
 
