@@ -93,7 +93,8 @@ class DagsterUi:
         path = self._screenshots / f"{name}.png"
         self.page.screenshot(path=path, animations="disabled", clip=part)
         with Image.open(path) as image:
-            size = (WIDTH, round(image.height * WIDTH / image.width))
+            width = min(WIDTH, image.width)
+            size = (width, round(image.height * width / image.width))
             image.convert("RGB").resize(size).quantize(128).save(path, optimize=True)
 
     def _launched(self) -> str:
