@@ -100,7 +100,7 @@ def training(model: Path, folder: Path, rounds: int) -> None:
     data = folder / "data.parquet"
     pq.write_table(pa.table({"prompt": prompts, "completion": completions}), data)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    columns = sft_rows(data, tokenizer, None).columns
+    columns = sft_rows(data, tokenizer, None, folder / "rows").data.to_dict()
     lengths = [len(ids) for ids in columns["input_ids"]]
     from trl import SFTTrainer  # noqa: F401 - imported before the clock starts
 

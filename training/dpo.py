@@ -7,25 +7,9 @@ token).
 """
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from training.child import started
-
-
-def _shared(columns: dict[str, list[list[int]]], folder: Path, args: Any) -> Any:
-    """The columns as a data set on disk, written by the first process; all keep the reference's scores there.
-
-    TRL puts them beside the data set's files; without any, every process would look in a place of its own.
-    """
-    from datasets import Dataset, load_from_disk
-
-    with args.main_process_first(local=False):
-        if not folder.exists():
-            unfinished = folder.with_suffix(".partial")
-            Dataset.from_dict(columns).save_to_disk(unfinished)
-            unfinished.rename(folder)
-    return load_from_disk(folder)
 
 
 def main(argv: list[str]) -> None:
@@ -53,13 +37,13 @@ def main(argv: list[str]) -> None:
         if run is None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
-        rows = dpo_rows(spec.data, tokenizer, args.max_length)
-        columns = (rows.columns[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
-        lengths = [2 * len(prompt) + len(good) + len(bad) for prompt, good, bad in zip(*columns, strict=True)]
+        # TRL keeps the reference's scores beside the rows' file, where every process finds them
+        rows = dpo_rows(spec.data, tokenizer, args.max_length, spec.checkpoints)
+        lengths = rows.lengths("prompt_ids", "chosen_ids", "prompt_ids", "rejected_ids")
         trainer = resumable(Trainer, lengths)(
             model=str(base),
             args=args,
-            train_dataset=_shared(rows.columns, spec.checkpoints / "rows", args),
+            train_dataset=rows.data,
             processing_class=tokenizer,
             peft_config=peft_config(spec),
         )

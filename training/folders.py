@@ -7,14 +7,15 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from training.child import OutputError, Report, Spec, SpecError
 
+T = TypeVar("T")
 RESULT = "training.json"
 NOTE = "run.json"  # whose checkpoints these are
 WHOLE = "whole"  # an empty file in a checkpoint, written last
@@ -53,13 +54,19 @@ def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[
     args: TRL's, which have joined the processes. Raises (in all of them): SpecError when the output is another run's,
     or the checkpoints are.
     """
+    launched = {"processes": args.world_size, "sharding": _sharding(args)}
+    return by_the_first(lambda: _ready(spec, identity(spec, kind, base), launched, report))
+
+
+def by_the_first(work: Callable[[], T]) -> T:
+    """What `work` gives in the first process, in all of them; its SpecError too."""
+    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     heard: list[Any] = [None]
-    if args.process_index == 0:
+    if PartialState().is_main_process:
         try:
-            launched = {"processes": args.world_size, "sharding": _sharding(args)}
-            heard = [_ready(spec, identity(spec, kind, base), launched, report)]
+            heard = [work()]
         except SpecError as error:
             heard = [error]
     broadcast_object_list(heard)

@@ -69,7 +69,6 @@ def main(argv: list[str]) -> None:
     with started(argv, "training.grpo") as (spec, report):
         import torch
         from accelerate.utils import gather_object
-        from datasets import Dataset
         from transformers import AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
@@ -85,7 +84,7 @@ def main(argv: list[str]) -> None:
         if run is None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
-        rows, texts = grpo_rows(spec.data, tokenizer)
+        rows, lengths = grpo_rows(spec.data, tokenizer)
         with Judge() as judge:
 
             def reward(completions: list[str], label: list[str], **_: Any) -> list[float]:
@@ -98,11 +97,10 @@ def main(argv: list[str]) -> None:
                 model=str(base),
                 reward_funcs=reward,
                 args=args,
-                train_dataset=Dataset.from_dict({"prompt": texts["prompt"], "label": texts["completion"]}),
+                train_dataset=rows.data,
                 processing_class=tokenizer,
                 peft_config=peft_config(spec),
             )
-            lengths = [len(ids) for ids in rows.columns["prompt_ids"]]
             train(trainer, spec, run, report, rows, lengths, base, sampled=True)
 
 

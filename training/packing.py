@@ -22,10 +22,9 @@ def packed(rows: Rows, max_length: int | None) -> Any:
     """
     if max_length is None:
         raise SpecError("arguments.packing needs arguments.max_length, the tokens of a sequence")
-    from datasets import Dataset
     from trl import pack_dataset
 
-    return pack_dataset(Dataset.from_dict(rows.columns), max_length, "bfd")
+    return pack_dataset(rows.data, max_length, "bfd")
 
 
 def refuse_mixing(model: Any) -> None:

@@ -1,88 +1,178 @@
-"""From a parquet file of strings to token rows, and the order in which a trainer sees them.
+"""From a parquet file of strings to token rows on disk, and the order in which a trainer sees them.
 
 Prompt and completion are tokenized apart and concatenated, as the engines do when they score: what is trained is
-exactly what is sampled and scored later.
+exactly what is sampled and scored later. Texts and tokens pass through memory a batch at a time; the rows are an Arrow
+file beside the trainer's checkpoints, mapped into memory, so that millions of long traces need no more of it.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.child import SpecError
+from training.folders import by_the_first
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 BATCHES_A_CHUNK = 16  # batches of like length are cut from random chunks of this many
+TEXTS_AT_ONCE = 1024
+TOKENS, COUNTS = "rows.arrow", "rows.json"  # the second is written last: then the first is whole
+LONGER, EQUAL = "longer_than_max_length", "chosen_equals_rejected"
+
+Ids = list[int]
+Encoded = tuple[dict[str, Ids] | None, str | None]  # a row's columns, or why it is dropped
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Token rows as columns of equal length, and why the others are not here. `read` = len(columns) + all dropped."""
+    """Token rows in a file, and why the others are not there. `read` = len(data) + all dropped."""
 
-    columns: dict[str, list[list[int]]]
+    data: "Dataset"
     read: int
     dropped: dict[str, int]
 
+    def lengths(self, *columns: str) -> list[int]:
+        """Tokens of every row, over these columns together; a column named twice counts twice. No token is read."""
+        import pyarrow.compute as pc
 
-def sft_rows(data: Path, tokenizer: Any, max_length: int | None) -> Rows:
+        each = [pc.list_value_length(self.data.data[name]).to_numpy() for name in columns]
+        lengths: list[int] = np.sum(each, axis=0, dtype=np.int64).tolist()
+        return lengths
+
+
+def sft_rows(data: Path, tokenizer: Any, max_length: int | None, folder: Path) -> Rows:
     """`prompt`, `completion` -> `input_ids`, `labels` (-100 on the prompt: it is not learned)."""
-    texts = _read(data, ("prompt", "completion"))
-    prompts = tokenizer(texts["prompt"])["input_ids"]
-    completions = _completions(texts["completion"], tokenizer)
-    ids = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-    labels = [[-100] * len(prompt) + completion for prompt, completion in zip(prompts, completions, strict=True)]
-    reasons = ["longer_than_max_length" if _longer(row, max_length) else None for row in ids]
-    return _kept(data, {"input_ids": ids, "labels": labels}, reasons, max_length)
+
+    def encode(texts: dict[str, list[str]]) -> Iterator[Encoded]:
+        completions = _completions(texts["completion"], tokenizer)
+        for prompt, completion in zip(tokenizer(texts["prompt"])["input_ids"], completions, strict=True):
+            if _longer(max_length, prompt, completion):
+                yield None, LONGER
+            else:
+                yield {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}, None
+
+    return _rows(data, ("prompt", "completion"), ("input_ids", "labels"), encode, folder, max_length)
 
 
-def dpo_rows(data: Path, tokenizer: Any, max_length: int | None) -> Rows:
+def dpo_rows(data: Path, tokenizer: Any, max_length: int | None, folder: Path) -> Rows:
     """`prompt`, `chosen`, `rejected` -> `prompt_ids`, `chosen_ids`, `rejected_ids`."""
-    texts = _read(data, ("prompt", "chosen", "rejected"))
-    prompts = tokenizer(texts["prompt"])["input_ids"]
-    chosen, rejected = (_completions(texts[name], tokenizer) for name in ("chosen", "rejected"))
-    reasons = [
-        "chosen_equals_rejected"
-        if good == bad
-        else "longer_than_max_length"
-        if _longer(prompt + max(good, bad, key=len), max_length)
-        else None
-        for prompt, good, bad in zip(prompts, chosen, rejected, strict=True)
-    ]
-    return _kept(data, {"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected}, reasons, max_length)
+
+    def encode(texts: dict[str, list[str]]) -> Iterator[Encoded]:
+        prompts = tokenizer(texts["prompt"])["input_ids"]
+        sides = (_completions(texts[name], tokenizer) for name in ("chosen", "rejected"))
+        for prompt, chosen, rejected in zip(prompts, *sides, strict=True):
+            if chosen == rejected:
+                yield None, EQUAL
+            elif _longer(max_length, prompt, max(chosen, rejected, key=len)):
+                yield None, LONGER
+            else:
+                yield {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}, None
+
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return _rows(data, ("prompt", "chosen", "rejected"), columns, encode, folder, max_length)
 
 
-def grpo_rows(data: Path, tokenizer: Any) -> tuple[Rows, dict[str, list[str]]]:
-    """`prompt`, `completion` (a label) -> `prompt_ids`, and the texts themselves, which the trainer samples from."""
-    texts = _read(data, ("prompt", "completion"))
-    prompts = tokenizer(texts["prompt"])["input_ids"]
-    return Rows({"prompt_ids": prompts}, len(prompts), {}), texts
+def grpo_rows(data: Path, tokenizer: Any) -> tuple[Rows, list[int]]:
+    """`prompt`, `completion` -> `prompt`, `label` as texts, which the trainer samples from; tokens of every prompt."""
+    from datasets import Dataset
+
+    prompts, labels = list[str](), list[str]()
+    for texts in _texts(data, ("prompt", "completion")):
+        prompts += texts["prompt"]
+        labels += texts["completion"]
+    rows = Rows(Dataset.from_dict({"prompt": prompts, "label": labels}), len(prompts), {})
+    return rows, [len(ids) for ids in tokenizer(prompts)["input_ids"]]
 
 
-def _read(data: Path, columns: tuple[str, ...]) -> dict[str, list[str]]:
+def _rows(
+    data: Path,
+    texts: tuple[str, ...],
+    columns: tuple[str, ...],
+    encode: Callable[[dict[str, list[str]]], Iterator[Encoded]],
+    folder: Path,
+    max_length: int | None,
+) -> Rows:
+    """The rows in `folder`, written there by the first process; a resumed run finds them.
+
+    Raises (in every process): SpecError when the data cannot be read, or no row is left.
+    """
+    from datasets import Dataset
+
+    def counted() -> dict[str, Any]:
+        if not (folder / COUNTS).exists():
+            _write(data, texts, columns, encode, folder)
+        counts: dict[str, Any] = json.loads((folder / COUNTS).read_text())
+        if counts["read"] == sum(counts["dropped"].values()):
+            why = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items())
+            raise SpecError(f"{data}: no row to train on ({why}; max_length {max_length})")
+        return counts
+
+    counts = by_the_first(counted)
+    return Rows(Dataset.from_file(str(folder / TOKENS)), **counts)
+
+
+def _write(
+    data: Path,
+    texts: tuple[str, ...],
+    columns: tuple[str, ...],
+    encode: Callable[[dict[str, list[str]]], Iterator[Encoded]],
+    folder: Path,
+) -> None:
+    import pyarrow as pa
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = pa.list_(pa.int32())
+    schema = pa.schema([(name, kind) for name in columns])
+    dropped, read = Counter[str](), 0
+    with pa.OSFile(str(folder / TOKENS), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        for batch in _texts(data, texts):
+            encoded = list(encode(batch))
+            read += len(encoded)
+            dropped.update(reason for _, reason in encoded if reason)
+            kept = [row for row, _ in encoded if row is not None]
+            stream.write_batch(
+                pa.record_batch([pa.array([row[name] for row in kept], kind) for name in columns], schema=schema)
+            )
+    unfinished = folder / f".{COUNTS}"
+    unfinished.write_text(json.dumps({"read": read, "dropped": dict(sorted(dropped.items()))}))
+    unfinished.rename(folder / COUNTS)
+
+
+def _texts(data: Path, columns: tuple[str, ...]) -> Iterator[dict[str, list[str]]]:
+    """The columns of the file, a batch at a time. Raises: SpecError naming the file and the column or row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not data.is_file():
         raise SpecError(f"{data}: no such data file (field 'data' of the spec)")
     try:
-        schema = pq.read_schema(data)
+        file = pq.ParquetFile(data)
     except pa.ArrowInvalid as error:
         raise SpecError(f"{data}: not a parquet file: {error}") from error
-    for name in columns:
-        if name not in schema.names:
-            raise SpecError(f"{data}: has no column {name!r}; it has {', '.join(schema.names)}")
-        kind = schema.field(name).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            raise SpecError(f"{data}: column {name!r} must hold strings; it holds {kind}")
-    table = pq.read_table(data, columns=list(columns))
-    texts: dict[str, list[Any]] = {name: table[name].to_pylist() for name in columns}
-    for name, values in texts.items():
-        if None in values:
-            raise SpecError(f"{data}: row {values.index(None)} has no {name!r}: fill or remove it")
-    if not texts[columns[0]]:
-        raise SpecError(f"{data}: no row to train on (the file is empty)")
-    return texts
+    with file:
+        schema = file.schema_arrow
+        for name in columns:
+            if name not in schema.names:
+                raise SpecError(f"{data}: has no column {name!r}; it has {', '.join(schema.names)}")
+            kind = schema.field(name).type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+                raise SpecError(f"{data}: column {name!r} must hold strings; it holds {kind}")
+        if not file.metadata.num_rows:
+            raise SpecError(f"{data}: no row to train on (the file is empty)")
+        first = 0
+        for batch in file.iter_batches(TEXTS_AT_ONCE, columns=list(columns)):
+            texts: dict[str, list[Any]] = {name: batch[name].to_pylist() for name in columns}
+            for name, values in texts.items():
+                if None in values:
+                    raise SpecError(f"{data}: row {first + values.index(None)} has no {name!r}: fill or remove it")
+            yield texts
+            first += batch.num_rows
 
 
 def _completions(texts: list[str], tokenizer: Any) -> list[list[int]]:
@@ -94,24 +184,8 @@ def _completions(texts: list[str], tokenizer: Any) -> list[list[int]]:
     return [ids if ids and ids[-1] == end else [*ids, end] for ids in encoded]
 
 
-def _longer(ids: Sequence[int], max_length: int | None) -> bool:
-    return max_length is not None and len(ids) > max_length
-
-
-def _kept(data: Path, columns: dict[str, list[list[int]]], reasons: list[str | None], max_length: int | None) -> Rows:
-    dropped = {reason: reasons.count(reason) for reason in sorted({reason for reason in reasons if reason})}
-    rows = Rows(
-        columns={
-            name: [ids for ids, reason in zip(values, reasons, strict=True) if reason is None]
-            for name, values in columns.items()
-        },
-        read=len(reasons),
-        dropped=dropped,
-    )
-    if len(reasons) == sum(dropped.values()):
-        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        raise SpecError(f"{data}: no row to train on ({why}; max_length {max_length})")
-    return rows
+def _longer(max_length: int | None, *parts: Ids) -> bool:
+    return max_length is not None and sum(map(len, parts)) > max_length
 
 
 def length_grouped_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[int]:

@@ -13,7 +13,6 @@ from training.child import started
 def main(argv: list[str]) -> None:
     with started(argv, "training.sft") as (spec, report):
         import torch
-        from datasets import Dataset
         from transformers import AutoTokenizer
         from trl import SFTConfig, SFTTrainer
 
@@ -30,13 +29,12 @@ def main(argv: list[str]) -> None:
         if run is None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
-        rows = sft_rows(spec.data, tokenizer, args.max_length)
+        rows = sft_rows(spec.data, tokenizer, args.max_length, spec.checkpoints)
+        data, lengths = rows.data, rows.lengths("input_ids")
         if args.packing:
-            data = packed(rows, args.max_length)
+            with args.main_process_first(local=False):  # the others find what it wrote
+                data = packed(rows, args.max_length)
             lengths = [sum(inside) for inside in data["seq_lengths"]]
-        else:
-            data = Dataset.from_dict(rows.columns)
-            lengths = [len(ids) for ids in rows.columns["input_ids"]]
         trainer = resumable(SFTTrainer, lengths)(
             model=str(base),
             args=args,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
@@ -53,23 +54,23 @@ def test_attention_that_is_not_known_to_keep_rows_apart_is_refused() -> None:
 
 
 def test_every_row_is_in_one_pack_and_whole(tiny_model: Path, tmp_path: Path) -> None:
-    rows = sft_rows(write_data(tmp_path / "data.parquet"), AutoTokenizer.from_pretrained(tiny_model), 96)
+    rows = sft_rows(write_data(tmp_path / "data.parquet"), AutoTokenizer.from_pretrained(tiny_model), 96, tmp_path)
     packs = packed(rows, 96)
     assert all(sum(pack["seq_lengths"]) == len(pack["input_ids"]) <= 96 for pack in packs)
-    assert len(packs) < len(rows.columns["input_ids"]) / 2
+    assert len(packs) < len(rows.data) / 2
     unpacked = []
     for pack in packs:
         ids, labels = pack["input_ids"], pack["labels"]
         for length in pack["seq_lengths"]:
             unpacked.append((ids[:length], labels[:length]))
             ids, labels = ids[length:], labels[length:]
-    assert sorted(unpacked) == sorted(zip(rows.columns["input_ids"], rows.columns["labels"], strict=True))
-    assert packed(rows, 96)["input_ids"] == packs["input_ids"]
+    assert sorted(unpacked) == sorted(zip(rows.data["input_ids"], rows.data["labels"], strict=True))
+    assert packed(rows, 96).to_dict() == packs.to_dict()
 
 
 def test_a_pack_never_holds_more_than_max_length() -> None:
     ids = [[1] * length for length in (5, 5, 4, 3, 2, 1)]
-    packs = packed(Rows({"input_ids": ids, "labels": ids}, 6, {}), 10)
+    packs = packed(Rows(Dataset.from_dict({"input_ids": ids, "labels": ids}), 6, {}), 10)
     assert [sum(lengths) for lengths in packs["seq_lengths"]] == [10, 10]
 
 

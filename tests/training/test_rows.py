@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from tests.tiny_models import tiny_texts
 from training.child import SpecError
 from training.loop import tokens_seen
 from training.rows import LengthGroupedSampler, dpo_rows, length_grouped_order, sft_rows
@@ -25,25 +26,25 @@ def write(folder: Path, **columns: list) -> Path:
 
 
 def test_sft_rows_learn_the_completion_and_its_end_only(tmp_path: Path, tokenizer: Any) -> None:
-    rows = sft_rows(write(tmp_path, prompt=["let A"], completion=[" be 12"], id=["x"]), tokenizer, None)
+    rows = sft_rows(write(tmp_path, prompt=["let A"], completion=[" be 12"], id=["x"]), tokenizer, None, tmp_path)
     prompt, completion = tokenizer("let A")["input_ids"], tokenizer(" be 12")["input_ids"]
-    assert rows.columns["input_ids"] == [[*prompt, *completion, tokenizer.eos_token_id]]
-    assert rows.columns["labels"] == [[-100] * len(prompt) + [*completion, tokenizer.eos_token_id]]
+    assert list(rows.data["input_ids"]) == [[*prompt, *completion, tokenizer.eos_token_id]]
+    assert list(rows.data["labels"]) == [[-100] * len(prompt) + [*completion, tokenizer.eos_token_id]]
     assert (rows.read, rows.dropped) == (1, {})
 
 
 def test_an_end_token_that_is_there_is_not_doubled(tmp_path: Path, tokenizer: Any) -> None:
-    rows = sft_rows(write(tmp_path, prompt=["a", "a"], completion=[" b", " b<eos>"]), tokenizer, None)
-    assert rows.columns["input_ids"][0] == rows.columns["input_ids"][1]
+    rows = sft_rows(write(tmp_path, prompt=["a", "a"], completion=[" b", " b<eos>"]), tokenizer, None, tmp_path)
+    assert rows.data["input_ids"][0] == rows.data["input_ids"][1]
 
 
 def test_long_rows_are_dropped_whole_and_counted(tmp_path: Path, tokenizer: Any) -> None:
     data = write(tmp_path, prompt=["let A", "let A", "let A"], completion=[" be", " be" * 50, " be" * 60])
     exact = len(tokenizer("let A be")["input_ids"]) + 1
-    rows = sft_rows(data, tokenizer, exact)
-    assert (len(rows.columns["input_ids"]), rows.read, rows.dropped) == (1, 3, {"longer_than_max_length": 2})
+    rows = sft_rows(data, tokenizer, exact, tmp_path / "some")
+    assert (len(rows.data), rows.read, rows.dropped) == (1, 3, {"longer_than_max_length": 2})
     with pytest.raises(SpecError, match=r"no row to train on \(3 longer_than_max_length; max_length 2\)"):
-        sft_rows(data, tokenizer, 2)
+        sft_rows(data, tokenizer, 2, tmp_path / "none")
 
 
 def test_dpo_rows_and_their_drops(tmp_path: Path, tokenizer: Any) -> None:
@@ -53,14 +54,36 @@ def test_dpo_rows_and_their_drops(tmp_path: Path, tokenizer: Any) -> None:
         chosen=[" be 1", " be 1", " be 1"],
         rejected=[" be 2", " be 1", " be" * 50],
     )
-    rows = dpo_rows(data, tokenizer, 20)
+    rows = dpo_rows(data, tokenizer, 20, tmp_path)
     end = tokenizer.eos_token_id
-    assert rows.columns == {
+    assert rows.data.to_dict() == {
         "prompt_ids": [tokenizer("let A")["input_ids"]],
         "chosen_ids": [[*tokenizer(" be 1")["input_ids"], end]],
         "rejected_ids": [[*tokenizer(" be 2")["input_ids"], end]],
     }
     assert rows.dropped == {"chosen_equals_rejected": 1, "longer_than_max_length": 1}
+
+
+def test_rows_are_written_once_and_batches_and_a_kill_in_between_change_nothing(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tiny_texts(50)
+    data = write(tmp_path, prompt=texts, completion=[f" {text}" for text in texts])
+    whole = sft_rows(data, tokenizer, 24, tmp_path / "whole")
+    monkeypatch.setattr("training.rows.TEXTS_AT_ONCE", 7)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/rows.arrow").write_bytes(b"cut short")  # without its counts
+    parts = sft_rows(data, tokenizer, 24, tmp_path / "parts")
+    assert parts.data.to_dict() == whole.data.to_dict() and 0 < len(whole.data) < 50
+    assert (
+        (parts.read, parts.dropped)
+        == (whole.read, whole.dropped)
+        == (50, {"longer_than_max_length": 50 - len(whole.data)})
+    )
+    assert whole.lengths("input_ids") == [len(ids) for ids in whole.data["input_ids"]]
+    assert whole.lengths("input_ids", "labels") == [2 * length for length in whole.lengths("input_ids")]
+    data.unlink()
+    assert sft_rows(data, tokenizer, 24, tmp_path / "whole").data.to_dict() == whole.data.to_dict()
 
 
 WRONG_DATA = [
@@ -74,13 +97,13 @@ WRONG_DATA = [
 @pytest.mark.parametrize(("columns", "message"), WRONG_DATA)
 def test_wrong_data_is_named(columns: dict, message: str, tmp_path: Path, tokenizer: Any) -> None:
     with pytest.raises(SpecError, match=rf"data\.parquet: .*{message}"):
-        sft_rows(write(tmp_path, **columns), tokenizer, 64)
+        sft_rows(write(tmp_path, **columns), tokenizer, 64, tmp_path)
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, tokenizer: Any) -> None:
     (tmp_path / "data.parquet").write_text("prompt,completion")
     with pytest.raises(SpecError, match=r"data\.parquet: not a parquet file"):
-        sft_rows(tmp_path / "data.parquet", tokenizer, 64)
+        sft_rows(tmp_path / "data.parquet", tokenizer, 64, tmp_path)
 
 
 order_inputs = {

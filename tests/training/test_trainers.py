@@ -45,7 +45,7 @@ def test_the_first_sft_loss_is_the_mean_over_completion_tokens(
 ) -> None:
     result = run("sft", write_spec(tmp_path, tiny_model, arguments={"max_steps": 1}, seed=3), capsys)
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModelForCausalLM.from_pretrained(tiny_model)
-    columns = sft_rows(tmp_path / "data.parquet", tokenizer, 96).columns
+    columns = sft_rows(tmp_path / "data.parquet", tokenizer, 96, tmp_path / "rows").data.to_dict()
     lengths = [len(ids) for ids in columns["input_ids"]]
     batch = length_grouped_order(lengths, 8, seed=3, epoch=0)[:8]
     losses = []
