@@ -42,7 +42,7 @@ class Rows:
         import pyarrow.compute as pc
 
         each = [pc.list_value_length(self.data.data[name]).to_numpy() for name in columns]
-        lengths: list[int] = np.sum(each, axis=0, dtype=np.int64).tolist()
+        lengths: list[int] = np.stack(each).sum(axis=0).tolist()
         return lengths
 
 
