@@ -36,7 +36,8 @@ from training.child import CHILD_ENVIRONMENT, SpecError
 from training.launch import command
 
 RESUME_TAG = "promptcot/resume"  # a run with this tag leaves finished work alone instead of doing it again
-ROWS_A_TABLE = 2048  # of a commit
+ROWS_A_TABLE = 2048  # of a commit, or of what a trainer reads
+TRAINED_ON = ("prompt", "completion", "chosen", "rejected")  # columns
 INPUT = re.compile(r"(?P<asset>\w+)(?:\[(?P<partition>[^\]]+)\])?")
 
 
@@ -284,7 +285,7 @@ class TrainerResource(dg.ConfigurableResource):
         step: "Step",
         method: str,
         base: str | Path,
-        examples: Sequence[Row],
+        examples: Rows,
         training: Training,
         chat: Chat | None = None,
     ) -> dg.MaterializeResult:
@@ -306,9 +307,9 @@ class TrainerResource(dg.ConfigurableResource):
             start = base if isinstance(base, Path) else step.model(base)
             if template := open_template(start, chat):
                 template.check_trainable()
-                examples = list(with_template(method, examples, template))
-            columns = [name for name in ("prompt", "completion", "chosen", "rejected") if name in examples[0]]
-            pq.write_table(pa.table({name: [row[name] for row in examples] for name in columns}), data)
+                _write_examples(with_template(method, examples, template), data)
+            else:
+                _write_examples(examples, data)
             spec.write_text(
                 json.dumps(
                     {
@@ -334,6 +335,18 @@ class TrainerResource(dg.ConfigurableResource):
         made = step.commit_checkpoint(output, None if isinstance(base, Path) else step.model_id(base), report)
         shown = {f"training_{name}": value for name, value in figures.items()}
         return made._replace(metadata={**(made.metadata or {}), **shown})
+
+
+def _write_examples(examples: Iterable[Row], data: Path) -> None:
+    """What a trainer reads of the examples, a table at a time."""
+    writer: pq.ParquetWriter | None = None
+    for batch in batched(examples, ROWS_A_TABLE):
+        columns = [name for name in TRAINED_ON if name in batch[0]]
+        table = pa.table({name: pa.array([row[name] for row in batch], pa.string()) for name in columns})
+        writer = writer or pq.ParquetWriter(data, table.schema)
+        writer.write_table(table)
+    if writer:
+        writer.close()
 
 
 def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:

@@ -93,8 +93,11 @@ class Spool:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-        finally:
+        except Exception:
             threads.shutdown(cancel_futures=True)
+            raise
+        finally:  # interrupted, nobody waits for what runs: it ends with the engine that the caller closes
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def clear(self) -> None:
         """Remove all shards; called when their rows are committed."""

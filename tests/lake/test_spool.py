@@ -179,3 +179,22 @@ def test_collected_rows_are_read_from_the_shards_and_each_shard_is_announced(spo
     shards(spool)[1].unlink()
     with pytest.raises(LakeError, match="was lost while its rows were read"):
         list(rows)
+
+
+def test_an_interrupt_side_by_side_does_not_wait_for_what_runs(spool: Spool) -> None:
+    let_go, running = threading.Event(), threading.Semaphore(0)
+
+    def wait(item: int) -> pa.Table:
+        running.release()
+        if item:
+            assert let_go.wait(60)
+        return pa.table({"item": [str(item)]})
+
+    finished = spool.map("generate", range(3), wait, at_once=3)
+    try:
+        next(finished)
+        for _ in range(3):
+            assert running.acquire(timeout=60)
+        finished.close()  # what an interrupt does to a generator: it comes back though two shards still run
+    finally:
+        let_go.set()
