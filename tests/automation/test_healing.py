@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.domains import procedural_domain
-from promptcot_assets.lake import Lake
+from promptcot_assets.lake import Lake, Ref
 from promptcot_assets.lake.schemas import MODEL_ROLES, OPTIONAL
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.lineage import stale
@@ -130,13 +130,14 @@ def write_mini_seeds(path: Path, without: str | None = None) -> list[str]:
 
 
 def models_that_learned(home: Path, bad: str) -> set[str]:
-    """The newest models with a version behind them that has the id in any column, by looking into every one."""
-    lake, found = Lake(home), set[str]()
-    for role in MODEL_ROLES:
-        for partition in lake.partitions(role):
-            ref = lake.newest(role, partition)
-            assert ref
-            behind = [commit.ref for commit in lake.ancestors(ref)]
-            if any(bad in json.dumps(lake.table(one).to_pylist(), default=str) for one in behind):
-                found.add(lake.table(ref)["model_id"][0].as_py())
-    return found
+    """The newest models of which a training table has the id in any column, or that start from such a model."""
+    lake = Lake(home)
+
+    def learned(model: Ref) -> bool:
+        given = lake.commit_of(model).provenance.inputs
+        tables = (one for one in given if one.asset not in MODEL_ROLES)
+        seen = any(bad in json.dumps(lake.table(one).to_pylist(), default=str) for one in tables)
+        return seen or any(learned(one) for one in given if one.asset in MODEL_ROLES)
+
+    newest = (lake.newest(role, partition) for role in MODEL_ROLES for partition in lake.partitions(role))
+    return {lake.table(ref)["model_id"][0].as_py() for ref in newest if ref and learned(ref)}
