@@ -8,7 +8,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,18 @@ from promptcot_assets.inference.engine import (
 from promptcot_assets.inference.metering import Metered
 from promptcot_assets.inference.model_folder import ADAPTER, ModelFolder, read_model_folder
 from promptcot_assets.inference.token_requests import TokenRequests, token_count
-from promptcot_assets.inference.vllm_process import Call, Failed, Sample, Sampled, Score, Scored, Spec, Started
+from promptcot_assets.inference.vllm_process import (
+    Call,
+    Failed,
+    Sample,
+    Sampled,
+    Score,
+    Scored,
+    Spec,
+    Started,
+    alive_in,
+    kill_group,
+)
 
 CLOSED = "the engine is closed; open it again to use it"
 END_WAIT_S = 10.0  # for vLLM told to end; then its process group is killed
@@ -378,26 +388,15 @@ class VllmProcess:
                     break
                 time.sleep(0.02)
             if self._child.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(self._child.pid, signal.SIGKILL)
+                kill_group(self._child.pid)
                 self._child.wait()
                 killed = time.monotonic() + END_WAIT_S
                 while alive_in(self._child.pid) and time.monotonic() < killed:
                     time.sleep(0.02)  # they are nobody's to wait for: their parent is gone
+                    kill_group(self._child.pid)  # one that was just being started
                 lines = self._log.read_text(errors="replace").splitlines()[-LAST_LINES:]
                 self._last_lines = "\nThe end of vLLM's log:\n" + "\n".join(lines)
                 self._scratch.cleanup()
-
-
-def alive_in(group: int) -> list[int]:
-    """The processes of a process group. A zombie is dead: it holds nothing but a row of the process table."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
 
 
 def _environment(threads: int, scratch: str) -> dict[str, str]:

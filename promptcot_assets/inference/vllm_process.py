@@ -13,8 +13,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptcot_assets.inference.engine import SamplingParams
@@ -123,9 +125,32 @@ def end_group_with(parent: int) -> None:
 
     def watch() -> None:
         select.select([watched], [], [])
-        os.killpg(0, signal.SIGKILL)
+        kill_group(os.getpgrp())
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def kill_group(group: int) -> None:
+    """SIGKILL for every process of a group, this one last, save Python's resource trackers.
+
+    Those unlink the shared memory that the dead cannot, and end by themselves.
+    """
+    me = os.getpid()
+    for pid in sorted(alive_in(group), key=lambda pid: pid == me):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+
+
+def alive_in(group: int) -> list[int]:
+    """The processes of a process group. A zombie is dead: it holds nothing but a row of the process table."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 @dataclass
@@ -192,7 +217,7 @@ class Host:
             wait([core.sentinel for core in cores])
             if not self._over:
                 print(f"vLLM's engine core ended with exit code {[core.exitcode for core in cores]}", flush=True)
-                os.killpg(0, signal.SIGKILL)
+                kill_group(os.getpgrp())
 
         if cores:
             threading.Thread(target=watch, name="end-with-core", daemon=True).start()

@@ -9,7 +9,8 @@ import pytest
 
 from promptcot_assets.inference import SamplingParams
 from promptcot_assets.inference.transformers_engine import TransformersEngine
-from promptcot_assets.inference.vllm_engine import VllmEngine, alive_in
+from promptcot_assets.inference.vllm_engine import VllmEngine
+from promptcot_assets.inference.vllm_process import alive_in
 from tests.tiny_models import tiny_texts
 from tests.vllm.conftest import engine_settings
 
