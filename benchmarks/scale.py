@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from promptcot_assets.domains.layout import generator_completion
 from promptcot_assets.inference import Completion, SamplingParams, Usage
-from promptcot_assets.lake import Lake, Provenance, Ref
+from promptcot_assets.lake import Lake, Provenance, Ref, RowStream
 from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Deduplication, Distillation, Sampling, Sandbox, SelfPlay, Synthesis
 from promptcot_assets.stages import Row, distillation, problem_set, self_play, synthesis
@@ -200,10 +200,14 @@ def teacher_traces(lake: Lake, share: int) -> Iterator[Measured]:
         )  # fmt: skip
 
 
+def stream(lake: Lake, ref: Ref) -> RowStream:
+    return RowStream(lambda: lake.batches(ref), ref.rows)
+
+
 def sft_examples(lake: Lake, share: int) -> Iterator[Measured]:
     """As the asset does it."""
     traces = newest(lake, "teacher_traces")
-    rows = distillation.sft_examples(lake.table(traces).to_pylist(), [], 0.0)
+    rows = distillation.sft_examples(stream(lake, traces), [], 0.0)
     provenance = Provenance("1", "", SEED, inputs=(traces,))
     tables = (pa.Table.from_pylist(some, SCHEMAS["sft_examples"]) for some in in_shards(rows, 2048))
     yield from committed(lake, "sft_examples", BATCH, tables, provenance, Measured("sft_examples"))
@@ -234,7 +238,7 @@ def preference_pairs(lake: Lake, share: int) -> Iterator[Measured]:
     settings = SelfPlay(max_pass_rate=1.0)  # the fake student passes 8 of 10
     for name in PROMPTS:
         drawn, judged = newest(lake, "rollouts", name), newest(lake, "verdicts", name)
-        rows = self_play.preference_pairs(lake.table(drawn).to_pylist(), lake.table(judged).to_pylist(), settings, SEED)
+        rows = self_play.preference_pairs(stream(lake, drawn), stream(lake, judged), settings, SEED)
         provenance = Provenance("1", name, SEED, inputs=(drawn, judged))
         tables = (pa.Table.from_pylist(some, SCHEMAS["preference_pairs"]) for some in in_shards(rows, 512))
         yield from committed(lake, "preference_pairs", name, tables, provenance, Measured("preference_pairs"))

@@ -7,7 +7,7 @@ from promptcot_assets.assets.teaching import role_deps, role_inputs, role_uses, 
 from promptcot_assets.automation.partitions import ALL_BATCHES, BATCHES, PROFILE, STUDENTS
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.stages import distillation, self_play, synthesis
-from promptcot_assets.stages.verification import Verifier, labelled
+from promptcot_assets.stages.verification import ProblemLabels, Verifier
 
 
 @dg.asset(
@@ -29,8 +29,8 @@ def teacher_traces(
         return done
     if not values.distillation.traces_per_problem:
         return step.commit([])
-    known = labelled(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"))
-    problems = distillation.to_trace(step.rows("problems"), known, values.distillation)
+    labels = ProblemLabels(step.stream("math_answers"), step.stream("code_tests"))
+    problems = step.stream("problems").through(lambda all_: distillation.to_trace(all_, labels, values.distillation))
     with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:
         rows = step.map(
             "write and verify traces", problems,
@@ -57,7 +57,7 @@ def sft_examples(
     if done := step.unchanged():
         return done
     own = distillation.seed_examples(step.rows("seed_problems"), replay)
-    return step.commit(distillation.sft_examples(step.rows("teacher_traces"), own, values.self_play.pool_share))
+    return step.commit(distillation.sft_examples(step.stream("teacher_traces"), own, values.self_play.pool_share))
 
 
 @dg.asset(code_version="1", deps=["student_base", "sft_examples"], partitions_def=STUDENTS, pool="gpu")
@@ -80,7 +80,7 @@ def sft_model(
     step = lake.step(context, "sft_model", f"student_base[{name}]", f"sft_examples[{name}]", uses=uses)
     if done := step.unchanged():
         return done
-    return trainer.train(step, "sft", "student_base", step.rows("sft_examples"), student.sft, student.chat)
+    return trainer.train(step, "sft", "student_base", step.stream("sft_examples"), student.sft, student.chat)
 
 
 def _continued(

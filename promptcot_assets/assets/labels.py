@@ -20,7 +20,7 @@ def math_answers(
     step = lake.step(context, "math_answers", *inputs, uses=uses)
     if done := step.unchanged():
         return done
-    problems = labels.to_label(step.rows("problems"), "maths", values.labels.share)
+    problems = step.stream("problems").through(lambda all_: labels.to_label(all_, "maths", values.labels.share))
     if not problems:
         return step.commit([])
     with teacher(step, engine, values, role) as voter:
@@ -48,7 +48,7 @@ def code_tests(
     step = lake.step(context, "code_tests", *inputs, uses=[*used, *role_uses(values, role)])
     if done := step.unchanged():
         return done
-    problems = labels.to_label(step.rows("problems"), "program", values.labels.share)
+    problems = step.stream("problems").through(lambda all_: labels.to_label(all_, "program", values.labels.share))
     if not problems:
         return step.commit([])
     with teacher(step, engine, values, role) as writer, Verifier.open(values.sandbox) as verifier:

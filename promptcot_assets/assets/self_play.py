@@ -100,7 +100,7 @@ def verdicts(context: dg.AssetExecutionContext, lake: LakeResource, settings: Se
     labels = {row["problem_id"]: row for row in _labels(step, play)}
     with metered(values.sandbox) as (verifier, sandbox):
         rows = step.map(
-            "judge rollouts", step.rows("rollouts"), lambda drawn: self_play.verdicts(drawn, labels, verifier),
+            "judge rollouts", step.stream("rollouts"), lambda drawn: self_play.verdicts(drawn, labels, verifier),
             play.shard_rows * play.rollouts,
         )  # fmt: skip
     step.dropped = synthesis.drop_counts(rows, "unusable_because")
@@ -118,7 +118,7 @@ def preference_pairs(
     step = lake.step(context, "preference_pairs", f"rollouts[{name}]", f"verdicts[{name}]", uses=[play])
     if done := step.unchanged():
         return done
-    return step.commit(self_play.preference_pairs(step.rows("rollouts"), step.rows("verdicts"), play, step.seed))
+    return step.commit(self_play.preference_pairs(step.stream("rollouts"), step.stream("verdicts"), play, step.seed))
 
 
 @dg.asset(code_version="1", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)
@@ -130,7 +130,7 @@ def self_play_examples(
     step = lake.step(context, "self_play_examples", f"rollouts[{name}]", f"verdicts[{name}]", uses=[play])
     if done := step.unchanged():
         return done
-    return step.commit(self_play.rejection_sampled(step.rows("rollouts"), step.rows("verdicts"), play, step.seed))
+    return step.commit(self_play.rejection_sampled(step.stream("rollouts"), step.stream("verdicts"), play, step.seed))
 
 
 LEARNED_FROM = {"dpo": "preference_pairs", "sft": "self_play_examples"}  # by optimiser, a module of training/
@@ -141,9 +141,9 @@ def _learned_from(play: SelfPlay, student: str) -> tuple[str, ...]:
     return _problems(play) if play.optimiser == "grpo" else (f"{LEARNED_FROM[play.optimiser]}[{student}]",)
 
 
-def _examples(step: Step, play: SelfPlay) -> list[Row]:
+def _examples(step: Step, play: SelfPlay) -> Rows:
     if play.optimiser != "grpo":
-        return step.rows(LEARNED_FROM[play.optimiser])
+        return step.stream(LEARNED_FROM[play.optimiser])
     pool = self_play.play_pool(_labels(step, play), play)
     return [{"prompt": solve_prompt(row), "completion": reward_service.label(row)} for row in pool]
 

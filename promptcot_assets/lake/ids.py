@@ -15,3 +15,8 @@ def content_id(*parts: object) -> str:
 def seed_from(*parts: object) -> int:
     """A 63-bit sampling seed that depends on the content alone, so never on a row's position or its worker."""
     return int(content_id("seed", *parts), 16) >> 1
+
+
+def in_share(share: float, *parts: object) -> bool:
+    """Whether these parts are among `share` of all, by their hash: a draw that nothing else ever moves."""
+    return int(content_id(*parts), 16) < share * 16**16

@@ -7,6 +7,7 @@ so what differs is the grader (or its limits in the profile) and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def _rollouts(found: Regrade, stored: _Inputs, settings: Settings, verifier: Ver
     drawn, before = stored.rows("rollouts"), stored.own()
     after = self_play.verdicts(drawn, labels, verifier)
     found.tables["verdicts"] = verdict_difference(before, after, "rollout_id")
-    sides = (self_play.preference_pairs(drawn, side, settings.self_play, stored.made.seed) for side in (before, after))
-    found.pairs.update(pair_difference(*sides))
+    pairs = partial(self_play.preference_pairs, drawn, settings=settings.self_play, seed=stored.made.seed)
+    found.pairs.update(pair_difference(list(pairs(judged=before)), list(pairs(judged=after))))
 
 
 def _benchmarks(found: Regrade, stored: _Inputs, settings: Settings, verifier: Verifier) -> None:

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 from promptcot_assets.domains import Seed, procedural_domain
 from promptcot_assets.domains.layout import solution_text
-from promptcot_assets.lake.ids import content_id
+from promptcot_assets.lake.ids import content_id, in_share
 from promptcot_assets.settings.profile import Corpus
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.seeds import read_seeds
-
-HASH_RANGE = 16**16  # content_id has 16 hex digits
 
 
 def seed_problems(corpus: Corpus, seed: int) -> tuple[list[Row], Counter[str]]:
@@ -76,7 +74,7 @@ def _row_of_file(domain: str, row: Row, held_out_share: float, only_played: bool
         rationale=row["rationale"],
         annotator="source" if row["rationale"] else None,
     )
-    held_out = int(content_id("held out", seed.problem), 16) < held_out_share * HASH_RANGE
+    held_out = in_share(held_out_share, "held out", seed.problem)
     split = "play" if only_played else "held_out" if held_out else "train"
     return _row(domain, seed, split, row["source"], row["row"])
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from promptcot_assets.domains import Attempt, domain_named
-from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.lake.ids import content_id, in_share, seed_from
 from promptcot_assets.settings.profile import Distillation
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.teacher import Teacher
 from promptcot_assets.stages.trace_formats import normal_trace
-from promptcot_assets.stages.verification import Judgement, Question, Verifier, extract
+from promptcot_assets.stages.verification import Judgement, ProblemLabels, Question, Verifier, extract
 
-HASH_RANGE = 16**16
 TOO_LONG = "longer than max_trace_characters"
 
 
@@ -71,28 +71,31 @@ def _by_form(domain: str, completion: str) -> Judgement:
     return Judgement(answer, verdict, answer is not None, "no label", "none")
 
 
-def to_trace(problems: Iterable[Row], labelled: Sequence[Row], settings: Distillation) -> list[Row]:
+def to_trace(problems: Iterable[Row], labels: ProblemLabels, settings: Distillation) -> Iterator[Row]:
     """The problems that traces are written on: the labelled ones, and where the settings say so all others too."""
-    if not settings.unlabelled:
-        return list(labelled)
-    known = {row["problem_id"]: row for row in labelled}
-    return [known.get(row["problem_id"]) or row | {"answer": None, "tests": None} for row in problems]
+    for row in problems:
+        known = labels.on(row)
+        if known or settings.unlabelled:
+            yield known or row | {"answer": None, "tests": None}
 
 
 def played_on(problem_id: str, share: float) -> bool:
     """Whether a problem is kept out of SFT for self-play: by its hash, so that batches never move it."""
-    return int(content_id("self-play", problem_id), 16) < share * HASH_RANGE
+    return in_share(share, "self-play", problem_id)
 
 
-def sft_examples(traces: Iterable[Row], seed_examples: Iterable[Row], pool_share: float) -> list[Row]:
+def sft_examples(traces: Iterable[Row], seed_examples: Iterable[Row], pool_share: float) -> Iterator[Row]:
     """Valid traces of the problems not played on, and the seed problems' own solutions. No example twice."""
-    rows = [
+    taught = (
         _example(row, row["problem"], row["trace"], "synthetic", row["trace_id"])
         for row in traces
         if row["valid"] and not played_on(row["problem_id"], pool_share)
-    ]
-    rows += seed_examples
-    return list({row["example_id"]: row for row in rows}.values())
+    )
+    known = set[str]()
+    for row in itertools.chain(taught, seed_examples):
+        if row["example_id"] not in known:
+            known.add(row["example_id"])
+            yield row
 
 
 def seed_examples(problems: Iterable[Row], limits: dict[str, int]) -> list[Row]:

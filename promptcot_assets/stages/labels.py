@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from promptcot_assets.domains import ProceduralDomain, domain_named
-from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.lake.ids import content_id, in_share, seed_from
 from promptcot_assets.settings.profile import Labels
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.mutants import mutants
@@ -21,10 +21,11 @@ def of_kind(problems: Sequence[Row], answers: str) -> list[Row]:
     return [row for row in problems if domain_named(row["domain"]).answers == answers]
 
 
-def to_label(problems: Sequence[Row], answers: str, share: float) -> list[Row]:
-    """Those of them that are labelled (labels.share): by their hash, so that batches never move one."""
-    own = of_kind(problems, answers)
-    return [row for row in own if int(content_id("labelled", row["problem_id"]), 16) < share * 16**16]
+def to_label(problems: Iterable[Row], answers: str, share: float) -> Iterator[Row]:
+    """Those of this kind that are labelled (labels.share): by their hash, so that batches never move one."""
+    for row in problems:
+        if domain_named(row["domain"]).answers == answers and in_share(share, "labelled", row["problem_id"]):
+            yield row
 
 
 # ---- answers

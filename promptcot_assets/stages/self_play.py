@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.lake import Rows
-from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.lake.ids import content_id, in_share, seed_from
 from promptcot_assets.settings.profile import Band, SelfPlay
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
-from promptcot_assets.stages.distillation import HASH_RANGE, played_on
+from promptcot_assets.stages.distillation import played_on
 from promptcot_assets.stages.statistics import Interval, paired_difference
 from promptcot_assets.stages.verdicts import judge
-from promptcot_assets.stages.verification import Verifier, extract, labelled
+from promptcot_assets.stages.verification import ProblemLabels, Verifier, extract
 
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
@@ -27,7 +27,8 @@ def labels(problems: Iterable[Row], answers: Iterable[Row], tests: Iterable[Row]
 
     seeds: rows of `seed_problems`, or none where `self_play.real_problems` asks for none.
     """
-    rows = [row | {"source": "synthetic"} for row in labelled(problems, answers, tests)]
+    known_by = ProblemLabels(answers, tests)
+    rows = [row | {"source": "synthetic"} for row in map(known_by.on, problems) if row]
     known = {row["problem_id"] for row in rows}
     for row in seeds:
         reference = row["answer"] if domain_named(row["domain"]).answers == "maths" else row["tests"]
@@ -78,7 +79,7 @@ def gate_pool(known: Sequence[Row], settings: SelfPlay) -> list[Row]:
 
 
 def _held_out(row: Row, settings: SelfPlay) -> bool:
-    return int(content_id("self-play gate", row["problem_id"]), 16) < settings.held_out_share * HASH_RANGE
+    return in_share(settings.held_out_share, "self-play gate", row["problem_id"])
 
 
 def mix(pool: Sequence[Row]) -> dict[str, float]:
@@ -142,30 +143,26 @@ def pass_rates(judged: Iterable[Row]) -> dict[str, float]:
     return {problem: sum(passed) / len(passed) for problem, passed in groups.items()}
 
 
-def preference_pairs(drawn: Sequence[Row], judged: Sequence[Row], settings: SelfPlay, seed: int) -> list[Row]:
+def preference_pairs(drawn: Rows, judged: Rows, settings: SelfPlay, seed: int) -> Iterator[Row]:
     """Pairs of a usable pass and a usable fail of the same problem; each completion in one pair at most.
 
     Problems never solved, or solved at least `max_pass_rate` of the time, give none; neither does a text that both
-    passed and failed (a program at the edge of its time limit). Which completions are taken, and
-    how they are matched, follows from their text and the seed alone.
+    passed and failed (a program at the edge of its time limit). Which completions are taken, and how they are matched,
+    follows from their text and the seed alone. Of the texts those of one problem are in memory at a time.
     """
-    verdict = {row["rollout_id"]: row for row in judged}
     rates = pass_rates(judged)
-    groups: dict[str, tuple[dict[str, Row], dict[str, Row]]] = defaultdict(lambda: ({}, {}))
-    for row in drawn:
-        outcome = verdict[row["rollout_id"]]
-        if outcome["usable"] and outcome["passed"] is not None:
-            side = groups[row["problem_id"]][0 if outcome["passed"] else 1]
-            side.setdefault(row["completion"], row)  # distinct texts
-    rows = []
-    for problem, (passes, fails) in groups.items():
+    taken: dict[str, list[str]] = {}  # problem -> rollouts: a pass, its fail, the next pass, ...
+    for problem, (passes, fails) in _usable_texts(drawn, judged, seed).items():
         if not 0 < rates[problem] < settings.max_pass_rate:
             continue
         for undecided in passes.keys() & fails.keys():
             del passes[undecided], fails[undecided]
         count = min(len(passes), len(fails), settings.max_pairs_per_problem)
-        for chosen, rejected in zip(_drawn(passes, seed, count), _drawn(fails, seed, count), strict=True):
-            rows.append({
+        matched = zip(_first(passes, count), _first(fails, count), strict=True)
+        taken[problem] = [rollout for pair in matched for rollout in pair]
+    for problem, rows in _rows_of(taken, drawn):
+        for chosen, rejected in zip(rows[::2], rows[1::2], strict=True):
+            yield {
                 "pair_id": content_id(chosen["rollout_id"], rejected["rollout_id"]),
                 "problem_id": problem,
                 "domain": chosen["domain"],
@@ -175,36 +172,67 @@ def preference_pairs(drawn: Sequence[Row], judged: Sequence[Row], settings: Self
                 "chosen_rollout_id": chosen["rollout_id"],
                 "rejected_rollout_id": rejected["rollout_id"],
                 "pass_rate": rates[problem],
-            })  # fmt: skip
-    return rows
+            }
 
 
-def rejection_sampled(drawn: Sequence[Row], judged: Sequence[Row], settings: SelfPlay, seed: int) -> list[Row]:
+def rejection_sampled(drawn: Rows, judged: Rows, settings: SelfPlay, seed: int) -> Iterator[Row]:
     """Rows of `self_play_examples`: the student's own usable passes, for iterative SFT (rejection sampling).
 
     The difficulty filter is that of the pairs, but a fail is not needed; distinct texts, at most
     `max_pairs_per_problem` a problem, drawn by their text and the seed.
     """
-    verdict = {row["rollout_id"]: row for row in judged}
     rates = pass_rates(judged)
-    passes: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in drawn:
-        if verdict[row["rollout_id"]]["usable"] and verdict[row["rollout_id"]]["passed"]:
-            passes[row["problem_id"]].setdefault(row["completion"], row)
-    return [
-        {
-            "example_id": content_id(row["rollout_id"]),
-            "problem_id": problem,
-            "domain": row["domain"],
-            "rollout_id": row["rollout_id"],
-            "prompt": row["prompt"],
-            "completion": row["completion"],
-            "pass_rate": rates[problem],
-        }
-        for problem, texts in passes.items()
+    taken = {
+        problem: _first(passes, settings.max_pairs_per_problem)
+        for problem, (passes, _) in _usable_texts(drawn, judged, seed).items()
         if rates[problem] < settings.max_pass_rate
-        for row in _drawn(texts, seed, settings.max_pairs_per_problem)
-    ]
+    }
+    for problem, rows in _rows_of(taken, drawn):
+        for row in rows:
+            yield {
+                "example_id": content_id(row["rollout_id"]),
+                "problem_id": problem,
+                "domain": row["domain"],
+                "rollout_id": row["rollout_id"],
+                "prompt": row["prompt"],
+                "completion": row["completion"],
+                "pass_rate": rates[problem],
+            }
+
+
+Texts = dict[str, tuple[int, str]]
+"""Distinct texts by their hash: a random rank, and the first rollout that wrote the text."""
+
+
+def _usable_texts(drawn: Rows, judged: Rows, seed: int) -> dict[str, tuple[Texts, Texts]]:
+    """problem -> its usable passes and fails, the texts themselves left where they are."""
+    passed = {row["rollout_id"]: row["passed"] for row in judged if row["usable"] and row["passed"] is not None}
+    groups: dict[str, tuple[Texts, Texts]] = defaultdict(lambda: ({}, {}))
+    for row in drawn:
+        outcome = passed.get(row["rollout_id"])
+        if outcome is not None:
+            rank = seed_from(seed, "pair", row["completion"])
+            side = groups[row["problem_id"]][0 if outcome else 1]
+            side.setdefault(content_id(row["completion"]), (rank, row["rollout_id"]))
+    return groups
+
+
+def _first(texts: Texts, count: int) -> list[str]:
+    """The rollouts of the `count` texts of lowest rank."""
+    return [rollout for _, rollout in sorted(texts.values())[:count]]
+
+
+def _rows_of(taken: Mapping[str, Sequence[str]], drawn: Rows) -> Iterator[tuple[str, list[Row]]]:
+    """Each problem with the rows of the rollouts taken for it, in their order, as soon as all have been read."""
+    problem_of = {rollout: problem for problem, rollouts in taken.items() for rollout in rollouts}
+    waiting: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in drawn:
+        problem = problem_of.get(row["rollout_id"])
+        if problem is not None:
+            waiting[problem][row["rollout_id"]] = row
+            if len(waiting[problem]) == len(taken[problem]):
+                own = waiting.pop(problem)
+                yield problem, [own[rollout] for rollout in taken[problem]]
 
 
 def gate_rows(before: Iterable[Row], after: Rows, model: str) -> list[Row]:
@@ -231,7 +259,3 @@ def gate_difference(rows: Sequence[Row]) -> Interval | None:
 def regressed(gain: Interval | None) -> bool:
     """Whether the student is worse than before beyond its noise: the whole 95 % interval is below 0."""
     return gain is not None and gain.high < 0
-
-
-def _drawn(side: dict[str, Row], seed: int, count: int) -> list[Row]:
-    return sorted(side.values(), key=lambda row: seed_from(seed, "pair", row["completion"]))[:count]

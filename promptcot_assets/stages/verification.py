@@ -21,7 +21,7 @@ from promptcot_assets.stages import Row
 if TYPE_CHECKING:
     from sandbox.client import Judges
 
-MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/1", "sandbox.programs/1"
+MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/2", "sandbox.programs/1"
 LOST_WORKER = "the sandbox lost a worker twice on one program; run the step again"
 PROGRAM = re.compile(r"```(?:python3?|py)[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
@@ -159,16 +159,20 @@ def _judge_answer(question: Question) -> Judgement:
     return Judgement(result.answer, str(result.verdict), passed, result.rule, MATHS_GRADER)
 
 
-def labelled(problems: Iterable[Row], answers: Iterable[Row], tests: Iterable[Row]) -> list[Row]:
-    """Problems with a label, each with `answer` or `tests` (JSON) filled in from `math_answers` and `code_tests`."""
-    by_problem = {row["problem_id"]: row["answer"] for row in answers if row["answer"] is not None}
-    trusted: dict[str, list[dict[str, str]]] = {}
-    for row in tests:
-        if row["expected"] is not None:
-            trusted.setdefault(row["problem_id"], []).append({"stdin": row["stdin"], "expected": row["expected"]})
-    rows = []
-    for row in problems:
-        answer, cases = by_problem.get(row["problem_id"]), trusted.get(row["problem_id"])
-        if answer is not None or cases:
-            rows.append(row | {"answer": answer, "tests": json.dumps(cases) if cases else None})
-    return rows
+class ProblemLabels:
+    """What problems are judged by: the answers of `math_answers`, the tests of `code_tests`. Holds no problem."""
+
+    def __init__(self, answers: Iterable[Row], tests: Iterable[Row]) -> None:
+        self._answers = {row["problem_id"]: row["answer"] for row in answers if row["answer"] is not None}
+        self._tests: dict[str, list[dict[str, str]]] = {}
+        for row in tests:
+            if row["expected"] is not None:
+                case = {"stdin": row["stdin"], "expected": row["expected"]}
+                self._tests.setdefault(row["problem_id"], []).append(case)
+
+    def on(self, problem: Row) -> Row | None:
+        """The problem with `answer` or `tests` (JSON) filled in; None when it has no label."""
+        answer, cases = self._answers.get(problem["problem_id"]), self._tests.get(problem["problem_id"])
+        if answer is None and not cases:
+            return None
+        return problem | {"answer": answer, "tests": json.dumps(cases) if cases else None}

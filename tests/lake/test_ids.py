@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptcot_assets.lake.ids import content_id, seed_from
+from promptcot_assets.lake.ids import content_id, in_share, seed_from
 
 PART = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.text(st.characters(codec=None), max_size=3)),
@@ -72,3 +72,9 @@ def test_seeds_are_spread_and_no_ids() -> None:
     assert len(set(seeds)) == 2000
     assert 0.45 < sum(seed >> 62 for seed in seeds) / 2000 < 0.55
     assert seed_from("x") != int(content_id("x"), 16) >> 1
+
+
+def test_a_share_of_all_is_drawn_by_the_hash_and_a_larger_one_gives_none_back() -> None:
+    small, large = ({n for n in range(4000) if in_share(share, "draw", n)} for share in (0.1, 0.3))
+    assert small < large and abs(len(small) - 400) < 4 * (4000 * 0.1 * 0.9) ** 0.5
+    assert not any(in_share(0, "draw", n) for n in range(100)) and all(in_share(1, "draw", n) for n in range(100))

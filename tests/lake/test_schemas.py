@@ -45,7 +45,7 @@ from promptcot_assets.stages import (
     zero_shot,
 )
 from promptcot_assets.stages.teacher import ProceduralTeacher
-from promptcot_assets.stages.verification import Verifier, labelled
+from promptcot_assets.stages.verification import ProblemLabels, Verifier
 from tests.exact_models import END, ExactModel, one_of, problem_writer, solver
 from tests.stages.assembled import assemble
 
@@ -122,10 +122,11 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
     teacher, asked = ProceduralTeacher(CORPUS), Labels(votes=5, min_votes=3)
     made["math_answers"] = labels.math_answers(made["problems"], teacher, asked, 0)
     made["code_tests"] = labels.code_tests(made["problems"], teacher, verifier, asked, 0)
-    known = labelled(made["problems"], made["math_answers"], made["code_tests"])
+    known_by = ProblemLabels(made["math_answers"], made["code_tests"])
+    known = [row for row in map(known_by.on, made["problems"]) if row]
     made["teacher_traces"] = distillation.teacher_traces(known, teacher, verifier, Distillation(), 0)
     own = distillation.seed_examples(seeds, {"mini_maths": 5})
-    made["sft_examples"] = distillation.sft_examples(made["teacher_traces"], own, 0.2)
+    made["sft_examples"] = list(distillation.sft_examples(made["teacher_traces"], own, 0.2))
     made["yield_report"] = economics.funnel("b1", *(made[name] for name in (
         "raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces",
     )))  # fmt: skip
@@ -135,8 +136,8 @@ def arc(verifier: Verifier) -> dict[str, list[Row]]:
         known, lambda name, rows: self_play.rollouts(rows, solver(name, 0.5), play, "sft/1", 0)
     )
     made["verdicts"] = self_play.verdicts(made["rollouts"], {row["problem_id"]: row for row in known}, verifier)
-    made["preference_pairs"] = self_play.preference_pairs(made["rollouts"], made["verdicts"], play, 0)
-    made["self_play_examples"] = self_play.rejection_sampled(made["rollouts"], made["verdicts"], play, 0)
+    made["preference_pairs"] = list(self_play.preference_pairs(made["rollouts"], made["verdicts"], play, 0))
+    made["self_play_examples"] = list(self_play.rejection_sampled(made["rollouts"], made["verdicts"], play, 0))
     made["self_play_gate"] = self_play.gate_rows(made["verdicts"], made["verdicts"], "self_play/1")
     made["difficulty"] = difficulty.difficulty(made["rollouts"], made["verdicts"])
     made["item_difficulty"], _ = difficulty.item_difficulty(made["difficulty"], made["teacher_traces"])

@@ -11,7 +11,7 @@ from promptcot_assets.settings.profile import Corpus, Distillation, ProcedureSiz
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.distillation import played_on, seed_examples, sft_examples, teacher_traces, to_trace
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher
-from promptcot_assets.stages.verification import Verifier
+from promptcot_assets.stages.verification import ProblemLabels, Verifier
 from tests.exact_models import one_of
 
 WORLDS = ("mini_maths", "mini_code")
@@ -105,7 +105,7 @@ def seed_row(number: int, **changed: object) -> Row:
 def test_only_valid_traces_of_problems_not_played_on_are_taught() -> None:
     traces = [trace(number, valid=number % 3 > 0) for number in range(200)]
     share = 0.3
-    examples = sft_examples(traces, [], share)
+    examples = list(sft_examples(traces, [], share))
     expected = {row["problem_id"] for row in traces if row["valid"] and not played_on(row["problem_id"], share)}
     assert {row["problem_id"] for row in examples} == expected
     assert 0 < len(expected) < sum(row["valid"] for row in traces)
@@ -128,7 +128,7 @@ def test_a_problem_is_played_on_by_its_own_hash() -> None:
 def test_no_example_is_taught_twice() -> None:
     traces = [trace(1), trace(1, trace_id="t1b"), trace(1, trace_id="t1c", trace="<think>b</think>\\boxed{1}")]
     own = seed_examples([seed_row(0), seed_row(0)], {"mini_maths": 5})
-    examples = sft_examples(traces, own, 0.0)
+    examples = list(sft_examples(traces, own, 0.0))
     assert len(examples) == 3 == len({row["example_id"] for row in examples})
     assert [row["source"] for row in examples] == ["synthetic", "synthetic", "seed"]
 
@@ -146,9 +146,9 @@ def test_seed_solutions_are_taken_from_training_seeds_up_to_their_limit() -> Non
 
 def test_without_a_label_a_trace_needs_an_answer_and_with_one_the_right_one(verifier: Verifier) -> None:
     problems = [row | {"problem_id": f"{at}"} for at, row in enumerate(labelled_problems("mini_maths", 3))]
-    known = [problems[0] | {"answer": "1000"}]
-    assert to_trace(problems, known, Distillation()) == known
-    asked = to_trace(problems, known, Distillation(unlabelled=True))
+    labels = ProblemLabels([{"problem_id": "0", "answer": "1000"}], [])
+    assert list(to_trace(problems, labels, Distillation())) == [problems[0] | {"answer": "1000", "tests": None}]
+    asked = list(to_trace(problems, labels, Distillation(unlabelled=True)))
     assert [(row["problem_id"], row["answer"]) for row in asked] == [("0", "1000"), ("1", None), ("2", None)]
     texts = iter(["<think>a</think>\\boxed{5}", "<think>a</think>\\boxed{5}", "<think>a</think> I do not know."])
     teacher = ModelTeacher(one_of(lambda _: [next(texts)], "\nSolution:"), Sampling(max_new_tokens=2), "t/1")

@@ -320,8 +320,7 @@ def test_a_procedural_teacher_writes_no_tests_and_says_what_to_set(verifier: Ver
 
 def test_a_share_of_the_problems_is_labelled_the_same_whatever_the_batch() -> None:
     problems = [{"problem_id": f"{n}", "domain": "maths" if n % 2 else "code"} for n in range(400)]
-    assert len(to_label(problems, "maths", 1.0)) == 200 and to_label(problems, "maths", 0.0) == []
-    some = to_label(problems, "program", 0.25)
-    assert 25 < len(some) < 75 and to_label(problems[:100], "program", 0.25) == [
-        one for one in some if one in problems[:100]
-    ]
+    assert len(list(to_label(problems, "maths", 1.0))) == 200 and not list(to_label(problems, "maths", 0.0))
+    some = list(to_label(problems, "program", 0.25))
+    assert 25 < len(some) < 75
+    assert list(to_label(problems[:100], "program", 0.25)) == [one for one in some if one in problems[:100]]

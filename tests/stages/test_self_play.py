@@ -31,6 +31,11 @@ from promptcot_assets.stages.self_play import (
 from promptcot_assets.stages.verification import Verifier
 from tests.exact_models import solver
 
+
+def pairs_of(drawn: list[Row], judged: list[Row], settings: SelfPlay, seed: int) -> list[Row]:
+    return list(preference_pairs(drawn, judged, settings, seed))
+
+
 UNHURRIED = hypothesis(deadline=None)  # a loaded machine changes no result
 PROGRAM = "```python\nprint(1)\n```"
 USABLE = [
@@ -95,7 +100,7 @@ def test_a_pair_is_a_usable_pass_and_a_usable_fail_and_no_completion_is_used_twi
     outcomes: list, settings: SelfPlay, seed: int
 ) -> None:
     drawn, judged = played(outcomes)
-    pairs = preference_pairs(drawn, judged, settings, seed)
+    pairs = pairs_of(drawn, judged, settings, seed)
     rollout = {row["rollout_id"]: row | verdict for row, verdict in zip(drawn, judged, strict=True)}
     rates = pass_rates(judged)
     for pair in pairs:
@@ -120,7 +125,7 @@ def test_as_many_pairs_are_made_as_texts_and_caps_allow(outcomes: list, settings
     for problem, text, passed, usable in outcomes:
         if usable and passed is not None:
             texts[problem, passed].add(text)
-    made = Counter(pair["problem_id"] for pair in preference_pairs(drawn, judged, settings, 0))
+    made = Counter(pair["problem_id"] for pair in pairs_of(drawn, judged, settings, 0))
     for problem, rate in pass_rates(judged).items():
         passes, fails = texts[problem, True] - texts[problem, False], texts[problem, False] - texts[problem, True]
         possible = min(len(passes), len(fails), settings.max_pairs_per_problem)
@@ -133,7 +138,7 @@ def test_pairs_depend_on_texts_and_seed_and_not_on_the_order_of_rows(outcomes: l
     settings = SelfPlay(max_pass_rate=1.0)
     shuffled = rng.sample(outcomes, len(outcomes))
     first, second = (
-        {(pair["chosen"], pair["rejected"], pair["problem_id"]) for pair in preference_pairs(*played(o), settings, 3)}
+        {(pair["chosen"], pair["rejected"], pair["problem_id"]) for pair in pairs_of(*played(o), settings, 3)}
         for o in (outcomes, shuffled)
     )
     assert first == second
@@ -142,7 +147,7 @@ def test_pairs_depend_on_texts_and_seed_and_not_on_the_order_of_rows(outcomes: l
 def test_another_seed_draws_other_texts() -> None:
     outcomes = [("p", text, text in "abcd", True) for text in "abcdefgh"]
     settings = SelfPlay(max_pass_rate=1.0, max_pairs_per_problem=1)
-    chosen = {preference_pairs(*played(outcomes), settings, seed)[0]["chosen"] for seed in range(40)}
+    chosen = {pairs_of(*played(outcomes), settings, seed)[0]["chosen"] for seed in range(40)}
     assert chosen == set("abcd")
 
 
@@ -151,9 +156,9 @@ def test_infrastructure_failures_are_in_no_pair_and_in_no_rate() -> None:
         [("p", "a", True, True), ("p", "b", None, True), ("p", "c", False, True), ("q", "d", None, True)]
     )
     assert pass_rates(judged) == {"p": 0.5}
-    (pair,) = preference_pairs(drawn, judged, SelfPlay(max_pass_rate=1.0), 0)
+    (pair,) = pairs_of(drawn, judged, SelfPlay(max_pass_rate=1.0), 0)
     assert (pair["chosen"], pair["rejected"]) == ("a", "c")
-    assert preference_pairs(drawn, judged, SelfPlay(max_pass_rate=0.5), 0) == []
+    assert pairs_of(drawn, judged, SelfPlay(max_pass_rate=0.5), 0) == []
 
 
 # ---- rollouts and verdicts of a student whose law is known
@@ -181,7 +186,7 @@ def test_a_students_rollouts_become_sound_pairs(name: str, verifier: Verifier) -
     assert cut and {(row["usable"], row["unusable_because"], row["passed"]) for row in cut} == {
         (False, "nothing after the think block", False)
     }
-    pairs = preference_pairs(drawn, judged, settings, seed=0)
+    pairs = pairs_of(drawn, judged, settings, seed=0)
     assert pairs
     answers = {row["rollout_id"]: row["answer"] for row in judged}
     for pair in pairs:
@@ -263,7 +268,7 @@ def test_rejection_sampling_keeps_distinct_usable_passes_of_problems_that_are_ha
     outcomes: list, settings: SelfPlay, seed: int
 ) -> None:
     drawn, judged = played(outcomes)
-    examples = rejection_sampled(drawn, judged, settings, seed)
+    examples = list(rejection_sampled(drawn, judged, settings, seed))
     rates = pass_rates(judged)
     usable = {(row["problem_id"], row["completion"]) for row, verdict in zip(drawn, judged, strict=True)
               if verdict["usable"] and verdict["passed"]}  # fmt: skip
@@ -313,3 +318,20 @@ def test_the_paper_s_mix_takes_so_many_synthetic_problems_and_those_that_are_no_
     assert play_pool(known(5), SelfPlay(pool_share=1.0, synthetic_problems={"code": 1})) == play_pool(
         known(5), SelfPlay(pool_share=1.0)
     )
+
+
+def test_pairs_are_made_as_their_rollouts_are_read() -> None:
+    outcomes = [(problem, f"{text}{problem}", text == "a", True) for problem in "pqr" for text in "ab"]
+    drawn, judged = played(outcomes)
+    read: list[str] = []
+
+    class Reading(list):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Row]:
+            for row in list.__iter__(self):
+                read.append(row["problem_id"])
+                yield row
+
+    pairs = preference_pairs(Reading(drawn), judged, SelfPlay(max_pass_rate=1.0), 0)
+    assert next(pairs)["problem_id"] == "p"
+    assert read == [*"ppqqrr", *"pp"]  # once for the choice, then as far as the first pair's texts
+    assert [pair["problem_id"] for pair in pairs] == ["q", "r"]

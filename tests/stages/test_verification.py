@@ -10,10 +10,10 @@ from promptcot_assets.stages.verification import (
     MATHS_GRADER,
     PROGRAM_GRADER,
     Judgement,
+    ProblemLabels,
     Question,
     Verifier,
     extract,
-    labelled,
 )
 from sandbox import Pool, SandboxUnavailable
 
@@ -170,10 +170,9 @@ def test_labels_are_joined_and_problems_without_one_left_out() -> None:
     problems = [{"problem_id": name} for name in ("answered", "tested", "tied", "untrusted", "unasked")]
     answers = [{"problem_id": "answered", "answer": "4"}, {"problem_id": "tied", "answer": None}]
     trusted = [("tested", "1", "2"), ("tested", "3", None), ("tested", "5", "6"), ("untrusted", "1", None)]
-    rows = labelled(
-        problems, answers, [dict(zip(("problem_id", "stdin", "expected"), c, strict=True)) for c in trusted]
-    )
-    assert rows == [
+    tests = [dict(zip(("problem_id", "stdin", "expected"), case, strict=True)) for case in trusted]
+    labels = ProblemLabels(answers, tests)
+    assert [labels.on(row) for row in problems if labels.on(row)] == [
         {"problem_id": "answered", "answer": "4", "tests": None},
         {"problem_id": "tested", "answer": None, "tests": cases(("1", "2"), ("5", "6"))},
     ]
