@@ -143,11 +143,12 @@ def graders_reject_cheats(asset: str, partitions: Partitions) -> dg.AssetChecksD
     @dg.asset_check(asset=asset, name="graders_reject_cheats", blocking=True, partitions_def=partitions,
                     description=graders_reject_cheats.__doc__)  # fmt: skip
     def check() -> dg.AssetCheckResult:
-        from sandbox import Pool, SandboxUnavailable
+        from sandbox import SandboxUnavailable
+        from sandbox.client import open_pool
         from sandbox.probes import run_probes
 
         try:
-            with Pool(workers=1) as pool:
+            with open_pool(1) as pool:  # the one that judges
                 probes, tier = run_probes(pool), pool.tier
         except SandboxUnavailable as error:
             return dg.AssetCheckResult(passed=False, description=str(error))

@@ -4,6 +4,7 @@ A batch's result is a function of the batch alone (same machine, same threads): 
 changes nothing. Making the batches is `transformers_engine.py`'s work.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class LanguageModel:
         self.model = _load(folder, dtype).eval().to(device)
         self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         self._head_is_plain: bool | None = None
+        self._cache = cache_argument(self.model)
 
     def run(self, batch: Batch) -> Any:
         """The rows' results: list[Sampled], list[list[float]] (log-probabilities) or a float32 array [rows, hidden]."""
@@ -166,9 +168,9 @@ class LanguageModel:
             input_ids=ids,
             attention_mask=mask,
             position_ids=position,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache: cache},
         )
         return output.logits[:, -1].float()
 
@@ -204,7 +206,7 @@ class LanguageModel:
         ids, mask = self._left_padded(heads)
         cache = DynamicCache(config=self.model.config)
         position = (mask.cumsum(-1) - 1).clamp(min=0)
-        self._hidden(ids, attention_mask=mask, position_ids=position, past_key_values=cache)
+        self._hidden(ids, attention_mask=mask, position_ids=position, **{self._cache: cache})
         return cache, mask
 
     def _score_tails(self, rows: TailBatch, heads: tuple["DynamicCache", "torch.Tensor"] | None) -> list[list[float]]:
@@ -213,7 +215,7 @@ class LanguageModel:
         ids = self._right_padded(rows.read)
         context = {}
         if heads is not None:
-            context = _context(*heads, torch.tensor(rows.head_of, device=self.device), ids.shape[1])
+            context = _context(*heads, torch.tensor(rows.head_of, device=self.device), ids.shape[1], self._cache)
         spans = [(start, len(tail)) for start, tail in zip(rows.starts, rows.tails, strict=True)]
         counts = [end - start for start, end in spans]
         row = torch.cat([torch.full((count,), i) for i, count in enumerate(counts)]).to(self.device)
@@ -284,8 +286,15 @@ def _load(folder: Path, dtype: str) -> Any:
     return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
-def _context(heads: "DynamicCache", head_mask: "torch.Tensor", head_of: "torch.Tensor", width: int) -> dict[str, Any]:
-    """Arguments of a forward pass over `width` columns, each row after its own head."""
+def cache_argument(model: Any) -> str:
+    """What this model's forward calls its cache: transformers is renaming it, family by family."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def _context(
+    heads: "DynamicCache", head_mask: "torch.Tensor", head_of: "torch.Tensor", width: int, argument: str
+) -> dict[str, Any]:
+    """Arguments of a forward pass over `width` columns, each row after its own head. argument: the cache's name."""
     import torch
 
     cache, mask = rows_of(heads, head_of), head_mask[head_of]
@@ -293,7 +302,7 @@ def _context(heads: "DynamicCache", head_mask: "torch.Tensor", head_of: "torch.T
     mask = torch.cat([mask, mask.new_ones(len(mask), width)], -1)
     if keeps_everything(cache):
         mask = _additive(mask, width, cache.layers[0].keys.dtype)
-    return {"attention_mask": mask, "position_ids": position, "past_key_values": cache}
+    return {"attention_mask": mask, "position_ids": position, argument: cache}
 
 
 def _additive(mask: "torch.Tensor", width: int, dtype: "torch.dtype") -> "torch.Tensor":

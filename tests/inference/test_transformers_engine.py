@@ -1,6 +1,7 @@
 """The engine against naive references: Hugging Face's generate, full log-softmax, exact probabilities."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -389,3 +390,12 @@ def test_a_closed_engine_says_so(tiny_model: Path) -> None:
 
 def _texts(completions: list[list[Completion]]) -> list[list[str]]:
     return [[one.text for one in many] for many in completions]
+
+
+def test_nothing_that_transformers_will_remove_is_used(taught_model: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        with TransformersEngine(taught_model, batch_size=4) as engine:
+            engine.generate(["let A", "find"], SamplingParams(max_new_tokens=4, n=2))
+            engine.score(["let A"] * 3, [" be", " is", " of"])
+            engine.embed(["let A"])

@@ -29,7 +29,7 @@ def test_a_new_home_lacks_nothing(tmp_path: Path) -> None:
 def test_an_old_home_gets_what_is_newer_and_keeps_what_it_says(tmp_path: Path) -> None:
     config = tmp_path / "dagster.yaml"
     config.write_text(OLD)
-    assert complete(config) == ["nux", "retention", "run_launcher", "run_retries"]
+    assert complete(config) == ["nux", "python_logs", "retention", "run_launcher", "run_retries"]
     text = config.read_text()
     assert text.startswith(OLD)
     now, new = yaml.safe_load(text), yaml.safe_load(shipped())
