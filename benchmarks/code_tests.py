@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
 from promptcot_assets.lake.ids import content_id, seed_from
-from promptcot_assets.settings.profile import Labels, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Labels
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.labels import code_tests, quality
 from promptcot_assets.stages.verification import Verifier

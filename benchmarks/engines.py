@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.engine import Size, texts
 from promptcot_assets.inference import InferenceEngine, SamplingParams, open_engine
-from promptcot_assets.settings.profile import Engine
+from promptcot_assets.settings.engines import Engine
 from promptcot_assets.stages.base_models import from_scratch
 
 PROMPTS, NEW_TOKENS, SEEDS, K = 256, 96, 64, 8

@@ -35,7 +35,8 @@ from promptcot_assets.domains.layout import generator_completion
 from promptcot_assets.inference import Completion, SamplingParams, Usage
 from promptcot_assets.lake import Lake, Provenance, Ref, RowStream
 from promptcot_assets.lake.schemas import SCHEMAS
-from promptcot_assets.settings.profile import Deduplication, Distillation, Sampling, Sandbox, SelfPlay, Synthesis
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Deduplication, Distillation, Sampling, SelfPlay, Synthesis
 from promptcot_assets.stages import Row, distillation, problem_set, self_play, synthesis
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
 from promptcot_assets.stages.teacher import ModelTeacher

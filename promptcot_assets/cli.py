@@ -79,7 +79,7 @@ def pin(profile: str | None, as_json: bool) -> None:
     The commits are added to revisions.lock beside the profile; what is pinned already stays as it is.
     """
     from promptcot_assets.settings import pins
-    from promptcot_assets.settings.profile import lock_folder, profile_name
+    from promptcot_assets.settings.loading import lock_folder, profile_name
 
     name = profile or profile_name()
     with _plain_errors(pins.PinError):

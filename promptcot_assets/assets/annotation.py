@@ -9,7 +9,7 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.assets.teaching import asked_model, role_inputs, role_uses
 from promptcot_assets.automation.partitions import ANNOTATORS
 from promptcot_assets.settings import Settings
-from promptcot_assets.settings.profile import Section
+from promptcot_assets.settings.section import Section
 from promptcot_assets.stages import annotation, corpus, synthesis
 from promptcot_assets.stages.seeds import contents
 

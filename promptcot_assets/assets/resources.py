@@ -29,7 +29,9 @@ from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.lake.schemas import MODEL, SCHEMAS
 from promptcot_assets.reports import plots
 from promptcot_assets.settings import Settings, load_settings
-from promptcot_assets.settings.profile import Chat, Engine, Section, Training
+from promptcot_assets.settings.engines import Engine
+from promptcot_assets.settings.profile import Chat, Training
+from promptcot_assets.settings.section import Section
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.training_examples import with_template
 from training.child import CHILD_ENVIRONMENT, SpecError

@@ -7,7 +7,8 @@ import dagster as dg
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
 from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
 from promptcot_assets.lake import Rows
-from promptcot_assets.settings.profile import Band, Section, SelfPlay, Settings, Training
+from promptcot_assets.settings.profile import Band, SelfPlay, Settings, Training
+from promptcot_assets.settings.section import Section
 from promptcot_assets.stages import Row, reward_service, self_play, synthesis
 from promptcot_assets.stages import difficulty as hardness
 from promptcot_assets.stages.asking import solve_prompt

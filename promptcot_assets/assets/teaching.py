@@ -9,7 +9,8 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.partitions import PROFILE, TEACHERS
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.settings import Settings
-from promptcot_assets.settings.profile import Asked, Section
+from promptcot_assets.settings.profile import Asked
+from promptcot_assets.settings.section import Section
 from promptcot_assets.stages import base_models
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher, Teacher
 

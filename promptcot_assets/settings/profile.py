@@ -1,67 +1,21 @@
-"""The settings of one home: one section a stage, filled by a profile (YAML) and three environment variables.
+"""The settings of one home: one section a stage, with its default.
 
-A profile is a file of this folder (`demo`, `real_seeds`) or a path to a YAML file of your own; `extends: demo` starts
-from another one (null takes a setting of it away), ${NAME} stands for an environment variable and ${NAME:-value} for
-one that may be missing. What is not written in the profile has the default given here; which commit of a hub repository
-is meant may stand in a lock (pins.py). Where the paper fixes a number the default is the paper's (method section in
-the comment); the demo profiles override it for tiny models.
-
-    PROMPTCOT_HOME      where all state lives            (default .promptcot in the working directory)
-    PROMPTCOT_PROFILE   profile name or path             (default demo)
-    PROMPTCOT_SEED      overrides the profile's `seed`
+Where the paper fixes a number the default is the paper's (method section in the comment); the demo profiles override it
+for tiny models.
 """
 
 from __future__ import annotations
 
 import datetime
-import os
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 
-from promptcot_assets.settings import pins
-
-PROFILES = Path(__file__).parent
-
-Count = Annotated[int, pydantic.Field(ge=0)]
-AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
-Share = Annotated[float, pydantic.Field(ge=0, le=1)]
-Positive = Annotated[float, pydantic.Field(gt=0)]
-Weight = Annotated[float, pydantic.Field(ge=0)]
-
+from promptcot_assets.settings.engines import Engine, Sandbox
+from promptcot_assets.settings.section import AtLeastOne, Count, Positive, Section, Share, Weight, merged
 
 Band = Literal["unsolved", "hard", "medium", "easy", "solved"]  # of pass rates: stages/difficulty.py has their bounds
 BANDS: tuple[Band, ...] = ("unsolved", "hard", "medium", "easy", "solved")
-
-
-class SettingsError(ValueError):
-    """A profile that cannot be used; the message names the file, the setting and the mend."""
-
-
-class Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    def canonical(self) -> str:
-        """The settings as one canonical JSON text: what a commit records and a fingerprint hashes."""
-        return self.model_dump_json(exclude=self.without_effect())
-
-    def without_effect(self) -> dict[str, Any]:
-        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included.
-
-        Among them those of `_unsaid_by_default` that have their default: settings younger than their section, so that
-        what was made before them keeps its fingerprint.
-        """
-        hidden: dict[str, Any] = dict.fromkeys(getattr(self, "_no_effect_on_results", ()), True)
-        unsaid = getattr(self, "_unsaid_by_default", ())
-        hidden |= {name: True for name in unsaid if getattr(self, name) == type(self).model_fields[name].default}
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if name not in hidden and isinstance(value, Section) and (inner := value.without_effect()):
-                hidden[name] = inner
-        return hidden
 
 
 class ProcedureSizes(Section):
@@ -88,9 +42,8 @@ class Corpus(Section):
     _unsaid_by_default = ("play_files",)
     procedural: dict[str, ProcedureSizes] = {}
     files: dict[str, list[str]] = {}  # domain -> sources: JSONL, Parquet or hf:org/name@revision#split
-    play_files: dict[
-        str, list[str]
-    ] = {}  # of real problems that are no seeds: only played on (self_play.real_problems)
+    # of real problems that are no seeds: only played on (self_play.real_problems)
+    play_files: dict[str, list[str]] = {}
     held_out_share: Share = 0.1  # of the problems read from files
     base_problems: Count = 10_000  # solutions of file problems, a domain, that a tiny student's base is taught
 
@@ -510,87 +463,6 @@ class ZeroShot(Section):
     shard_rows: AtLeastOne = 128
 
 
-class Vllm(Section):
-    """vLLM, in this process (engine `vllm`) or as the `vllm serve` that engine `server` starts."""
-
-    _no_effect_on_results = ("gpu_memory_share", "max_running", "kv_cache_gib")
-    tensor_parallel: AtLeastOne = 1  # devices a model is split over
-    gpu_memory_share: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.9
-    kv_cache_gib: Positive | None = None  # for keys and values; null: what the share leaves, on a CPU 1
-    max_running: AtLeastOne = 256  # sequences decoded at once (vLLM's max_num_seqs)
-    prefix_caching: bool = True
-    enforce_eager: bool = False  # no compilation and no CUDA graphs: starts sooner, runs slower
-    yarn_factor: Annotated[float, pydantic.Field(gt=1)] | None = None  # stretches the positions a model was made for
-    arguments: dict[str, Any] = {}  # further engine arguments by vLLM's own names
-
-
-class Server(Section):
-    """OpenAI-compatible endpoints. Without urls, `vllm serve` is started on the checkpoint and ended with the step."""
-
-    _no_effect_on_results = (
-        *("urls", "data_parallel", "concurrency", "parallel_calls"),
-        *("timeout_s", "patience_s", "start_s", "api_key_variable"),
-    )
-    urls: list[str] = []  # replicas of one model, e.g. [http://10.0.0.1:8000/v1]
-    model: str | None = None  # the name it is served under; null: the checkpoint's folder
-    data_parallel: AtLeastOne = 1  # replicas that a server started here runs
-    concurrency: AtLeastOne = 256  # requests in flight, over all urls and calls
-    parallel_calls: AtLeastOne = 4  # shards side by side, so that the long rows of one do not leave replicas idle
-    timeout_s: Positive = 3600.0  # of one request
-    patience_s: Positive = 600.0  # how long a request is tried again while endpoints are down or refuse
-    start_s: Positive = 1800.0  # how long a server started here may take until it answers
-    api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, where one is needed
-
-
-class RayCluster(Section):
-    """Actors of a Ray cluster. Whatever is set here, results are the same."""
-
-    _no_effect_on_results: tuple[str, ...] = ("address", "actors", "attempts", "placement_s")
-    address: str | None = None  # of the cluster, e.g. 10.0.0.1:6379; null: RAY_ADDRESS, else a local one
-    actors: AtLeastOne | None = None  # null: as many as the cluster has room for
-    attempts: AtLeastOne = 3  # a shard whose actor or node was lost is done again, this often in all
-    placement_s: Positive = 600.0  # how long the cluster may take to place an actor; an autoscaler starts nodes in it
-
-
-class Ray(RayCluster):
-    """The engine over Ray: one actor a device, each holding an engine of its own."""
-
-    _no_effect_on_results = ("address", "actors", "attempts", "placement_s", "gpus_an_actor", "cpus_an_actor")
-    engine: Literal["transformers", "vllm"] = "vllm"  # what every actor holds
-    gpus_an_actor: Weight = 1.0  # vllm.tensor_parallel of them; 0: on CPUs
-    cpus_an_actor: Weight = 1.0
-
-
-class Engine(Section):
-    """Which engine samples and scores. `workers` never changes a result; the batch sizes may, in the last digits."""
-
-    _no_effect_on_results = ("workers",)
-    name: str = "transformers"  # vllm, server, ray
-    workers: AtLeastOne = 1
-    threads: AtLeastOne = 1
-    batch_size: AtLeastOne = 256
-    score_batch_size: AtLeastOne = 16
-    max_model_len: AtLeastOne | None = None
-    dtype: str = "float32"
-    vllm: Vllm = Vllm()
-    server: Server = Server()
-    ray: Ray = Ray()
-
-    def without_effect(self) -> dict[str, Any]:
-        """Sections of engines that are not in use have no effect either."""
-        used = {"vllm": {"vllm"}, "server": {"server", "vllm"}, "ray": {"ray", self.ray.engine}}.get(self.name, set())
-        return super().without_effect() | dict.fromkeys({"vllm", "server", "ray"} - used, True)
-
-
-class Sandbox(Section):
-    _no_effect_on_results = ("workers", "ray")
-    workers: AtLeastOne = 2
-    ray: RayCluster | None = None  # judge in actors with `workers` CPUs each; {} is the cluster of RAY_ADDRESS
-    cpu_s: Positive = 6.0
-    wall_s: Positive = 12.0
-    memory_mb: AtLeastOne = 1024
-
-
 class Ablations(Section):
     """What `promptcot ablations` runs beside the profile's own EM: settings of `em` laid over it, by name."""
 
@@ -655,7 +527,7 @@ class Settings(Section):
                 raise ValueError(f"{where}.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         for name, overrides in self.ablations.arms.items():
             try:
-                ExpectationMaximisation.model_validate(_merge(self.em.model_dump(), overrides))
+                ExpectationMaximisation.model_validate(merged(self.em.model_dump(), overrides))
             except pydantic.ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
@@ -690,101 +562,4 @@ class Settings(Section):
         return self._engine_with(self.students[student].engine)
 
     def _engine_with(self, overlay: dict[str, Any]) -> Engine:
-        return Engine.model_validate(_merge(self.engine.model_dump(), overlay))
-
-
-def load_settings(profile: str | None = None, seed: int | None = None) -> Settings:
-    """The settings of `profile` (default: PROMPTCOT_PROFILE, else demo).
-
-    Raises: SettingsError naming the file and the setting.
-    """
-    name = profile or profile_name()
-    content = pins.with_pins(_read(name), _locked(name))
-    from_environment = os.environ.get("PROMPTCOT_SEED")
-    if seed is not None:
-        content["seed"] = seed
-    elif from_environment:
-        if not from_environment.isdecimal():
-            raise SettingsError(
-                f"PROMPTCOT_SEED={from_environment!r} is not a whole number; unset it or give one, e.g. 1"
-            )
-        content["seed"] = int(from_environment)
-    try:
-        return Settings.model_validate(content | {"profile": Path(name).stem})
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the profile"
-        raise SettingsError(
-            f"profile {name!r}: {where}: {first['msg']} ({error.error_count()} problem(s) in all); "
-            "settings and defaults are listed in promptcot_assets/settings/profile.py"
-        ) from None
-
-
-def lock_folder(name: str) -> Path:
-    """Where the lock of a profile is: beside it."""
-    return Path(name).parent if name.endswith((".yaml", ".yml")) else PROFILES
-
-
-def _locked(name: str) -> dict[str, str]:
-    try:
-        return pins.read_locks(PROFILES, lock_folder(name))
-    except pins.PinError as error:
-        raise SettingsError(str(error)) from None
-
-
-def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The content of a profile laid over those that it extends. `folder`: what a relative path is relative to."""
-    path = folder / name if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    if path.resolve() in extended_by:
-        raise SettingsError(f"profile {path} extends itself ({' -> '.join(one.name for one in extended_by)} -> {name})")
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise SettingsError(f"no profile {name!r} ({path} is no file); known: {known}, or the path of a YAML file")
-    try:
-        content = yaml.safe_load(_with_variables(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"profile {path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise SettingsError(f"profile {path} is empty or not a mapping of settings")
-    if "profile" in content:
-        raise SettingsError(f"profile {path}: `profile` cannot be set, it is the file's name; delete the line")
-    parent = content.pop("extends", None)
-    if parent is None:
-        return content
-    if not isinstance(parent, str):
-        raise SettingsError(f"profile {path}: extends: {parent!r} is not the name or path of a profile")
-    return _merge(_read(parent, path.parent, (*extended_by, path.resolve())), content)
-
-
-def _with_variables(path: Path) -> str:
-    """The profile's text with ${NAME} and ${NAME:-value where there is none} replaced by environment variables."""
-
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1]) or match[2]
-        if not found:
-            raise SettingsError(f"profile {path} uses ${{{match[1]}}}, which is not set; export {match[1]}=...")
-        return found
-
-    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, path.read_text())
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`; null takes away what the extended profile sets."""
-    merged = {key: value for key, value in base.items() if not (key in over and over[key] is None)}
-    for key, value in over.items():
-        if value is None and key in base:
-            continue
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def profile_name() -> str:
-    """PROMPTCOT_PROFILE (default demo); a path to a YAML file is made absolute, for processes that start elsewhere."""
-    name = os.environ.get("PROMPTCOT_PROFILE") or "demo"
-    return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
-
-
-def home() -> Path:
-    """The folder of all state: PROMPTCOT_HOME, default `.promptcot` in the working directory."""
-    return Path(os.environ.get("PROMPTCOT_HOME") or ".promptcot").absolute()
+        return Engine.model_validate(merged(self.engine.model_dump(), overlay))

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from promptcot_assets.inference.ray_actors import Needs, RayActors
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages.verdicts import MeteredPool, cpu_figures
 from promptcot_assets.stages.verification import Judgement, Question, Verifier
 from sandbox import Pool, SandboxUnavailable

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from promptcot_assets.domains import domain_named
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.verification import Question, Verifier
 from sandbox import Limits, Program, ProgramResult, Test

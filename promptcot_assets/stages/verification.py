@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages import Row
 
 if TYPE_CHECKING:

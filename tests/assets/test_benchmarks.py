@@ -22,7 +22,8 @@ from promptcot_assets.assets.evaluation import (
     contest_standings,
 )
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.settings.profile import PublishedBenchmark, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import PublishedBenchmark
 from promptcot_assets.stages.published_items import read_items
 from promptcot_assets.stages.verification import Question, Verifier
 from tests.reports.small_home import STUDENT, Home

@@ -16,7 +16,7 @@ import pytest
 
 from promptcot_assets.inference.engine import EngineLost
 from promptcot_assets.inference.ray_actors import Needs, RayActors
-from promptcot_assets.settings.profile import RayCluster as RayClusterSettings
+from promptcot_assets.settings.engines import RayCluster as RayClusterSettings
 from tests.ray_cluster import RayCluster
 
 pytestmark = pytest.mark.slow

@@ -13,8 +13,8 @@ import pytest
 from promptcot_assets.inference import EngineError, InferenceEngine, SamplingParams, open_engine
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.lake import Spool
-from promptcot_assets.settings.profile import Engine, Ray, Sandbox, Vllm
-from promptcot_assets.settings.profile import RayCluster as RayClusterSettings
+from promptcot_assets.settings.engines import Engine, Ray, Sandbox, Vllm
+from promptcot_assets.settings.engines import RayCluster as RayClusterSettings
 from tests.ray_cluster import RayCluster
 from tests.tiny_models import tiny_texts
 

@@ -15,7 +15,7 @@ from promptcot_assets.inference import Completion, EngineError, SamplingParams, 
 from promptcot_assets.inference.server_engine import ServerEngine
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.lake.spool import Spool
-from promptcot_assets.settings.profile import Engine, Server
+from promptcot_assets.settings.engines import Engine, Server
 from tests.inference.faulty_proxy import FAULTS, FaultyProxy
 from tests.inference.openai_endpoint import OpenAIEndpoint
 from tests.tiny_models import tiny_texts

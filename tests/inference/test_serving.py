@@ -15,7 +15,7 @@ import pytest
 from promptcot_assets.inference import EngineError, SamplingParams, guardian
 from promptcot_assets.inference.server_engine import ServerEngine
 from promptcot_assets.inference.serving import flags
-from promptcot_assets.settings.profile import Engine
+from promptcot_assets.settings.engines import Engine
 
 # It starts a process of its own group, one of its own session that outlives every polite signal, and says who they are
 IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"

@@ -11,7 +11,7 @@ import pytest
 from promptcot_assets.inference import EngineError, open_engine
 from promptcot_assets.inference.model_folder import read_model_folder
 from promptcot_assets.inference.vllm_engine import engine_arguments
-from promptcot_assets.settings.profile import Engine
+from promptcot_assets.settings.engines import Engine
 
 
 def arguments(model: Path, max_len: int = 256, **vllm: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from promptcot_assets.domains.layout import BEGIN_RATIONALE, END_RATIONALE, MARKERS
 from promptcot_assets.lake.rows import check_schema, checked
 from promptcot_assets.lake.schemas import MODEL, MODEL_ROLES, SCHEMAS
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import (
     Benchmarks,
     Corpus,
@@ -22,7 +23,6 @@ from promptcot_assets.settings.profile import (
     ProcedureSizes,
     Reward,
     Sampling,
-    Sandbox,
     SelfPlay,
     Synthesis,
 )

@@ -10,7 +10,7 @@ from promptcot_assets.cli import main
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.regrade import as_json, as_text, regrade
 from promptcot_assets.settings import load_settings
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages.evaluation import verdicts as judge_benchmarks
 from promptcot_assets.stages.self_play import verdicts as judge_rollouts
 from promptcot_assets.stages.verification import Verifier

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from promptcot_assets.settings import load_settings, pins
-from promptcot_assets.settings.profile import PROFILES as SETTINGS
+from promptcot_assets.settings.loading import PROFILES as SETTINGS
 from promptcot_assets.settings.profile import Asked, Evaluation, Settings, Training
 
 RUNS = ("selfplay_4b", "selfplay_30b", "sft_7b")

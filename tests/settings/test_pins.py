@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from promptcot_assets.settings import SettingsError, load_settings, pins
-from promptcot_assets.settings.profile import PROFILES, lock_folder
+from promptcot_assets.settings.loading import PROFILES, lock_folder
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 PROFILE = """

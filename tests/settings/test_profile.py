@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.settings import SettingsError, home, load_settings, profile_name
-from promptcot_assets.settings.profile import PROFILES, Engine, Sandbox, Settings, Student
+from promptcot_assets.settings.engines import Engine, Sandbox
+from promptcot_assets.settings.loading import PROFILES
+from promptcot_assets.settings.profile import Settings, Student
 
 SMALL = "tests/profiles/small.yaml"
 BASE = {"scratch": {"layers": 1}}

@@ -7,7 +7,8 @@ import pytest
 from promptcot_assets.domains import domain_named, procedural_domain
 from promptcot_assets.domains.layout import solution_text
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.settings.profile import Corpus, Distillation, ProcedureSizes, Sampling, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Corpus, Distillation, ProcedureSizes, Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.distillation import played_on, seed_examples, sft_examples, teacher_traces, to_trace
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation, ProcedureSizes, Sampling, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Benchmarks, Corpus, Evaluation, ProcedureSizes, Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.corpus import seed_problems
 from promptcot_assets.stages.evaluation import asker, benchmark_items, evaluated, generations, scores, verdicts

@@ -6,7 +6,8 @@ import pytest
 from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.settings.profile import Corpus, Labels, ProcedureSizes, Sampling, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Corpus, Labels, ProcedureSizes, Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.labels import code_tests, math_answers, quality, to_label
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.domains import domain_named
-from promptcot_assets.settings.profile import Benchmarks, Evaluation, PublishedBenchmark, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Benchmarks, Evaluation, PublishedBenchmark
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.evaluation import item_prompt, published_items, verdicts
 from promptcot_assets.stages.published_items import read_items

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from promptcot_assets.settings.profile import RayCluster as RayClusterSettings
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import RayCluster as RayClusterSettings
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages.ray_verification import SHARD, RayVerifier
 from promptcot_assets.stages.verdicts import judge, metered
 from promptcot_assets.stages.verification import Question, Verifier

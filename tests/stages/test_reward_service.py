@@ -1,7 +1,7 @@
 import io
 import json
 
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages.reward_service import label, serve
 from promptcot_assets.stages.verification import Verifier
 

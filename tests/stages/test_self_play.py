@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from promptcot_assets.domains import domain_named, procedural_domain
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.settings.profile import Sampling, Sandbox, SelfPlay
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Sampling, SelfPlay
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.difficulty import measured_bands
 from promptcot_assets.stages.self_play import (

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.inference.chat import ChatTemplate
-from promptcot_assets.settings.profile import Chat, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Chat
 from promptcot_assets.stages.reward_service import label, serve
 from promptcot_assets.stages.training_examples import with_template
 from promptcot_assets.stages.verification import Verifier

@@ -1,6 +1,6 @@
 import json
 
-from promptcot_assets.settings.profile import Sandbox
+from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages.verdicts import judge, metered
 
 SANDBOX = Sandbox(workers=1, cpu_s=1.0, wall_s=4.0, memory_mb=256)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from promptcot_assets.settings.profile import Sampling, Sandbox
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.verification import Verifier
 from promptcot_assets.stages.zero_shot import NO_REFERENCE, references, sampled, solved, summary

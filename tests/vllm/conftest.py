@@ -9,7 +9,7 @@ import pytest
 
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.inference.vllm_engine import VllmEngine
-from promptcot_assets.settings.profile import Engine
+from promptcot_assets.settings.engines import Engine
 from tests.tiny_models import TinySettings, make_tiny_model, one_thread, teach
 
 __all__ = ["one_thread"]

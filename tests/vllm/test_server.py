@@ -24,7 +24,7 @@ from promptcot_assets.inference.model_folder import read_model_folder
 from promptcot_assets.inference.server_engine import ServerEngine
 from promptcot_assets.inference.serving import VllmServer, serve_arguments
 from promptcot_assets.inference.transformers_engine import TransformersEngine
-from promptcot_assets.settings.profile import Engine
+from promptcot_assets.settings.engines import Engine
 from tests.inference.faulty_proxy import FAULTS, FaultyProxy
 from tests.tiny_models import tiny_texts
 from tests.vllm.conftest import SIZES, engine_settings

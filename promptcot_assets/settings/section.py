@@ -1,0 +1,47 @@
+"""What every section of the settings is: frozen, without unknown names, with one canonical text to hash."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pydantic
+
+Count = Annotated[int, pydantic.Field(ge=0)]
+AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+Positive = Annotated[float, pydantic.Field(gt=0)]
+Weight = Annotated[float, pydantic.Field(ge=0)]
+
+
+class Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    def canonical(self) -> str:
+        """The settings as one canonical JSON text: what a commit records and a fingerprint hashes."""
+        return self.model_dump_json(exclude=self.without_effect())
+
+    def without_effect(self) -> dict[str, Any]:
+        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included.
+
+        Among them those of `_unsaid_by_default` that have their default: settings younger than their section, so that
+        what was made before them keeps its fingerprint.
+        """
+        hidden: dict[str, Any] = dict.fromkeys(getattr(self, "_no_effect_on_results", ()), True)
+        unsaid = getattr(self, "_unsaid_by_default", ())
+        hidden |= {name: True for name in unsaid if getattr(self, name) == type(self).model_fields[name].default}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name not in hidden and isinstance(value, Section) and (inner := value.without_effect()):
+                hidden[name] = inner
+        return hidden
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`; null takes away what the extended profile sets."""
+    result = {key: value for key, value in base.items() if not (key in over and over[key] is None)}
+    for key, value in over.items():
+        if value is None and key in base:
+            continue
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
