@@ -16,12 +16,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
 from promptcot_assets.inference.channels import BEGIN_THINK, END_THINK, MARK, without_channels
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.engine import Completion, InferenceEngine, SamplingParams, TokenScores, Usage
 from promptcot_assets.inference.model_folder import base_of
 
@@ -149,7 +149,7 @@ def open_template(folder: Path, settings: ChatSettings | None) -> ChatTemplate |
     return ChatTemplate(folder, settings)
 
 
-class ChatEngine:
+class ChatEngine(Closing):
     """An engine whose prompts are users' turns: see `InferenceEngine`.
 
     Prompts are rendered before the model reads them; what its template begins for it stands at the head of completions.
@@ -185,14 +185,6 @@ class ChatEngine:
 
     def close(self) -> None:
         self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _tokenizer(folder: Path) -> Any:

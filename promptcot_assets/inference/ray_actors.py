@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.engine import EngineLost
 
 NAMESPACE = "promptcot"
@@ -73,7 +73,7 @@ class _Actor:
     node: str | None = None  # id of the node it was placed on
 
 
-class RayActors:
+class RayActors(Closing):
     """`settings.actors` actors that each hold what `make` returns; with null as many as the cluster has room for.
 
     With a number, all of them have loaded when this returns; with null at least one has, and others join as they are
@@ -162,14 +162,6 @@ class RayActors:
             if thread.is_alive():
                 thread.join(END_WAIT_S)
         _connection.leave()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ---- taking and losing
     def _take(self) -> _Actor:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +70,6 @@ class RayEngine(Metered):
 
     def close(self) -> None:
         self._actors.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _call(self, seconds: str, method: str, *arguments: Any) -> Any:
         with self._timed(seconds):

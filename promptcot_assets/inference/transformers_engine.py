@@ -8,11 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.engine import Completion, EngineError, SamplingParams, TokenScores, Usage
 from promptcot_assets.inference.language_model import Batch, EmbedBatch, SampleBatch, ScoreBatch, TailBatch
 from promptcot_assets.inference.model_folder import read_model_folder
@@ -22,7 +22,7 @@ from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 FORWARDS = 8  # forward passes a scoring batch: sorting so many rows by length leaves little padding
 
 
-class TransformersEngine:
+class TransformersEngine(Closing):
     """`InferenceEngine` over `transformers`.
 
     model: a folder with config, weights and tokenizer, or a peft adapter over one. workers: processes (1 runs in this
@@ -136,14 +136,6 @@ class TransformersEngine:
 
     def close(self) -> None:
         self._models.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _chunks(order: list[int], size: int) -> list[list[int]]:

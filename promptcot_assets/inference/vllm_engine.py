@@ -18,8 +18,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Pipe
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -166,14 +165,6 @@ class VllmEngine(Metered):
             self._closed = True
             if self._process is not None:
                 self._process.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _ask(self, seconds: str, call: Call) -> list[Any]:
         """The results of a call's rows, its time counted as `seconds`; vLLM is started first where it has to be."""

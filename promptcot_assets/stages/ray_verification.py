@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.ray_actors import Needs, RayActors
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.stages.verdicts import MeteredPool, cpu_figures
@@ -22,7 +22,7 @@ from sandbox.client import open_pool
 SHARD = 64  # questions a call: what is judged again when an actor is lost
 
 
-class RayVerifier(Verifier):
+class RayVerifier(Closing, Verifier):
     """As `Verifier`, in the actors that `settings.ray` describes, each with `settings.workers` guests and CPUs.
 
     Raises: SandboxUnavailable, when it is opened or when it judges: no isolation on a node, no place for the actors, a
@@ -64,14 +64,6 @@ class RayVerifier(Verifier):
 
     def close(self) -> None:
         self._actors.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _call(self, method: str, *arguments: Any) -> Any:
         result, cpu_s, guests = self._actors.call("measured", method, arguments)
