@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.engine import Usage
 
 
-class Metered(Closing):
+class Metered:
     """An engine's `usage`. Of seconds that several calls share, each counts once."""
 
     def __init__(self) -> None:

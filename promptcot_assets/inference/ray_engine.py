@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.engine import (
     Completion,
     EngineError,
@@ -27,7 +28,7 @@ from promptcot_assets.inference.model_folder import base_of
 from promptcot_assets.inference.ray_actors import Needs, RayActors
 
 
-class RayEngine(Metered):
+class RayEngine(Closing, Metered):
     """`InferenceEngine` over the actors that `settings.ray` describes. Every method may be called from any thread.
 
     model: a folder that every node sees at the same path. Raises: EngineError, also when a call's actor was lost

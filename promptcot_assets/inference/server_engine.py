@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from promptcot_assets.inference import completions_api as api
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.embedding import embed_with_transformers
 from promptcot_assets.inference.endpoints import Endpoints, Models, Refused
 from promptcot_assets.inference.engine import (
@@ -36,7 +37,7 @@ from promptcot_assets.inference.token_requests import TokenRequests, token_count
 Result = TypeVar("Result")
 
 
-class ServerEngine(Metered):
+class ServerEngine(Closing, Metered):
     """`InferenceEngine` over HTTP. `settings.server` says where; without urls `settings.vllm` says what is started.
 
     model: the checkpoint's folder, read for its tokenizer and its lengths; the servers must serve that model. Calls may

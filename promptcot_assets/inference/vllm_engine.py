@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.embedding import embed_with_transformers
 from promptcot_assets.inference.engine import (
     Completion,
@@ -56,7 +57,7 @@ CPU_TOKENS_A_STEP = 4096  # read in one step, when no prompt is read in parts
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM makes room for
 
 
-class VllmEngine(Metered):
+class VllmEngine(Closing, Metered):
     """`InferenceEngine` over vLLM, as `settings.vllm` says. Two calls run side by side, so that the last long rows of
     one do not leave the device idle.
 
