@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
+VLLM_TESTS ?= tests/vllm
 export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
@@ -57,8 +58,8 @@ test: setup
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow and not browser'
 
-test-vllm: setup-vllm  ## the engines on the real vLLM for CPUs, some minutes
-	$(VLLM_VENV)/bin/python -m pytest tests/vllm
+test-vllm: setup-vllm  ## the engines on the real vLLM for CPUs, some minutes; VLLM_TESTS=FILE for one of them
+	$(VLLM_VENV)/bin/python -m pytest $(VLLM_TESTS)
 
 test-browser: setup browser  ## the UI in a real Chromium: materialize, backfill, kill, gate, plots
 	$(BIN)/python -m pytest -m browser
