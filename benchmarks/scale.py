@@ -35,6 +35,7 @@ from promptcot_assets.domains.layout import generator_completion
 from promptcot_assets.inference import Completion, SamplingParams, Usage
 from promptcot_assets.lake import Lake, Provenance, Ref, RowStream
 from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.lake.stream import batched
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Deduplication, Distillation, Sampling, SelfPlay, Synthesis
 from promptcot_assets.stages import Row, distillation, problem_set, self_play, synthesis
@@ -161,10 +162,6 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def in_shards(rows: Sequence[Any], count: int) -> list[list[Any]]:
-    return [list(rows[at : at + count]) for at in range(0, len(rows), count)]
-
-
 def raw_problems(lake: Lake, share: int) -> Iterator[Measured]:
     settings = Synthesis(problems_per_set=PER_SET)
     sets = [
@@ -174,7 +171,7 @@ def raw_problems(lake: Lake, share: int) -> Iterator[Measured]:
     ]  # fmt: skip
     generator: Any = FakeEngine()
     yield from spooled(
-        lake, "raw_problems", BATCH, in_shards(sets, settings.shard_rows // 8),
+        lake, "raw_problems", BATCH, batched(sets, settings.shard_rows // 8),
         lambda shard: synthesis.synthesize(shard, generator, settings, "fake", SEED),
     )  # fmt: skip
 
@@ -195,7 +192,7 @@ def teacher_traces(lake: Lake, share: int) -> Iterator[Measured]:
     teacher = ModelTeacher(FakeEngine(TRACE_SCALE), Sampling(max_new_tokens=MAX_TRACE), "fake")  # type: ignore[arg-type]
     with Verifier.open(Sandbox(workers=2)) as verifier:
         yield from spooled(
-            lake, "teacher_traces", BATCH, in_shards(labelled(lake, TRACES // share), settings.shard_rows),
+            lake, "teacher_traces", BATCH, batched(labelled(lake, TRACES // share), settings.shard_rows),
             lambda shard: distillation.teacher_traces(shard, teacher, verifier, settings, SEED),
             newest(lake, "problems"),
         )  # fmt: skip
@@ -210,7 +207,7 @@ def sft_examples(lake: Lake, share: int) -> Iterator[Measured]:
     traces = newest(lake, "teacher_traces")
     rows = distillation.sft_examples(stream(lake, traces), [], 0.0)
     provenance = Provenance("1", "", SEED, inputs=(traces,))
-    tables = (pa.Table.from_pylist(some, SCHEMAS["sft_examples"]) for some in in_shards(rows, 2048))
+    tables = (pa.Table.from_pylist(some, SCHEMAS["sft_examples"]) for some in batched(rows, 2048))
     yield from committed(lake, "sft_examples", BATCH, tables, provenance, Measured("sft_examples"))
 
 
@@ -218,7 +215,7 @@ def rollouts(lake: Lake, share: int) -> Iterator[Measured]:
     settings, student = SelfPlay(), FakeEngine(ROLLOUT_SCALE)
     for name, count in PROMPTS.items():
         yield from spooled(
-            lake, "rollouts", name, in_shards(labelled(lake, count // share), 16),
+            lake, "rollouts", name, batched(labelled(lake, count // share), 16),
             lambda shard: self_play.rollouts(shard, student, settings, "fake", SEED),  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -241,7 +238,7 @@ def preference_pairs(lake: Lake, share: int) -> Iterator[Measured]:
         drawn, judged = newest(lake, "rollouts", name), newest(lake, "verdicts", name)
         rows = self_play.preference_pairs(stream(lake, drawn), stream(lake, judged), settings, SEED)
         provenance = Provenance("1", name, SEED, inputs=(drawn, judged))
-        tables = (pa.Table.from_pylist(some, SCHEMAS["preference_pairs"]) for some in in_shards(rows, 512))
+        tables = (pa.Table.from_pylist(some, SCHEMAS["preference_pairs"]) for some in batched(rows, 512))
         yield from committed(lake, "preference_pairs", name, tables, provenance, Measured("preference_pairs"))
 
 
@@ -257,7 +254,7 @@ def benchmark_generations(lake: Lake, share: int) -> Iterator[Measured]:
             for row, completions in asked for k, completion in enumerate(completions)
         ]  # fmt: skip
 
-    yield from spooled(lake, "benchmark_generations", BATCH, in_shards(items, 8), generated)
+    yield from spooled(lake, "benchmark_generations", BATCH, batched(items, 8), generated)
 
 
 STEPS: dict[str, Callable[[Lake, int], Iterator[Measured]]] = {

@@ -27,6 +27,7 @@ from promptcot_assets.inference.chat import ChatEngine, open_template
 from promptcot_assets.lake import Lake, LakeError, Provenance, Ref, Rows, RowStream
 from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.lake.schemas import MODEL, SCHEMAS
+from promptcot_assets.lake.stream import batched
 from promptcot_assets.reports import plots
 from promptcot_assets.settings import Settings, load_settings
 from promptcot_assets.settings.engines import Engine
@@ -366,13 +367,6 @@ def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:
             f"dagster asset materialize -m promptcot_assets.definitions --select {asset}{at}"
         )
     return refs
-
-
-def batched(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Lists of `size` rows, the last one shorter."""
-    left = iter(rows)
-    while batch := list(itertools.islice(left, size)):
-        yield batch
 
 
 def _tables(asset: str, rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:

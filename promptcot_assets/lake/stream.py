@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,3 +58,10 @@ class Transformed:
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._transform(self._stream))
+
+
+def batched(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Lists of `size` rows, the last one shorter."""
+    left = iter(rows)
+    while batch := list(itertools.islice(left, size)):
+        yield batch
