@@ -80,7 +80,7 @@ def test_a_score_leads_to_its_seeds_on_the_command_line(scored: Path) -> None:
     judged = ask(scored, "sql", "select generation_id, item_id, passed from benchmark_verdicts "
                                 "where stage = 'self_play' order by passed, generation_id")  # fmt: skip
     found = ask(scored, "trace", judged[0]["generation_id"])
-    assert {node["ref"]["asset"] for node in found["nodes"]} >= {"benchmark_items", "self_play_model", "seed_problems"}
+    assert {node["table"] for node in found["nodes"]} >= {"benchmark_items", "self_play_model", "seed_problems"}
     commits = {one["asset"] for one in ask(scored, "lineage", "benchmark_scores", STUDENT)["commits"]}
     assert {"seed_problems", "em_rationales", "problem_generator", "teacher_traces", "sft_model"} <= commits
 

@@ -19,7 +19,7 @@ from tests.vllm.conftest import engine_settings
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = tiny_texts(30, seed=3)
-LONG = SamplingParams(max_new_tokens=200, n=30)
+LONG = SamplingParams(max_new_tokens=200, n=100)  # minutes of work: whoever kills, kills in the middle of it
 SHORT = SamplingParams(max_new_tokens=2)
 
 
