@@ -3,11 +3,13 @@
 lake_writer tables HOME COUNT ASSET:PARTITION...   COUNT commits to each, in turn; prints each ref
 lake_writer twin HOME ROLE                         makes one checkpoint when told to by a line on stdin
 lake_writer stop HOME ASSET STEP                   commits, and kills itself at the STEP-th file operation
+lake_writer full HOME BYTES                        spools and commits where no file may have more than BYTES
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -53,11 +55,21 @@ def commit_and_stop(home: Path, asset: str, step: int) -> None:
     print("done", flush=True)
 
 
+def commit_on_a_full_disk(home: Path, room: int) -> None:
+    """A full disk as the kernel tells it of one file: RLIMIT_FSIZE, whose signal Python ignores."""
+    lake, made = Lake(home), provenance(1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    shards = lake.spool("problems", "all", made.fingerprint).map("write", range(4), lambda n: problems(2000, f"{n}-"))
+    lake.commit("problems", list(shards), PROBLEMS, made)
+
+
 if __name__ == "__main__":
     task, home, *rest = sys.argv[1:]
     if task == "tables":
         commit_tables(Path(home), int(rest[0]), rest[1:])
     elif task == "twin":
         make_checkpoint(Path(home), rest[0])
+    elif task == "full":
+        commit_on_a_full_disk(Path(home), int(rest[0]))
     else:
         commit_and_stop(Path(home), rest[0], int(rest[1]))
