@@ -7,7 +7,8 @@ VLLM_VENV := .venv-vllm
 VLLM_TESTS ?= tests/vllm
 export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
-export DAGSTER_HOME = $(PROMPTCOT_HOME)/dagster
+# absolute: Dagster takes no other
+export DAGSTER_HOME = $(abspath $(PROMPTCOT_HOME))/dagster
 
 .PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint gpu-run docker-check bench clean
 

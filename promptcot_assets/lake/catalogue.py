@@ -1,5 +1,7 @@
 """`catalog.duckdb`: the lake as plain DuckDB sees it: a view for every table, and `lineage`, `runs` and `models`.
 
+A declared table that nothing was committed to yet is an empty view, so that a query of a new home answers with no rows.
+
 The file is a snapshot with absolute paths, written beside the old one and swapped in at once: who has the old one open
 keeps reading it. Everything in it comes from the logs, so a lost, old or moved catalogue is healed by publishing again.
 """
@@ -49,6 +51,7 @@ _LINEAGE = _schema(
     run_id=pa.string(),
     code_version=pa.string(),
     settings=pa.string(),
+    settings_hash=pa.string(),
     seed=pa.int64(),
     tokens=pa.int64(),
     seconds=pa.float64(),
@@ -92,8 +95,8 @@ def publish(home: Path, log: Log) -> None:
             con.execute("comment on table lineage is 'one row a commit: what was made, from what, how, at what cost'")
             con.execute("comment on table models is 'one row a checkpoint and partition, superseded ones too'")
             con.execute("comment on view runs is 'one row a Dagster run that committed anything'")
-            for asset, commits in entries.items():
-                _create_view(con, log.folder / asset, asset, list(newest_by_partition(commits).values()))
+            for asset in sorted(SCHEMAS.keys() | entries.keys()):
+                _create_view(con, log.folder / asset, asset, list(newest_by_partition(entries.get(asset, [])).values()))
             con.execute("commit")
         path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
         new.replace(path)
@@ -130,8 +133,6 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Tabl
 
 def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, current: list[Entry]) -> None:
     """The newest version of one table; a table whose file is gone gets a view that says so, the others stay usable."""
-    if not current:
-        return
     view = identifier(asset)
     files = [table / entry.file for entry in current]
     missing = [file for file in files if not file.is_file()]
@@ -139,23 +140,38 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
         message = f"table {asset}: file {missing[0]} is missing; restore it from a copy or re-materialize {asset}"
         con.execute(f"create view {view} as select error({quoted(message)}) as error")
         return
-    union = ", union_by_name=true" if len({entry.record.schema_hash for entry in current}) > 1 else ""
-    schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
-    stored = schema.names if not union else {name for file in files for name in pq.read_schema(file).names}
-    new = [SCHEMAS[asset].field(name) for name in declared_since(asset, stored)]
-    nulls = "".join(f", cast(null as {_sql_type(field.type)}) as {identifier(field.name)}" for field in new)
-    con.execute(
-        f"create view {view} as select *{nulls} from read_parquet("
-        f"[{', '.join(quoted(str(file)) for file in files)}]{union}, "
-        f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
-    )
+    schema, rows = _stored(asset, current, files) if files else _nothing(asset)
+    con.execute(f"create view {view} as {rows}")
     declared = SCHEMAS[asset].metadata if asset in SCHEMAS else None
     comments = {f"view {view}": schema.metadata or declared} | {
-        f"column {view}.{identifier(field.name)}": field.metadata for field in [*schema, *new]
+        f"column {view}.{identifier(field.name)}": field.metadata for field in schema
     }
     for target, metadata in comments.items():
         if comment := (metadata or {}).get(b"comment"):
             con.execute(f"comment on {target} is {quoted(comment.decode())}")
+
+
+def _stored(asset: str, current: list[Entry], files: list[Path]) -> tuple[pa.Schema, str]:
+    """The columns of the newest files and the SQL of all rows; columns declared since they were written are null."""
+    union = ", union_by_name=true" if len({entry.record.schema_hash for entry in current}) > 1 else ""
+    schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
+    stored = schema.names if not union else {name for file in files for name in pq.read_schema(file).names}
+    new = [SCHEMAS[asset].field(name) for name in declared_since(asset, stored)]
+    return pa.schema([*schema, *new]).with_metadata(schema.metadata), (
+        f"select *{''.join(f', {_null(field)}' for field in new)} from read_parquet("
+        f"[{', '.join(quoted(str(file)) for file in files)}]{union}, "
+        f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
+    )
+
+
+def _nothing(asset: str) -> tuple[pa.Schema, str]:
+    """The declared columns and the SQL of no rows."""
+    columns = [*SCHEMAS[asset], pa.field(PARTITION_COLUMN, pa.string())]
+    return SCHEMAS[asset], f"select {', '.join(map(_null, columns))} where false"
+
+
+def _null(field: pa.Field) -> str:
+    return f"cast(null as {_sql_type(field.type)}) as {identifier(field.name)}"
 
 
 def _sql_type(type_: pa.DataType) -> str:
@@ -174,6 +190,7 @@ def _lineage_row(entry: Entry) -> dict[str, Any]:
     return {
         **dataclasses.asdict(commit.ref),
         **commit.provenance.to_dict(),
+        "settings_hash": commit.provenance.settings_hash,
         "fingerprint": commit.fingerprint,
         "committed_at": commit.timestamp,
     }

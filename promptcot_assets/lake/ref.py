@@ -79,6 +79,11 @@ class Provenance:
         text = canonical_json([self.code_version, self.settings, self.seed, inputs])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def settings_hash(self) -> str:
+        """Of the settings that the rows depend on, short: equal for equal settings."""
+        return hashlib.sha256(self.settings.encode()).hexdigest()[:12]
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -13,7 +13,7 @@ from promptcot_assets.lake.log import Entry
 from promptcot_assets.lake.schemas import MODEL_ROLES
 from promptcot_assets.reports.backfill import runs
 from promptcot_assets.reports.history import History, Rows, model_id
-from promptcot_assets.reports.lineage import cost, settings_hash, with_ancestors
+from promptcot_assets.reports.lineage import cost, with_ancestors
 from promptcot_assets.settings.profile import Deduplication
 
 OWN_LICENCE = "apache-2.0"  # of what the procedural domains write
@@ -185,7 +185,7 @@ def _versions(behind: Iterable[Entry]) -> list[str]:
     names = ("ref", "rows or model", "data version", "code", "settings", "seed", "tokens", "seconds")
     return _table(names, [
         (f"`{one.ref}`", model_id(one) or f"{one.ref.rows:,}", f"`{one.ref.data_version}`", made.code_version,
-         f"`{settings_hash(one)}`", made.seed, made.tokens, made.seconds)
+         f"`{made.settings_hash}`", made.seed, made.tokens, made.seconds)
         for one in behind
         for made in (one.commit.provenance,)
     ])  # fmt: skip
@@ -193,7 +193,7 @@ def _versions(behind: Iterable[Entry]) -> list[str]:
 
 def _settings(behind: Iterable[Entry]) -> list[str]:
     """Every settings text once, under its hash."""
-    texts = {settings_hash(one): one.commit.provenance.settings for one in behind}
+    texts = {one.commit.provenance.settings_hash: one.commit.provenance.settings for one in behind}
     return ["```json", *(f'{{"{key}": {text}}}' for key, text in sorted(texts.items())), "```", ""]
 
 

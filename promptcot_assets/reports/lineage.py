@@ -5,7 +5,6 @@ It is all in the tables' own logs, so it survives the loss of Dagster's database
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ def as_json(entry: Entry) -> dict[str, Any]:
         "rows": entry.ref.rows,
         "model_id": model_id(entry) or None,
         "code_version": made.code_version,
-        "settings_hash": settings_hash(entry),
+        "settings_hash": entry.commit.provenance.settings_hash,
         "settings": made.settings,
         "seed": made.seed,
         "tokens": made.tokens,
@@ -96,11 +95,6 @@ def as_json(entry: Entry) -> dict[str, Any]:
 def as_text(history: History, entry: Entry, printed: set[Ref] | None = None) -> str:
     """The tree of commits that `entry` was made from; what is already `printed` is not unfolded again."""
     return tree(_branch(history, entry, set() if printed is None else printed))
-
-
-def settings_hash(entry: Entry) -> str:
-    """Of the settings that the rows depend on: equal for equal settings."""
-    return hashlib.sha256(entry.commit.provenance.settings.encode()).hexdigest()[:12]
 
 
 def stale(history: History) -> dict[Ref, list[str]]:
@@ -146,7 +140,7 @@ def _branch(history: History, entry: Entry, printed: set[Ref]) -> Branch:
         f"data {entry.ref.data_version[:12]}",
         model_id(entry) or f"{entry.ref.rows:,} rows",
         f"code {made.code_version}",
-        f"settings {settings_hash(entry)}",
+        f"settings {entry.commit.provenance.settings_hash}",
         f"seed {made.seed}",
         *([f"{made.tokens:,} tokens"] if made.tokens else []),
         f"{made.seconds:.1f} s",

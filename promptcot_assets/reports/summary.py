@@ -60,7 +60,7 @@ def _funnel(lake: Lake) -> Iterator[str]:
     yield "\nFunnel of the synthesis batch"
     for row in sorted(_rows(lake, "yield_report"), key=lambda row: (row["domain"], row["position"])):
         dropped = ", ".join(f"{count} {reason}" for reason, count in json.loads(row["dropped"]).items())
-        yield f"  {row['domain']:<14}{row['step']:<20}{row['rows']:>7}{row['share_of_raw']:>8.1%}   {dropped}"
+        yield f"  {row['domain']:<14}{row['step']:<20}{row['rows']:>7}{row['share_of_raw']:>8.1%}   {dropped}".rstrip()
     raw = _rows(lake, "raw_problems")
     for domain in sorted({row["domain"] for row in raw}):
         told = [row for row in raw if row["domain"] == domain]

@@ -44,11 +44,11 @@ class ConceptSampler:
     def __init__(
         self, concept_lists: Sequence[Sequence[str]], embeddings: Any = None, *, temperature: float = 0.2
     ) -> None:
-        """`embeddings` [concepts, d] has one row for each of `self.concepts`, the sorted distinct names; None leaves
-        co-occurrence alone to decide.
+        """`embeddings` [concepts, d] has one row for each of `self.concepts`, the sorted distinct names, or maps each
+        name to its vector; None leaves co-occurrence alone to decide.
 
-        Raises: ConceptError on lists without concepts, on embeddings of another shape or not finite, and on a
-        temperature that is not positive.
+        Raises: ConceptError on lists without concepts, on embeddings of another shape, missing or not finite, and on
+        a temperature that is not positive.
         """
         if not temperature > 0:
             raise ConceptError(f"temperature={temperature}: must be positive; the paper's sampler uses 0.2")
@@ -58,7 +58,7 @@ class ConceptSampler:
         self._shares = np.cumsum(counts[:-1], dtype=float) / counts.sum(
             dtype=float
         )  # of all concepts up to each but the last
-        self._embeddings = None if embeddings is None else _checked(embeddings, len(self.concepts))
+        self._embeddings = None if embeddings is None else _checked(embeddings, self.concepts)
         self._gram: Floats | None = None
         if self._embeddings is not None:
             self._lengths = np.sqrt((self._embeddings**2).sum(axis=1))
@@ -178,14 +178,18 @@ def _statistics(concept_lists: Sequence[Sequence[str]], names: list[str]) -> tup
     return counts, sparse.csr_array(sparse.diags_array(1 / counts) @ pairs.tocsr(), dtype=np.float32)
 
 
-def _checked(embeddings: Any, concepts: int) -> Floats:
+def _checked(embeddings: Any, names: list[str]) -> Floats:
+    if isinstance(embeddings, Mapping):
+        if missing := [name for name in names if name not in embeddings]:
+            raise ConceptError(f"{len(missing)} concepts have no embedding, {missing[0]!r} first")
+        embeddings = [embeddings[name] for name in names]
     matrix = np.asarray(embeddings, np.float32)
-    if matrix.ndim != 2 or len(matrix) != concepts:
+    if matrix.ndim != 2 or len(matrix) != len(names):
         raise ConceptError(
-            f"embeddings have shape {matrix.shape}; need one row for each of the {concepts} sorted concepts"
+            f"embeddings have shape {matrix.shape}; need one row for each of the {len(names)} sorted concepts"
         )
-    if not np.isfinite(matrix).all():
-        raise ConceptError(f"embedding {int(np.argmin(np.isfinite(matrix).all(axis=1)))} (from 0) is not finite")
+    if not (finite := np.isfinite(matrix).all(axis=1)).all():
+        raise ConceptError(f"the embedding of {names[int(np.argmin(finite))]!r} is not finite")
     return matrix
 
 

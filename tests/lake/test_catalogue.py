@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from promptcot_assets.lake import Lake, Ref
+from promptcot_assets.lake.schemas import SCHEMAS
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
 
@@ -52,6 +54,19 @@ def test_an_empty_lake_has_its_three_tables(lake: Lake) -> None:
     for name in ("lineage", "runs", "models"):
         assert query(lake, f"from {name}") == []
         assert query(lake, f"select count(*) n from {name}") == [{"n": 0}]
+
+
+def test_a_declared_table_that_nothing_was_committed_to_is_an_empty_view_with_its_columns(lake: Lake) -> None:
+    lake.publish()
+    for name, schema in SCHEMAS.items():
+        assert query(lake, f"from {name}") == []
+        columns = query(lake, f"select column_name c, comment from duckdb_columns() where table_name = '{name}'")
+        assert {row["c"]: row["comment"] for row in columns} == {
+            **{field.name: ((field.metadata or {}).get(b"comment") or b"").decode() or None for field in schema},
+            "_part": None,
+        }
+    kinds = {row["column_name"]: row["column_type"] for row in query(lake, "describe problems")}
+    assert (kinds["problem"], kinds["concepts"], kinds["_part"]) == ("VARCHAR", "VARCHAR[]", "VARCHAR")
 
 
 def test_views_show_the_newest_version_of_every_table(filled: tuple[Lake, dict[str, Ref]]) -> None:
@@ -102,6 +117,7 @@ def test_lineage_has_one_row_a_commit(filled: tuple[Lake, dict[str, Ref]]) -> No
             "run_id": commit.provenance.run_id,
             "code_version": "1",
             "settings": '{"n":8}',
+            "settings_hash": hashlib.sha256(b'{"n":8}').hexdigest()[:12],
             "seed": commit.provenance.seed,
             "tokens": commit.provenance.tokens,
             "seconds": commit.provenance.seconds,
@@ -172,7 +188,9 @@ def test_partitions_with_different_columns_are_one_view(lake: Lake) -> None:
         {"problem": "new 0?", "level": 3},
         {"problem": "old 0?", "level": None},
     ]
-    assert query(lake, "select comment c from duckdb_columns() where column_name = 'level'") == [{"c": "new"}]
+    assert query(
+        lake, "select comment c from duckdb_columns() where table_name = 'problems' and column_name = 'level'"
+    ) == [{"c": "new"}]
 
 
 def test_a_copied_home_is_healed_by_publishing(filled: tuple[Lake, dict[str, Ref]], tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ def test_the_seed_decides_and_sets_do_not_depend_on_how_many_follow():
     assert sampler.sample(200, 3, seed=5) != sampler.sample(200, 3, seed=6)
 
 
+def test_embeddings_may_be_named():
+    named = dict(zip("abcde", EMBEDDINGS, strict=True)) | {"of no list": [9.0, 9.0]}
+    assert ConceptSampler(LISTS, named).sample(50, 3) == ConceptSampler(LISTS, EMBEDDINGS).sample(50, 3)
+
+
 # --- what every set is ---
 
 
@@ -149,7 +154,8 @@ def test_levels():
         ([["a"], "bc"], None, {}, {}, "list 1 "),
         ([["a", ""]], None, {}, {}, "list 0 "),
         ([["a", "b"]], np.zeros((3, 2)), {}, {}, r"shape \(3, 2\).* 2 sorted"),
-        ([["a", "b"]], [[0.0, 1], [np.nan, 0]], {}, {}, "embedding 1 .* not finite"),
+        ([["a", "b"]], [[0.0, 1], [np.nan, 0]], {}, {}, "embedding of 'b' is not finite"),
+        ([["a", "b"]], {"a": [0.0, 1]}, {}, {}, "1 concepts have no embedding, 'b' first"),
         ([["a", "b"]], None, {"temperature": 0}, {}, "temperature=0"),
         ([["a", "b"]], None, {}, {"size": 3}, "size=3: sets of 1 to 2"),
         ([["a", "b"]], None, {}, {"size": {0: 1}}, "size="),
