@@ -27,12 +27,12 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Affected:
-    """Rows of one newest version: `named` along ids, `learned` only through a model."""
+    """Rows of one newest version: the first `named` of them along ids, the other `learned` only through a model."""
 
     ref: Ref
     named: int
     learned: int
-    examples: tuple[str, ...]
+    rows: tuple[str, ...]  # ids of all of them
 
 
 @dataclass
@@ -158,19 +158,18 @@ def _written(rows: Rows, entry: Entry, models: dict[str, Entry]) -> Iterable[str
 def _count(rows: Rows, found: Recall) -> None:
     counts = rows.database.execute(
         "select asset, version, count(*) filter (not learned), count(*) filter (learned), "
-        f"list(row order by learned, row)[:{EXAMPLES}] from bad group by all"
+        "list(row order by learned, row) from bad group by all"
     )
     by_version = {(asset, version): counted for asset, version, *counted in counts.fetchall()}
     for entry in (one for one in rows.history.live if rows.history.is_newest(one.ref)):
         if counted := by_version.get((entry.ref.asset, entry.ref.version)):
-            named, learned, examples = counted
-            found.tables.append(Affected(entry.ref, named, learned, tuple(examples)))
+            named, learned, ids = counted
+            found.tables.append(Affected(entry.ref, named, learned, tuple(ids)))
             if entry.ref.asset == "benchmark_scores":
-                ids = rows.database.execute(f"select row, learned from {_rows(entry)}").fetchall()
-                records, learned_of = rows.records(entry, [one for one, _ in ids]), dict(ids)
+                records = rows.records(entry, ids)
                 names = ("benchmark", "stage", "metric", "value", "model")
                 found.scores += [
-                    {"score_id": one, "partition": entry.ref.partition, "through_a_model": learned_of[one]}
+                    {"score_id": one, "partition": entry.ref.partition, "through_a_model": one not in ids[:named]}
                     | {name: record[name] for name in names}
                     for one, record in sorted(records.items())
                 ]
@@ -210,7 +209,9 @@ def as_text(home: Path, found: Recall) -> str:
     """Counts, models, scores, then what to do."""
     lines = [f"{found.start[0].ref} {found.start[0].row}  {found.text}".rstrip(), ""]
     if found.tables:
-        rows = [(str(one.ref), one.ref.rows, one.named, one.learned, " ".join(one.examples)) for one in found.tables]
+        rows = [
+            (str(one.ref), one.ref.rows, one.named, one.learned, " ".join(one.rows[:EXAMPLES])) for one in found.tables
+        ]
         lines += [table(("table", "rows", "name it", "through a model", "for example"), rows), ""]
     if found.models:
         models = [(one["model_id"], one["partition"], "" if one["newest"] else "superseded") for one in found.models]

@@ -94,9 +94,9 @@ def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_pat
     )
 
     found = json.loads(run([*PROMPTCOT, "recall", bad, "--json"], home, **settings).stdout)
-    named = {one["ref"]["asset"]: one["named"] for one in found["tables"] if one["named"]}
+    named = {one["ref"]["asset"]: set(one["rows"][: one["named"]]) for one in found["tables"] if one["named"]}
     by_hand = by_brute_force(Home(home), bad)
-    assert {asset: count for asset, count in named.items() if asset not in AGGREGATES} == by_hand
+    assert {asset: rows for asset, rows in named.items() if asset not in AGGREGATES} == by_hand
     assert {"seed_triples", "em_rationales", "em_m_step"} <= by_hand.keys()
     models = models_that_learned(home, bad)
     assert {one["model_id"] for one in found["models"]} == models

@@ -15,8 +15,8 @@ def test_the_tree_shows_what_is_recorded(arc: Home) -> None:
     lines = lineage.as_text(history, entry).splitlines()
     data, when = entry.ref.data_version[:12], f"{entry.commit.timestamp:%Y-%m-%d %H:%M:%S}"
     assert lines[0] == (
-        f"raw_problems[first]@1  data {data}, 4 rows, code 1, settings {entry.commit.provenance.settings_hash}, seed 0, "
-        f"40 tokens, 1.5 s, {when}"
+        f"raw_problems[first]@1  data {data}, 4 rows, code 1, "
+        f"settings {entry.commit.provenance.settings_hash}, seed 0, 40 tokens, 1.5 s, {when}"
     )
     assert lines[1].startswith("├─ concept_sets[first]@1  data ")
     assert sum("seed_triples[all]@1  data" in line for line in lines) == 1  # unfolded once

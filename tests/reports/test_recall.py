@@ -19,8 +19,8 @@ def named(found: Recall) -> dict[str, int]:
     return {one.ref.asset: one.named for one in found.tables if one.named}
 
 
-def by_brute_force(home: Home, row_id: str) -> dict[str, int]:
-    """Rows of the newest versions that hold, in any column, the id of a row that does, and so on."""
+def by_brute_force(home: Home, row_id: str) -> dict[str, set[str]]:
+    """Ids of the rows of the newest versions that hold, in any column, the id of a row that does, and so on."""
     rows = [
         (asset, one)
         for asset in set(SCHEMAS) - set(MODEL_ROLES) - set(AGGREGATES)
@@ -38,10 +38,10 @@ def by_brute_force(home: Home, row_id: str) -> dict[str, int]:
             break
         bad |= new
         ids |= {rows[at][1][id_column(rows[at][0])] for at in new if owns_its_id(rows[at][0])}
-    counts: dict[str, int] = {}
-    for at in bad:
-        counts[rows[at][0]] = counts.get(rows[at][0], 0) + 1
-    return counts
+    found: dict[str, set[str]] = {}
+    for asset, one in (rows[at] for at in bad):
+        found.setdefault(asset, set()).add(one[id_column(asset)])
+    return found
 
 
 def _text(row: dict[str, object]) -> str:
@@ -50,8 +50,10 @@ def _text(row: dict[str, object]) -> str:
 
 @pytest.mark.parametrize("row_id", STARTS)
 def test_recall_finds_exactly_the_rows_that_a_search_of_all_columns_finds(arc: Home, row_id: str) -> None:
-    found = named(recall(arc.path, row_id))
-    assert {asset: count for asset, count in found.items() if asset not in AGGREGATES} == by_brute_force(arc, row_id)
+    tables = [one for one in recall(arc.path, row_id).tables if one.named and one.ref.asset not in AGGREGATES]
+    found = {one.ref.asset: set(one.rows[: one.named]) for one in tables}
+    assert found == by_brute_force(arc, row_id)
+    assert [len(found[one.ref.asset]) for one in tables] == [one.named for one in tables]
 
 
 def test_a_bad_test_reaches_what_was_judged_by_it_the_model_and_its_scores(arc: Home) -> None:
