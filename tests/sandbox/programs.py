@@ -3,6 +3,9 @@
 
 threat: the row of the threat table (docs/architecture/sandbox.md) that the program stands for.
 verdicts: usually one; several where the kernel may stop the same attack at different places.
+
+An attack that would fail anyway proves no wall. So each would succeed without the wall that it is about, or fail by another
+errno than the filter's: hence the folders that are not there, the calls on oneself and the arguments that make no sense.
 """
 
 from __future__ import annotations
@@ -25,24 +28,36 @@ class Case(NamedTuple):
     wall_s: float = 5.0
 
 
-def denied(name: str, threat: str, attempt: str) -> Case:
-    """A program that prints `denied` when its attempt fails by OSError, and `done` when it succeeds."""
+FILTER = "EPERM"  # what `sandbox/policy.py` answers to a call that is not allowed
+
+
+def denied(name: str, threat: str, attempt: str, errno: str = "") -> Case:
+    """A program that prints `done` when its attempt succeeds, and `denied` or the errno when it fails by OSError."""
     lines = "\n".join("    " + line for line in attempt.strip().splitlines())
-    code = f"import os\ntry:\n{lines}\n    print('done')\nexcept OSError:\n    print('denied')\n"
-    return Case(name, OK, code, expected="denied", threat=threat)
+    told = "errno.errorcode[error.errno]" if errno else "'denied'"
+    code = f"import errno, os\ntry:\n{lines}\n    print('done')\nexcept OSError as error:\n    print({told})\n"
+    return Case(name, OK, code, expected=errno or "denied", threat=threat)
 
 
 def call(name: str, verdict: str, code: str, arguments: str, expected: str, threat: str = "") -> Case:
     return Case(name, verdict, code, arguments, expected, "f", threat)
 
 
-CTYPES = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+CTYPES = """import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+def told(result): return errno.errorcode[ctypes.get_errno()] if result == -1 else result
+"""
 
 
-def syscall(name: str, threat: str, call: str, before: str = "") -> Case:
-    """A raw system call through ctypes; must return -1."""
-    code = f"{CTYPES}{before}\nresult = {call}\nprint('denied' if result == -1 else result)"
-    return Case(name, OK, code, expected="denied", threat=threat)
+def syscall(name: str, threat: str, call: str, errno: str = FILTER) -> Case:
+    """A raw system call through ctypes; prints its result, or the errno that it must fail by."""
+    return Case(name, OK, f"{CTYPES}print(told({call}))", expected=errno, threat=threat)
+
+
+def numbered(name: str, threat: str, *numbers: int) -> Case:
+    """Raw calls by number, with zeros for arguments: each must fail by the filter's errno."""
+    code = f"{CTYPES}print(*[told(libc.syscall(n, 0, 0, 0, 0, 0, 0)) for n in {numbers}])"
+    return Case(name, OK, code, expected=" ".join(FILTER for _ in numbers), threat=threat)
 
 
 HONEST = [
@@ -79,7 +94,6 @@ HONEST = [
     Case("typing names", OK, "def f(x: List[int]) -> Optional[int]: return x[0]\nprint(f([5]))", "", "5"),
     Case("huge integer printed", OK, "print(len(str(2 ** 100000)))", "", "30103"),
     Case("random is seeded", OK, "import random\nprint(random.random())", "", "0.8444218515250481"),
-    Case("hash is fixed", OK, "print(len({hash(s) for s in ('a', 'b')}))", "", "2"),
     Case("sys.exit after the output", OK, "import sys\nprint(3)\nsys.exit()", "", "3"),
     Case("exit(0)", OK, "print(3)\nexit(0)", "", "3"),
     Case("raise SystemExit with text", CRASH, "print(3)\nraise SystemExit('bad')", "", "3"),
@@ -92,6 +106,8 @@ HONEST = [
     Case("case matters", WRONG, "print('Yes')", "", "YES"),
     Case("inner spaces matter in words", WRONG, "print('a  b')", "", "a b"),
     Case("inner spaces are free in numbers", OK, "print('1  2')", "", "1 2"),
+    Case("a signalling NaN is nothing", WRONG, "print('sNaN 1.0')", "", "sNaN 1"),
+    Case("a signalling NaN is no number", WRONG, "print('1')", "", "sNaN"),
     Case("nan is not nan beside a difference", WRONG, "print('nan 1.0')", "", "nan 1"),
     Case("CRLF input", OK, "print(input().strip() + input())", "a\r\nb", "ab"),
     Case("NUL bytes", OK, "print(len(input()))", "a\x00b", "3"),
@@ -106,6 +122,7 @@ HONEST = [
          "[t.start() for t in ts]\n[t.join() for t in ts]\nprint(len(n))", "", "8"),
     Case("closes stdout at the end", OK, "import sys\nprint(3)\nsys.stdout.close()", "", "3"),
     Case("replaces stdin", OK, "import io, sys\nsys.stdin = io.StringIO('7')\nprint(input())", "1", "7"),
+    Case("os.devnull is empty", OK, "import os\nprint(repr(open(os.devnull).read()))", "", "''"),
     Case("writes to stderr", OK, "import sys\nprint('log', file=sys.stderr)\nprint(3)", "", "3"),
     Case("reads its own argv", OK, "import sys\nprint(len(sys.argv))", "", "1"),
     Case("pickles its own class", OK, "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A)", "", "True"),
@@ -169,32 +186,33 @@ HOSTILE = [
     denied("multiprocessing", "fork bomb", "import multiprocessing\np = multiprocessing.Process(target=print)\np.start()"),
     syscall("clone through ctypes", "fork bomb", "libc.syscall(56, 17, 0, 0, 0, 0)"),
     syscall("vfork through ctypes", "fork bomb", "libc.syscall(58)"),
-    syscall("clone3 through ctypes", "fork bomb", "libc.syscall(435, 0, 0)"),
+    syscall("clone3 through ctypes", "fork bomb", "libc.syscall(435, 0, 0)", "ENOSYS"),
     syscall("a new user namespace", "kernel surface", "libc.unshare(0x10000000)"),
     denied("socket", "network", "import socket\nsocket.socket()"),
     denied("unix socket", "network", "import socket\nsocket.socket(socket.AF_UNIX)"),
     denied("socketpair", "network", "import socket\nsocket.socketpair()"),
-    denied("http", "network", "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:1')"),
     denied("reads /etc/passwd", "read files", "open('/etc/passwd').read()"),
+    # a file that only root reads is denied to the guest's user anyway; the one above is everyone's
     denied("reads /etc/shadow", "read files", "open('/etc/shadow').read()"),
     denied("lists /", "read files", "import os\nassert not set(os.listdir('/')) & {'root', 'home', 'etc'}\nraise OSError"),
     denied("reads its environment through /proc", "/proc", "open('/proc/self/environ').read()"),
     denied("reads a command line through /proc", "/proc", "open('/proc/1/cmdline').read()"),
-    denied("reads memory through /proc", "/proc", "open('/proc/self/mem', 'rb').read(1)"),
+    denied("reads memory through /proc", "/proc", "memory = open('/proc/self/mem', 'rb', buffering=0)\nmemory.seek(id(memory))\nmemory.read(1)"),
     denied("lists processes", "/proc", "os.listdir('/proc')"),
-    denied("writes /tmp", "write files", "open('/tmp/mark', 'w')"),
-    denied("writes /dev/shm", "write files", "open('/dev/shm/mark', 'w')"),
-    denied("appends to /tmp", "write files", "open('/tmp/mark', 'a')"),
-    denied("writes the standard library", "write files", "open(os.__file__, 'r+')"),
-    denied("truncates a file it may read", "write files", "os.open(os.__file__, os.O_RDONLY | os.O_TRUNC)"),
-    denied("chmod", "write files", "os.chmod(os.__file__, 0o777)"),
-    denied("symlink", "write files", "os.symlink('/etc', '/tmp/link')"),
-    denied("mkdir", "write files", "os.mkdir('/tmp/folder')"),
-    denied("unlink", "write files", "os.unlink(os.__file__)"),
-    denied("rename", "write files", "os.rename(os.__file__, '/tmp/os.py')"),
-    denied("mknod", "write files", "os.mknod('/tmp/node')"),
+    denied("writes /tmp", "write files", "open('/tmp/mark', 'w')", FILTER),
+    denied("writes /dev/shm", "write files", "open('/dev/shm/mark', 'w')", FILTER),
+    denied("appends to /tmp", "write files", "open('/tmp/mark', 'a')", FILTER),
+    denied("writes the standard library", "write files", "open(os.__file__, 'r+')", FILTER),
+    denied("truncates a file it may read", "write files", "os.open(os.__file__, os.O_RDONLY | os.O_TRUNC)", FILTER),
+    denied("chmod", "write files", "os.chmod('/nowhere', 0o777)", FILTER),
+    denied("symlink", "write files", "os.symlink('/etc', '/tmp/link')", FILTER),
+    denied("mkdir", "write files", "os.mkdir('/tmp/folder')", FILTER),
+    denied("unlink", "write files", "os.unlink(os.__file__)", FILTER),
+    denied("rename", "write files", "os.rename(os.__file__, '/tmp/os.py')", FILTER),
+    denied("mknod", "write files", "os.mknod('/tmp/node')", FILTER),
+    denied("writes os.devnull", "write files", "open(os.devnull, 'w')", FILTER),
     denied("temporary file", "write files", "import tempfile\ntempfile.TemporaryFile()"),
-    denied("memfd_create", "shared memory", "os.memfd_create('x')"),
+    denied("memfd_create", "shared memory", "os.memfd_create('x')", FILTER),
     denied("shared memory", "shared memory", "from multiprocessing import shared_memory\nshared_memory.SharedMemory(create=True, size=10)"),
     syscall("System V shared memory", "shared memory", "libc.shmget(1, 4096, 0o1000)"),
     syscall("a message queue", "shared memory", "libc.msgget(1, 0o1000)"),
@@ -211,15 +229,16 @@ HOSTILE = [
     denied("priority of its parent", "signals", "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)"),
     denied("affinity of its parent", "signals", "os.sched_setaffinity(os.getppid(), {0})"),
     denied("limits of its parent", "signals", "import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))"),
-    syscall("ptrace", "signals", "libc.ptrace(16, libc.getppid(), 0, 0)"),
+    syscall("ptrace", "signals", "libc.ptrace(0, 0, 0, 0)"),
     syscall("process_vm_readv", "signals", "libc.syscall(310, libc.getppid(), 0, 0, 0, 0, 0)"),
-    syscall("io_uring", "kernel surface", "libc.syscall(425, 1, 0)"),
-    syscall("bpf", "kernel surface", "libc.syscall(321, 0, 0, 0)"),
-    syscall("keyctl", "kernel surface", "libc.syscall(250, 0, 0, 0)"),
+    # a kernel whose sysctl turns io_uring off says EPERM itself; test_policy holds it there
+    syscall("io_uring", "kernel surface", "libc.syscall(425, 1, ctypes.create_string_buffer(120))"),
+    syscall("bpf", "kernel surface", "libc.syscall(321, 1, ctypes.create_string_buffer(48), 48)"),
+    syscall("keyctl", "kernel surface", "libc.syscall(250, 0, -1, 1)"),
     syscall("perf_event_open", "kernel surface", "libc.syscall(298, 0, 0, -1, -1, 0)"),
-    syscall("userfaultfd", "kernel surface", "libc.syscall(323, 0)"),
-    syscall("mount", "kernel surface", "libc.mount(b'none', b'/tmp', b'tmpfs', 0, 0)"),
-    syscall("setuid", "kernel surface", "libc.setuid(0)"),
+    syscall("userfaultfd", "kernel surface", "libc.syscall(323, 1)"),
+    syscall("mount", "kernel surface", "libc.mount(b'none', b'/nowhere', b'tmpfs', 0, 0)"),
+    syscall("setuid", "kernel surface", "libc.setuid(libc.getuid())"),
     syscall("personality", "kernel surface", "libc.personality(0x40000)"),
     syscall("seccomp again, looser", "kernel surface", "libc.prctl(22, 2, 0)"),
     syscall("dumpable again", "kernel surface", "libc.prctl(4, 1, 0, 0, 0)"),
@@ -267,17 +286,6 @@ FUNCTIONS = [
 ]  # fmt: skip
 
 
-def numbered(name: str, threat: str, *numbers: int) -> Case:
-    """Raw calls by number, with zeros for arguments; each must return -1."""
-    return Case(
-        name,
-        OK,
-        f"{CTYPES}print({{libc.syscall(n, 0, 0, 0, 0, 0, 0) for n in {numbers}}})",
-        expected="{-1}",
-        threat=threat,
-    )
-
-
 # attacks of a hostile review
 REVIEWED = [
     numbered("landlock, again and looser", "kernel surface", 444, 445, 446),
@@ -288,19 +296,21 @@ REVIEWED = [
     numbered("epoll, eventfd, timerfd, signalfd, inotify", "kernel surface", 291, 290, 283, 289, 253),
     numbered("splices without a copy", "kernel surface", 275, 276, 278, 40),
     numbered("memory policies of other processes", "signals", 238, 256, 279),
+    # without capabilities the kernel itself says EPERM to most of the next two: test_policy holds those
     numbered("kernel modules, kexec, reboot", "kernel surface", 175, 313, 246, 320, 169),
     numbered("host name, chroot, swap, quota", "kernel surface", 170, 161, 167, 179),
     syscall("no death with its parent", "signals", "libc.prctl(1, 0, 0, 0, 0)"),
     syscall("locked memory", "memory", "libc.mlockall(3)"),
     syscall("creates a file by its old call", "write files", "libc.syscall(85, b'/tmp/mark', 0o600)"),
     syscall("opens for writing by openat2", "write files", "libc.syscall(437, -100, b'/tmp/mark', ctypes.byref((ctypes.c_uint64 * 3)(0o102, 0o600, 0)), 24)"),
-    denied("priority of its own", "CPU", "os.nice(-5)"),
-    denied("real-time scheduling", "CPU", "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"),
-    denied("sets the clock", "kernel surface", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)"),
-    denied("keystrokes for the terminal", "kernel surface", "import fcntl\nfcntl.ioctl(0, 0x5412, b'x')"),
+    denied("priority of its own", "CPU", "os.setpriority(os.PRIO_PROCESS, 0, 19)", FILTER),
+    denied("a scheduler of its own", "CPU", "os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))", FILTER),
+    denied("sets the clock", "kernel surface", "import time\ntime.clock_settime(time.CLOCK_REALTIME, -1)", FILTER),
+    denied("keystrokes for the terminal", "kernel surface", "import fcntl\nfcntl.ioctl(0, 0x5412, b'x')", FILTER),
     denied("a huge pipe", "memory", "import fcntl\nfcntl.fcntl(os.pipe()[1], 1031, 1 << 20)"),
     denied("locks on the host's file", "forged report", "import fcntl\nfcntl.lockf(1, fcntl.LOCK_EX)"),
-    denied("seals on the host's file", "forged report", "import fcntl\nfcntl.fcntl(1, 1033, 8)"),
+    # F_GET_SEALS: to F_ADD_SEALS the kernel itself says EPERM, since the host forbids seals on its files
+    denied("seals on the host's file", "forged report", "import fcntl\nfcntl.fcntl(1, 1034)", FILTER),
     Case("all limits raised", OK, "import resource as r\nseen = set()\nfor limit in (r.RLIMIT_AS, r.RLIMIT_FSIZE, r.RLIMIT_NOFILE, r.RLIMIT_CPU):\n"
          "    try: r.setrlimit(limit, (-1, -1)); seen.add('done')\n    except (ValueError, OSError): seen.add('denied')\nprint(*seen)", "", "denied", threat="memory"),
     Case("devices", OK, "read = []\nfor name in ('mem', 'kmsg', 'tty', 'zero', 'full', 'vda', 'sda', 'kvm', 'fuse'):\n"

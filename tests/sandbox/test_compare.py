@@ -31,7 +31,7 @@ def lcb_stdout(got: str, want: str) -> bool:
 
 
 tokens = st.sampled_from(
-    ["1", "1.0", "01", "-0", "0", "1e2", "100", "nan", "inf", "yes", "Yes", "", " ", "\n", "\t", "3.14", "x1"]
+    ["1", "1.0", "01", "-0", "0", "1e2", "100", "nan", "sNaN", "inf", "yes", "Yes", "", " ", "\n", "\t", "3.14", "x1"]
 )
 outputs = st.lists(tokens, max_size=8).map(" ".join) | st.lists(tokens, max_size=6).map("\n".join)
 
@@ -40,6 +40,14 @@ outputs = st.lists(tokens, max_size=8).map(" ".join) | st.lists(tokens, max_size
 def test_stdout_rule(got: str, want: str) -> None:
     assert same_stdout(got, want) == lcb_stdout(got, want)
     assert same_stdout(got, got)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+@pytest.mark.parametrize("want", ["1", "NaN", "-sNaN", "sNaN 1", "Infinity"])
+def test_a_signalling_nan_equals_nothing_and_raises_nothing(want: str, tolerance: float) -> None:
+    """Python raises when it compares one, even by `==`."""
+    assert not same_stdout("sNaN", want, float_tolerance=tolerance)
+    assert not same_stdout(want, "sNaN", float_tolerance=tolerance)
 
 
 values = st.recursive(

@@ -165,6 +165,19 @@ def test_a_killed_guest_is_replaced(pool: Pool) -> None:
         assert one.run(ADD, [Test("1 2", "3")], SMALL).verdict is Verdict.OK
 
 
+def test_a_stopped_guest_is_replaced(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither answers nor ends: the host waits no longer than the wall limit and a grace, and kills it."""
+    monkeypatch.setattr("sandbox.worker.GRACE_S", 1.0)
+    monkeypatch.setattr("sandbox.worker.PARTING_S", 0.1)
+    with Pool(1, tier=pool.tier) as one:
+        guest = one.slots[0].worker(False).guest
+        assert guest is not None
+        os.killpg(guest.pid, signal.SIGSTOP)
+        assert one.run(ADD, [Test("1 2", "3")], Limits(cpu_s=1, wall_s=2)).verdict is Verdict.OK
+        assert guest.returncode is not None
+        assert is_gone(guest.pid)
+
+
 def test_a_guest_that_is_lost_twice_is_no_verdict(pool: Pool) -> None:
     """A failure of the sandbox is `system_error`, never a pass or a fail, and is not cached."""
     with Pool(1, tier=pool.tier, cache=VerdictCache(":memory:")) as one:
