@@ -24,7 +24,7 @@ from promptcot_assets.assets import (
 )
 from promptcot_assets.assets.describe import KINDS_OF_A_MODEL, KINDS_OF_A_TABLE, asset_page
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, TrainerResource
-from promptcot_assets.automation.checks import CHECKS
+from promptcot_assets.automation.checks import CHECKS, blocking_checks
 from promptcot_assets.automation.console import console
 from promptcot_assets.automation.jobs import JOBS
 from promptcot_assets.automation.partitions import PROFILE
@@ -74,7 +74,7 @@ def build_definitions(profile: str | None = None, lake_home: str | None = None) 
         sensors=SENSORS,
         resources={
             "settings": settings,
-            "lake": LakeResource(home=lake_home or str(home()), settings=settings),
+            "lake": LakeResource(home=lake_home or str(home()), settings=settings, blocking_checks=blocking_checks()),
             "engine": EngineResource(settings=settings),
             "trainer": TrainerResource(pipes=dg.PipesSubprocessClient()),
         },

@@ -1,11 +1,15 @@
-"""A verdict of stages/em_gates.py as Dagster shows it: a blocking check, and a run that ends with the reason."""
+"""What ends a run: a verdict of stages/em_gates.py, shown as a blocking check, and an input that failed its checks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
+from promptcot_assets.lake import Commit
+from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.stages.em_gates import STOPPED, Verdict
 
 
@@ -24,3 +28,25 @@ def gate(asset: str, check: str, verdict: Verdict, advice: str) -> Iterator[dg.A
     )
     if not verdict.passed:
         raise dg.Failure(f"{asset} is {STOPPED}: {failures}; {advice}", allow_retries=False)
+
+
+def refuse_failed(instance: dg.DagsterInstance, wanted_by: str, given: Commit, checks: Sequence[str]) -> None:
+    """Dagster's blocking checks hold within one run; what is launched by itself looks at how its inputs came out.
+
+    Raises: dagster.Failure when one of the `checks` of the input was last executed on this version, and failed.
+    """
+    ref = given.ref
+    partition = PartitionKeyFilter(key=None if ref.partition == UNPARTITIONED else ref.partition)
+    for check in checks:
+        executed = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey(ref.asset), check),
+            limit=1, status={Status.SUCCEEDED, Status.FAILED}, partition_filter=partition,
+        )  # fmt: skip
+        for last in executed:
+            of_this_version = last.event and last.event.timestamp >= given.timestamp.timestamp()
+            if of_this_version and last.status is Status.FAILED:
+                raise dg.Failure(
+                    f"{wanted_by} does not start, its input {ref} failed the check {check}: mend what the check found "
+                    f"(Checks, on the page of {ref.asset}) and make {ref.asset} anew, or execute the check again",
+                    allow_retries=False,
+                )

@@ -9,7 +9,7 @@ from promptcot_assets.stages import labels, synthesis
 from promptcot_assets.stages.verification import Verifier
 
 
-@dg.asset(code_version="1", deps=["problems", *role_deps(PROFILE.labels.voter)], partitions_def=BATCHES, pool="gpu")
+@dg.asset(code_version="2", deps=["problems", *role_deps(PROFILE.labels.voter)], partitions_def=BATCHES, pool="gpu")
 def math_answers(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
 ) -> dg.MaterializeResult:

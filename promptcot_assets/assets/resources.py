@@ -19,8 +19,10 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
 
 from promptcot_assets.assets.describe import plot, sample
+from promptcot_assets.assets.gates import refuse_failed
 from promptcot_assets.assets.progress import Progress
 from promptcot_assets.inference import InferenceEngine, Usage, open_engine
 from promptcot_assets.inference.chat import ChatEngine, open_template
@@ -80,10 +82,11 @@ class EngineResource(dg.ConfigurableResource):
 
 
 class LakeResource(dg.ConfigurableResource):
-    """The lake of this home."""
+    """The lake of this home. blocking_checks: by asset, those that an input must not have failed."""
 
     home: str
     settings: SettingsResource
+    blocking_checks: dict[str, list[str]] = pydantic.Field(default_factory=dict)
 
     @property
     def lake(self) -> Lake:
@@ -108,9 +111,14 @@ class LakeResource(dg.ConfigurableResource):
     ) -> "Step":
         """Begin to make `asset` (of the run's partition). `uses`: the settings that its rows depend on.
 
-        Raises: LakeError naming the input that has not been materialized yet.
+        Raises: LakeError naming the input that has not been materialized yet; dagster.Failure naming the one that
+        failed a blocking check.
         """
-        return Step(context, self.lake, asset, inputs, uses, self.settings.values.seed)
+        step = Step(context, self.lake, asset, inputs, uses, self.settings.values.seed)
+        for ref in itertools.chain.from_iterable(step.refs.values()):
+            if checks := self.blocking_checks.get(ref.asset):
+                refuse_failed(context.instance, asset, self.lake.commit_of(ref), checks)
+        return step
 
 
 class Step:

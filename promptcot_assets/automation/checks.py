@@ -210,3 +210,11 @@ CHECKS = [
     *(every_input_resolves(role, partitions) for role, partitions in MODELS.items()),
     *(graders_reject_cheats(asset, partitions) for asset, partitions in JUDGED.items()),
 ]
+
+
+def blocking_checks() -> dict[str, list[str]]:
+    """The names of those above that block, by asset. An EM round looks at the gates before it itself (assets/em.py)."""
+    names: dict[str, list[str]] = {}
+    for spec in (spec for check in CHECKS for spec in check.check_specs if spec.blocking):
+        names.setdefault(spec.asset_key.path[-1], []).append(spec.name)
+    return names

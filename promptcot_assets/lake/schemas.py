@@ -32,10 +32,12 @@ integer, maybe_integer = _column(pa.int64(), False), _column(pa.int64(), True)
 real, maybe_real = _column(pa.float64(), False), _column(pa.float64(), True)
 flag, maybe_flag = _column(pa.bool_(), False), _column(pa.bool_(), True)
 texts = _column(TEXTS, False)
+seeds = _column(pa.list_(pa.int64()), True)
 
 domain = text("domain", "maths, code or a procedural domain")
 problem_id = text("problem_id", "content hash of domain and problem text")
-concept_set_id = text("concept_set_id", "content hash of domain, concepts and level")
+seeds_own_set = text("concept_set_id", "content hash of domain, concepts and level of a seed: no row of concept_sets")
+concept_set_id = text("concept_set_id", "concept set it was written on")
 concepts = texts("concepts", "what the problem is about, in the order given to the generator")
 level = text("level", "difficulty level, part of the prompt")
 problem = text("problem", "problem text x")
@@ -91,7 +93,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _id("rationale_id", "content hash of problem and rationale"),
             problem_id,
-            concept_set_id,
+            seeds_own_set,
             domain,
             concepts,
             level,
@@ -105,7 +107,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _id("rationale_id", "content hash of problem, round, candidate and rationale"),
             problem_id,
-            concept_set_id,
+            seeds_own_set,
             domain,
             source,
             integer("round", "EM round, from 1"),
@@ -137,7 +139,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _id("rationale_id", "content hash of problem, round and rationale"),
             problem_id,
-            concept_set_id,
+            seeds_own_set,
             domain,
             source,
             integer("round", "EM round, from 1"),
@@ -157,7 +159,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             text("series", "cold_start, em, or extra_training: the control without an E-step"),
             integer("round", "EM round, 0 = cold start"),
             problem_id,
-            concept_set_id,
+            seeds_own_set,
             domain,
             text("split", "held_out, or train: what the models have seen"),
             integer("proposals", "K rationales drawn from q"),
@@ -187,7 +189,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _id("proposal_id", "content hash of problem, number and rationale"),
             problem_id,
-            concept_set_id,
+            seeds_own_set,
             domain,
             integer("candidate", "number among the problem's proposals"),
             concepts,
@@ -282,6 +284,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             integer("asked", "generations asked for"),
             real("share", "votes over asked"),
             texts("answers", "what each generation answered; empty text: no answer"),
+            seeds("seeds", "seed of each generation, in their order; null where older rows have none"),
             maybe_text("drop_reason", "why there is no label"),
             text("voter", "model or procedure that voted"),
         ]

@@ -48,6 +48,7 @@ def math_answers(problems: Sequence[Row], teacher: Teacher, settings: Labels, se
             "asked": settings.votes,
             "share": votes / settings.votes,
             "answers": answers,
+            "seeds": [attempt.seed for attempt in attempts],
             "drop_reason": None if answer is not None else reason,
             "voter": teacher.name,
         })  # fmt: skip

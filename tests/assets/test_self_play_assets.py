@@ -89,7 +89,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         })  # fmt: skip
         answers.append(identity | {
             "label_id": content_id("label", text), "answer": str(a + b), "votes": 3, "asked": 3, "share": 1.0,
-            "answers": [str(a + b)] * 3, "drop_reason": None, "voter": "made here",
+            "answers": [str(a + b)] * 3, "seeds": [0, 1, 2], "drop_reason": None, "voter": "made here",
         })  # fmt: skip
     for asset, rows in (("problems", problems), ("math_answers", answers), ("code_tests", [])):
         lake.commit(asset, [pa.Table.from_pylist(rows, SCHEMAS[asset])], SCHEMAS[asset], MADE, BATCH)

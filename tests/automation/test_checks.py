@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from promptcot_assets.assets.cold_start import COLD_START_GATE
+from promptcot_assets.assets.em import BOUND_GATE, COLLAPSE_GATE
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.automation.checks import (
     JUDGED,
     LEARNED_FROM,
     MODELS,
+    blocking_checks,
     every_input_resolves,
     graders_reject_cheats,
     labels_have_the_votes,
@@ -25,6 +28,7 @@ from promptcot_assets.automation.checks import (
     rows_are_as_declared,
 )
 from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
+from promptcot_assets.definitions import defs
 from promptcot_assets.lake import Ref
 from promptcot_assets.reports.history import History
 from sandbox import probes
@@ -182,3 +186,13 @@ def test_an_unsound_pair_fails(pairs: list[dict[str, object]], home: Home, insta
     assert outcome(pairs_are_sound, home, instance, STUDENTS).passed
     home.commit("preference_pairs", pairs, "rollouts", "verdicts", partition=STUDENT)
     assert not outcome(pairs_are_sound, home, instance, STUDENTS).passed
+
+
+def test_every_blocking_check_is_known_to_what_reads_the_asset() -> None:
+    graph = defs.resolve_asset_graph()
+    blocking = {(key.asset_key.path[-1], key.name) for key in graph.asset_check_keys if graph.get(key).blocking}
+    known = {(asset, name) for asset, names in blocking_checks().items() for name in names}
+    assert blocking - known == {
+        ("cold_start_bounds", COLD_START_GATE), ("em_rationales", COLLAPSE_GATE), ("em_bounds", BOUND_GATE)
+    }  # fmt: skip
+    assert known <= blocking

@@ -33,7 +33,7 @@ class Ballots:
 
     def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
         assert n == len(self._answers)
-        return [[Attempt("", answer) for answer in self._answers] for _ in problems]
+        return [[Attempt("", answer, seed=seed + at) for at, answer in enumerate(self._answers)] for _ in problems]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,7 @@ def test_a_label_has_enough_votes_and_is_strictly_ahead(
     assert row["answer"] == label or (label == "1/2" and row["answer"] in ballots)
     assert (row["asked"], row["share"], row["voter"]) == (8, votes / 8, "ballots")
     assert row["answers"] == [answer or "" for answer in ballots]
+    assert len(set(row["seeds"])) == len(ballots)
 
 
 @pytest.mark.parametrize(
