@@ -43,15 +43,8 @@ def no_benchmark_contamination(
     context: dg.AssetCheckExecutionContext, lake: LakeResource, settings: SettingsResource
 ) -> dg.AssetCheckResult:
     """No kept problem shares an n-gram, or all its text, with an item of a benchmark in use."""
-    from promptcot_assets.stages.problem_set import contamination
-
     problems = _columns(lake, "problems", context.partition_key, "raw_problem_id", "problem")
-    items = _columns(lake, "benchmark_items", UNPARTITIONED, "benchmark", "item_id", "problem")
-    hits = contamination(problems, items, settings.values.deduplication.decontamination_ngram)
-    shown = [f"{hit['problem_id']}: {hit['benchmark']} {hit['item_id']}" for hit in list(hits.values())[:10]]
-    return dg.AssetCheckResult(
-        passed=not hits, metadata={"contaminated": len(hits), "first": shown, "problems": len(problems)}
-    )
+    return _contamination(problems, lake, settings, dg.AssetCheckSeverity.ERROR)
 
 
 @dg.asset_check(asset="math_answers", blocking=True, partitions_def=BATCHES)
@@ -87,6 +80,18 @@ def pairs_are_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) 
         passed=not bad and len(used) == len(set(used)),
         metadata={"unsound": bad[:10], "rollouts used twice": len(used) - len(set(used)), "pairs": len(pairs)},
     )
+
+
+@dg.asset_check(asset="benchmark_items")
+def no_seed_shares_words_with_a_benchmark_item(
+    context: dg.AssetCheckExecutionContext, lake: LakeResource, settings: SettingsResource
+) -> dg.AssetCheckResult:
+    """No seed that is trained or played on shares an n-gram with a benchmark item. A warning: stock phrases do too."""
+    seeds = _columns(lake, "seed_problems", UNPARTITIONED, "problem_id", "problem", "split")
+    used = [
+        {"raw_problem_id": row["problem_id"], "problem": row["problem"]} for row in seeds if row["split"] != "held_out"
+    ]
+    return _contamination(used, lake, settings, dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(asset="benchmark_items", blocking=True)
@@ -160,6 +165,21 @@ def graders_reject_cheats(asset: str, partitions: Partitions) -> dg.AssetChecksD
     return check
 
 
+def _contamination(
+    problems: list[Row], lake: LakeResource, settings: SettingsResource, severity: dg.AssetCheckSeverity
+) -> dg.AssetCheckResult:
+    from promptcot_assets.stages.problem_set import contamination
+
+    ngram = settings.values.deduplication.decontamination_ngram
+    items = _columns(lake, "benchmark_items", UNPARTITIONED, "benchmark", "item_id", "problem")
+    hits = contamination(problems, items, ngram)
+    shown = [f"{hit['problem_id']}: {hit['benchmark']} {hit['item_id']}" for hit in list(hits.values())[:SHOWN]]
+    return dg.AssetCheckResult(
+        passed=not hits, severity=severity,
+        metadata={"contaminated": len(hits), "first": shown, "problems": len(problems), "words in a row": ngram},
+    )  # fmt: skip
+
+
 def _columns(lake: LakeResource, asset: str, partition: str, *names: str) -> list[Row]:
     """The newest rows of a partition, without the columns that a check does not look at."""
     return list(lake.lake.table(_newest(lake.lake, asset, partition), list(names)).to_pylist())
@@ -206,6 +226,7 @@ CHECKS = [
     labels_have_the_votes,
     pairs_are_sound,
     no_seed_is_a_benchmark_item,
+    no_seed_shares_words_with_a_benchmark_item,
     *(rows_are_as_declared(asset, partitions) for asset, partitions in LEARNED_FROM.items()),
     *(every_input_resolves(role, partitions) for role, partitions in MODELS.items()),
     *(graders_reject_cheats(asset, partitions) for asset, partitions in JUDGED.items()),

@@ -24,10 +24,11 @@ from promptcot_assets.automation.checks import (
     labels_have_the_votes,
     no_benchmark_contamination,
     no_seed_is_a_benchmark_item,
+    no_seed_shares_words_with_a_benchmark_item,
     pairs_are_sound,
     rows_are_as_declared,
 )
-from promptcot_assets.automation.partitions import BATCHES, ROUNDS, STUDENTS
+from promptcot_assets.automation.partitions import BATCHES, PROFILE, ROUNDS, STUDENTS
 from promptcot_assets.definitions import defs
 from promptcot_assets.lake import Ref
 from promptcot_assets.reports.history import History
@@ -157,6 +158,17 @@ def test_a_benchmark_item_that_is_a_seed_is_named(home: Home, instance: dg.Dagst
     home.commit("benchmark_items", [{"item_id": "leak", "benchmark": "aime", "problem": "one?"}])
     found = outcome(no_seed_is_a_benchmark_item, home, instance, None)
     assert not found.passed and found.metadata["shared"].value == ["leak"]
+
+
+def test_a_seed_that_shares_words_with_a_benchmark_item_is_a_warning(home: Home, instance: dg.DagsterInstance) -> None:
+    words = " ".join(f"w{at}" for at in range(PROFILE.deduplication.decontamination_ngram))
+    seeds = [{"problem_id": split, "split": split, "problem": f"{split}: {words}"} for split in ("play", "held_out")]
+    home.commit("seed_problems", seeds)
+    assert outcome(no_seed_shares_words_with_a_benchmark_item, home, instance, None).passed
+    home.commit("benchmark_items", [{"item_id": "leak", "benchmark": "aime", "problem": f"{words}: how far?"}])
+    found = outcome(no_seed_shares_words_with_a_benchmark_item, home, instance, None)
+    assert not found.passed and found.severity is dg.AssetCheckSeverity.WARN and not found.blocking
+    assert found.metadata["first"].value == ["play: aime leak"]  # what is never trained on may
 
 
 def test_a_label_with_too_few_votes_is_named_and_none_is_none(home: Home, instance: dg.DagsterInstance) -> None:
