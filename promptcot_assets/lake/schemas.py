@@ -471,7 +471,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _id("score_id", "content hash of benchmark, metric and models"),
             text("benchmark", "name of the benchmark"),
-            text("metric", "avg@k, majority@k, or paired difference of avg@k"),
+            text("metric", "avg@k, also of the paired differences"),
             text("stage", "base, sft or self_play"),
             text("model", "model that is scored"),
             maybe_text("compared_with", "stage the difference is taken to"),
