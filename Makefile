@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_TESTS ?= tests/vllm
+TEST_WORKERS ?= 2
 export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 # absolute: Dagster takes no other
@@ -53,8 +54,8 @@ ui: setup  ## Dagster on the same data, http://127.0.0.1:3000
 	$(BIN)/promptcot init
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
-test: setup
-	$(BIN)/python -m pytest
+test: setup  ## whole files on TEST_WORKERS processes side by side; 0 for this process alone
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow and not browser'

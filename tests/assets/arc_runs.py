@@ -23,9 +23,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], home: Path, within_s: float = 600, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=ROOT, env=environment(home, **more), capture_output=True, text=True, timeout=600, check=False
+        command, cwd=ROOT, env=environment(home, **more), capture_output=True, text=True, timeout=within_s, check=False
     )
 
 
