@@ -58,6 +58,7 @@ class Spec:
     data: Path  # parquet of strings: prompt, completion | prompt, chosen, rejected
     output: Path  # does not exist yet; written complete or not at all
     checkpoints: Path  # what a killed run leaves here, the same command continues from
+    title: str = ""  # of progress lines: what is being trained
     revision: str | None = None  # of a hub id
     seed: int = 0
     threads: int = 1
@@ -83,7 +84,7 @@ def read_spec(path: Path) -> Spec:
     for name in ("base", "data", "output", "checkpoints"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise SpecError(f"{path}: field {name!r} must be a path (a non-empty string); got {given.get(name)!r}")
-    for name, kinds in {"seed": int, "threads": int, "arguments": dict}.items():
+    for name, kinds in {"title": str, "seed": int, "threads": int, "arguments": dict}.items():
         if name in given and (not isinstance(given[name], kinds) or isinstance(given[name], bool)):
             raise SpecError(f"{path}: field {name!r} must be {kinds.__name__}; got {given[name]!r}")
     if given.get("threads", 1) < 1:

@@ -24,6 +24,7 @@ class Watch:
 
     def __init__(self, spec: Spec, report: Report, tokens_a_step: float, agree: Callable[[bool], bool] = alone) -> None:
         self._spec, self._report, self._tokens_a_step, self._agree = spec, report, tokens_a_step, agree
+        self._title = spec.title and f"{spec.title} · "
         self._stride, self._first, self._unsaved = 1, 0, 0
         self._started = self._said = self._saved = time.monotonic()
 
@@ -31,7 +32,9 @@ class Watch:
         self._stride = math.ceil(state.max_steps / CURVE_POINTS)
         self._first = self._unsaved = state.global_step
         self._started = self._said = self._saved = time.monotonic()
-        self._report.line(f"training: {state.max_steps - state.global_step} of {state.max_steps} steps to go")
+        self._report.line(
+            f"{self._title}training: {state.max_steps - state.global_step} of {state.max_steps} steps to go"
+        )
 
     def step(self, state: Any, control: Any) -> None:
         now, step = time.monotonic(), state.global_step
@@ -52,7 +55,7 @@ class Watch:
     def _say(self, state: Any, steps_a_second: float) -> None:
         loss = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
         self._report.line(
-            f"step {state.global_step}/{state.max_steps}"
+            f"{self._title}step {state.global_step}/{state.max_steps}"
             + ("" if loss is None else f"  loss {loss:.4f}")
             + f"  {steps_a_second * self._tokens_a_step:,.0f} tokens/s"
             + f"  {(state.max_steps - state.global_step) / steps_a_second:.0f} s to go"

@@ -148,6 +148,11 @@ class Step:
         self._spool = lake.spool(asset, self.partition, self.provenance.fingerprint)
 
     @property
+    def title(self) -> str:
+        """What is made, as progress lines name it."""
+        return self.asset if self.partition == UNPARTITIONED else f"{self.asset}[{self.partition}]"
+
+    @property
     def provenance(self) -> Provenance:
         """What is recorded beside the rows; its fingerprint is fixed from the start."""
         return Provenance(
@@ -216,7 +221,7 @@ class Step:
 
         All is computed when this returns, and what comes back is read from the files: it is never in memory as a whole.
         """
-        progress = Progress(f"{self.asset} · {phase}", len(rows), "rows", self.context.log.info)
+        progress = Progress(f"{self.title} · {phase}", len(rows), "rows", self.context.log.info)
         return self._spool.collect(
             phase,
             batched(rows, shard_rows),
@@ -328,6 +333,7 @@ class TrainerResource(dg.ConfigurableResource):
                         "data": str(data),
                         "output": str(output),
                         "checkpoints": str(work / "trainer"),
+                        "title": step.title,
                         "seed": step.seed,
                         "threads": training.threads,
                         "save_steps": training.save_steps,

@@ -16,7 +16,7 @@ from promptcot_assets.stages import problem_set, synthesis
 
 
 @dg.asset(
-    code_version="1",
+    code_version="2",
     deps=["seed_problems", "concept_corpus", dg.AssetDep("problem_generator", partition_mapping=ONLY_LAST_ROUND)],
     partitions_def=BATCHES,
     pool="gpu",

@@ -223,7 +223,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             domain,
             concepts,
             level,
-            maybe_text("seed_problem_ids", "JSON list of up to 20 seed problems with one of these concepts"),
+            maybe_text(
+                "seed_problem_ids",
+                "JSON list of seed problems with one of these concepts: 20 of them at most, of every concept",
+            ),
             text("batch", "synthesis batch"),
         ]
     ),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import islice, zip_longest
 
 import numpy as np
 
@@ -95,24 +97,37 @@ def _sampler(seeds: Sequence[Row], embeddings: dict[str, np.ndarray], temperatur
 
 
 def _problems_by_concept(seeds: Sequence[Row]) -> dict[str, list[str]]:
+    """concept -> ids of the seed problems with it, sorted."""
     problems: dict[str, list[str]] = defaultdict(list)
-    for row in seeds:
-        for concept in row["concepts"]:
-            if len(problems[concept]) < NAMED_SEEDS:
-                problems[concept].append(row["problem_id"])
+    for row in sorted(seeds, key=lambda row: str(row["problem_id"])):
+        for concept in dict.fromkeys(row["concepts"]):
+            problems[concept].append(row["problem_id"])
     return problems
 
 
 def _row(domain: str, concepts: list[str], level: str, at: int, sources: dict[str, list[str]], batch: str) -> Row:
-    named = sorted({problem for concept in concepts for problem in sources.get(concept, [])})[:NAMED_SEEDS]
+    own_id = content_id(domain, concepts, level, batch, at)
     return {
-        "concept_set_id": content_id(domain, concepts, level, batch, at),
+        "concept_set_id": own_id,
         "domain": domain,
         "concepts": concepts,
         "level": level,
-        "seed_problem_ids": json.dumps(named),
+        "seed_problem_ids": json.dumps(_some_seeds([sources.get(concept, []) for concept in concepts], own_id)),
         "batch": batch,
     }
+
+
+def _some_seeds(by_concept: Iterable[list[str]], after: str) -> list[str]:
+    """Up to NAMED_SEEDS of the seed problems, as many of every concept as there are, sorted.
+
+    Ids are hashes: those that follow a set's own id are a random choice, another one for every set.
+    """
+    following = [
+        [ids[(bisect(ids, after) + further) % len(ids)] for further in range(min(len(ids), NAMED_SEEDS))]
+        for ids in by_concept
+    ]
+    in_turn = (problem for turn in zip_longest(*following) for problem in turn if problem is not None)
+    return sorted(islice(dict.fromkeys(in_turn), NAMED_SEEDS))
 
 
 def synthesize(

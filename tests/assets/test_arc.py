@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 # moments in every kind of work: a trainer, sampling, scoring, a batch, self-play, evaluation
 KILL_AT = (
     "training:",
-    "em_rationales · E-step: rewards",
+    "em_rationales[round_01] · E-step: rewards",
     "start  batch first",
     "start  tiny: self-play",
     "ask sft",

@@ -9,6 +9,7 @@ from promptcot_assets.domains import domain_named, procedural_domain
 from promptcot_assets.domains.layout import parse_completion
 from promptcot_assets.inference import EngineError
 from promptcot_assets.inference.transformers_engine import TransformersEngine
+from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Corpus, ProcedureSizes, Sampling, Synthesis
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.concepts import ConceptError
@@ -121,6 +122,17 @@ def test_sets_name_seeds_that_have_one_of_their_concepts(seeds: list[Row]) -> No
         for problem in named:
             assert by_id[problem]["split"] == "train" and by_id[problem]["domain"] == row["domain"]
             assert set(by_id[problem]["concepts"]) & set(row["concepts"])
+
+
+def test_sets_name_different_seeds_of_every_concept() -> None:
+    """Not the same few of a frequent concept, and a rare one is not crowded out."""
+    about = {"domain": "maths", "split": "train", "level": "1"}
+    many = [{**FILE_SEEDS[0], **about, "problem_id": content_id(at), "concepts": ["often"]} for at in range(500)]
+    rare = {**FILE_SEEDS[0], **about, "problem_id": content_id("rare"), "concepts": ["rare", "often"]}
+    settings = Synthesis(concept_sets={"maths": 200}, concepts_per_set={"maths": [2]})
+    sets = [set(json.loads(row["seed_problem_ids"])) for row in concept_sets([*many, rare], {}, settings, "b", seed=0)]
+    assert all(len(named) == 20 and content_id("rare") in named for named in sets)
+    assert len(set.union(*sets)) == 501
 
 
 def test_batches_and_seeds_draw_other_sets_and_the_same_ones_again(seeds: list[Row]) -> None:

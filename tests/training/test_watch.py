@@ -65,6 +65,12 @@ def test_checkpoints_are_taken_only_at_points_of_the_curve(
     assert enough(len(saved))
 
 
+def test_progress_lines_name_what_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Spec("base", Path("data"), Path("out"), Path("checkpoints"), title="rationale_model[round_02]")
+    Watch(spec, Report(None), 1.0).begin(State(30))
+    assert capsys.readouterr().out == "rationale_model[round_02] · training: 30 of 30 steps to go\n"
+
+
 def test_where_clocks_decide_all_processes_save_when_the_first_does() -> None:
     asked: list[bool] = []
 
