@@ -92,7 +92,7 @@ def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
         kinds=KINDS_OF_A_MODEL if name in MODEL_ROLES else KINDS_OF_A_TABLE,
         freshness_policy=FRESH_FOR_A_WEEK if name in WEEKLY else None,
         automation_condition=WHEN_ITS_DATA_IS_NEW if name in REPORTS else None,
-        metadata={**spec.metadata, **asset_page(name, SCHEMAS[name], bool(spec.partitions_def))},
+        metadata={**spec.metadata, **asset_page(name, SCHEMAS[name])},
     )
 
 

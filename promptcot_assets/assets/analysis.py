@@ -92,7 +92,7 @@ def item_difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg
 
 
 @dg.asset(
-    code_version="1",
+    code_version="2",
     deps=[
         "seed_problems",
         "benchmark_items",

@@ -5,30 +5,26 @@ from __future__ import annotations
 import dagster as dg
 import pyarrow as pa
 
-SAMPLE_ROWS, SAMPLE_TEXT = 5, 160
+SAMPLE_ROWS, WHOLE_UP_TO, SAMPLE_TEXT = 5, 20, 160
 COLUMN_TYPES = {"int64": "int", "double": "float", "bool": "bool"}
 KINDS_OF_A_TABLE = {"deltalake", "parquet"}
 KINDS_OF_A_MODEL = {"pytorch", "huggingface"}
 
 
-def asset_page(name: str, schema: pa.Schema, partitioned: bool) -> dict[str, dg.MetadataValue]:
+def asset_page(name: str, schema: pa.Schema) -> dict[str, dg.MetadataValue]:
     """What an asset's page shows before anything is materialized: its columns, and where to go from there."""
-    lineage = f"promptcot lineage {name}{' PARTITION' if partitioned else ''}"
     return {
         "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(schema)),
         "query": dg.MetadataValue.text(f'promptcot sql "from {name} limit 5"'),
-        "exact versions behind it": dg.MetadataValue.text(lineage),
         "made from": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=upstream&lineageDepth=20"),
         "used by": dg.MetadataValue.url(f"/assets/{name}?view=lineage&lineageScope=downstream&lineageDepth=20"),
     }
 
 
 def sample(table: pa.Table) -> dg.TableMetadataValue:
-    """The first rows, long texts cut."""
-    records = [
-        dg.TableRecord({name: _short(value) for name, value in row.items()})
-        for row in table.slice(0, SAMPLE_ROWS).to_pylist()
-    ]
+    """The first rows, of a small table all; long texts cut."""
+    shown = table if table.num_rows <= WHOLE_UP_TO else table.slice(0, SAMPLE_ROWS)
+    records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in shown.to_pylist()]
     return dg.MetadataValue.table(records, schema=column_schema(table.schema))
 
 

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import re
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -280,6 +281,7 @@ class Step:
             "dagster/row_count": ref.rows,
             "ref": dg.MetadataValue.json(json.loads(ref.json())),
             "inputs": dg.MetadataValue.json([str(one) for one in provenance.inputs]),
+            "exact versions behind it": f"promptcot lineage {shlex.quote(str(ref))}",
             "tokens": provenance.tokens,
             "seconds": provenance.seconds,
             **self.usage.rates(),

@@ -68,6 +68,45 @@ _MODELS = _schema(
     committed_at=_TIME,
     inputs=pa.list_(_REF),
 )
+_COMMENTS = {
+    "lineage": {
+        "asset": "table or role of a model",
+        "partition": "EM round, batch, student, ...; all: not partitioned",
+        "version": "counts the commits of the asset",
+        "data_version": "hash of the content",
+        "fingerprint": "hash of what determines the content: code, settings, seed, content of the inputs",
+        "rows": "rows of this partition",
+        "run_id": "Dagster run that made it",
+        "code_version": "of the asset's code",
+        "settings": "JSON of the settings that the rows depend on",
+        "settings_hash": "equal for equal settings",
+        "seed": "what all seeds of the rows come from",
+        "tokens": "generated, scored and trained on",
+        "seconds": "wall time of the step until the commit",
+        "committed_at": "when",
+        "inputs": "exact versions it was made from",
+    },
+    "models": {
+        "model_id": "role/version, as rows name the model that wrote them",
+        "role": "asset that it is a version of",
+        "partition": "EM round, student, ...",
+        "path": "folder of the checkpoint below the home",
+        "version": "newest commit of these weights",
+        "data_version": "hash of the content",
+        "committed_at": "when",
+        "inputs": "exact versions it was trained on",
+    },
+    "runs": {
+        "run_id": "Dagster's id of the run",
+        "assets": "what it made",
+        "commits": "how many partitions of them",
+        "rows": "of all of them",
+        "tokens": "generated, scored and trained on",
+        "seconds": "wall time of its steps",
+        "first_commit": "when",
+        "last_commit": "when",
+    },
+}
 _RUNS = """
 create view runs as
 select run_id, list(distinct asset order by asset) as assets, count(*) as commits, sum(rows)::bigint as rows,
@@ -95,6 +134,9 @@ def publish(home: Path, log: Log) -> None:
             con.execute("comment on table lineage is 'one row a commit: what was made, from what, how, at what cost'")
             con.execute("comment on table models is 'one row a checkpoint and partition, superseded ones too'")
             con.execute("comment on view runs is 'one row a Dagster run that committed anything'")
+            for name, columns in _COMMENTS.items():
+                for column, comment in columns.items():
+                    con.execute(f"comment on column {name}.{column} is {quoted(comment)}")
             for asset in sorted(SCHEMAS.keys() | entries.keys()):
                 _create_view(con, log.folder / asset, asset, list(newest_by_partition(entries.get(asset, [])).values()))
             con.execute("commit")
@@ -146,6 +188,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
     comments = {f"view {view}": schema.metadata or declared} | {
         f"column {view}.{identifier(field.name)}": field.metadata for field in schema
     }
+    comments[f"column {view}.{PARTITION_COLUMN}"] = {b"comment": b"partition that the row is of; all: not partitioned"}
     for target, metadata in comments.items():
         if comment := (metadata or {}).get(b"comment"):
             con.execute(f"comment on {target} is {quoted(comment.decode())}")

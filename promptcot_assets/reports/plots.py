@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptcot_assets.stages import Row
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT, DPI = 6.0, 3.4, 80
+MARKERS = "os^DvPX<>*"
+LEAST_SPAN = 0.01
+"""Of the map of problem sets, in cosine distance: a smaller frame would show rounding noise as distance."""
+
+UNITS = {"well_posed": "share of samples"}
+"""Of the measures by round; all others are nats a problem."""
 
 
 def loss_curve(points: Sequence[Sequence[float]], title: str) -> str:
@@ -52,7 +60,7 @@ def em_figure(*runs: Sequence[Row]) -> str:
             for _, value, _ in _nll(own, metric, "cold_start"):
                 axes.axhline(value, linestyle=style, color="gray", label=label)
         axes.set(xlabel="optimiser steps of p", ylabel="NLL of the problem (nats)", title=domain)
-        axes.legend(fontsize=7)
+    _legend_below(figure)
     return _markdown(figure, "NLL of held-out problems against training steps")
 
 
@@ -76,18 +84,18 @@ def em_curves(points: Sequence[Row], metric: str = "iw_bound") -> str:
     domains = sorted({row["domain"] for row in own})
     if not domains:  # such as the well-posed rate, where no domain can tell
         return f"*{metric} is not measured in any domain*"
-    figure = _figure(len(domains))
+    figure, lines = _figure(len(domains)), _lines(own)
     for at, domain in enumerate(domains, 1):
         axes = figure.add_subplot(1, len(domains), at)
-        for series, rows in _lines(row for row in own if row["domain"] == domain).items():
-            rows.sort(key=lambda row: row["round"])
+        for aside, (series, every) in zip(_dodge(len(lines), 0.15), lines.items(), strict=True):
+            rows = sorted((row for row in every if row["domain"] == domain), key=lambda row: row["round"])
             axes.errorbar(
-                [row["round"] for row in rows], [row["value"] for row in rows],
+                [row["round"] + aside for row in rows], [row["value"] for row in rows],
                 [row["standard_error"] for row in rows], marker="o", capsize=3, label=series.replace("_", " "),
             )  # fmt: skip
-        axes.set(xlabel="EM round", ylabel=f"{metric} (nats a problem)", title=domain)
+        axes.set(xlabel="EM round", ylabel=f"{metric} ({UNITS.get(metric, 'nats a problem')})", title=domain)
         axes.set_xticks(sorted({row["round"] for row in own}))
-        axes.legend()
+    _legend_below(figure)
     return _markdown(figure, f"{metric} of held-out problems")
 
 
@@ -97,16 +105,15 @@ def funnel(rows: Sequence[Row]) -> str:
     axes = figure.add_subplot()
     steps = list(dict.fromkeys(row["step"] for row in sorted(rows, key=lambda row: row["position"])))
     groups = _lines(rows, "domain")
-    height = 0.8 / max(1, len(groups))
-    for at, (domain, own) in enumerate(sorted(groups.items())):
+    for aside, (domain, own) in zip(_dodge(len(groups), 0.8), sorted(groups.items()), strict=True):
         left = {row["step"]: row["rows"] for row in own}
-        places = [i + at * height for i in range(len(steps))]
-        bars = axes.barh(places, [left.get(step, 0) for step in steps], height, label=domain)
-        axes.bar_label(bars, fontsize=7, padding=2)
-    axes.set_yticks([i + 0.4 - height / 2 for i in range(len(steps))], steps)
+        places = [i + aside for i in range(len(steps))]
+        _bars(axes, places, [left.get(step, 0) for step in steps], 0.8 / len(groups), domain)
+    axes.set_yticks(range(len(steps)), steps)
     axes.invert_yaxis()
+    axes.margins(x=0.15)
     axes.set(xlabel="rows")
-    axes.legend()
+    _legend_below(figure)
     return _markdown(figure, "funnel")
 
 
@@ -117,12 +124,12 @@ def step_costs(entries: Sequence[Row], currency: str) -> str:
     figure = _figure(max(1, len(shown)))
     for at, name in enumerate(shown, 1):
         axes = figure.add_subplot(1, len(shown), at)
-        bars = axes.barh([row["step"] for row in entries], [row[name] or 0 for row in entries])
-        axes.bar_label(bars, fmt="{:,.4g}", fontsize=7, padding=2)
+        _bars(axes, range(len(entries)), [row[name] or 0 for row in entries])
+        axes.set_yticks(range(len(entries)), [row["step"] for row in entries] if at == 1 else [])
         axes.invert_yaxis()
+        axes.margins(x=0.3)
+        axes.locator_params(axis="x", nbins=4)
         axes.set(xlabel=panels[name])
-        if at > 1:
-            axes.set_yticklabels([])
     return _markdown(figure, "rows and costs of each step")
 
 
@@ -138,28 +145,73 @@ def problem_map(rows: Sequence[Row]) -> str:
     """Problem sets as points: near means alike (MDS of 1 - cosine)."""
     figure = _figure()
     axes = figure.add_subplot()
-    for row in rows:
-        axes.scatter(row["x"], row["y"], s=30)
-        axes.annotate(f"{row['dataset']} ({row['problems']:,})", (row["x"], row["y"]), fontsize=8)
+    for row, marker in zip(rows, itertools.cycle(MARKERS)):
+        label = f"{row['dataset']} ({row['problems']:,})"
+        axes.scatter(row["x"], row["y"], s=40, marker=marker, alpha=0.8, label=label)
+    _one_scale(axes, [row["x"] for row in rows], [row["y"] for row in rows])
     axes.set(title="problem sets, 1 - cosine of mean embeddings")
+    _legend_below(figure)
     return _markdown(figure, "problem sets")
 
 
+def _one_scale(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """The same distance is as long across as up, so that an axis on which the points hardly differ shows that."""
+    for values, limit in ((xs, axes.set_xlim), (ys, axes.set_ylim)):
+        middle, span = (max(values) + min(values)) / 2, max(max(values) - min(values), LEAST_SPAN)
+        limit(middle - 0.6 * span, middle + 0.6 * span, auto=None)  # not fixed: the scale may widen it
+    axes.set_aspect("equal", adjustable="datalim")
+
+
 def score_bars(rows: Sequence[Row], title: str) -> str:
-    """Scores with their 95 % intervals, one group a benchmark."""
+    """Scores with their 95 % intervals, one group a benchmark, the stages of a group one below the other."""
     figure = _figure()
     axes = figure.add_subplot()
-    for stage, own in _lines(rows, "stage").items():
+    benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))
+    stages = _lines(rows, "stage")
+    for aside, (stage, own) in zip(_dodge(len(stages), 0.6), stages.items(), strict=True):
         errors = [
             [max(0.0, row["value"] - row["low"]) for row in own],
             [max(0.0, row["high"] - row["value"]) for row in own],
         ]
-        axes.errorbar(
-            [row["benchmark"] for row in own], [row["value"] for row in own], errors, fmt="o", capsize=4, label=stage
-        )
-    axes.set(ylabel="score", title=title)
-    axes.legend()
+        places = [benchmarks.index(row["benchmark"]) + aside for row in own]
+        axes.errorbar([row["value"] for row in own], places, xerr=errors, fmt="o", ms=5, capsize=3, label=stage)
+    axes.set_yticks(range(len(benchmarks)), benchmarks)
+    axes.invert_yaxis()
+    axes.margins(y=0.1)
+    axes.set(xlabel="score", title=title)
+    _legend_below(figure)
     return _markdown(figure, title)
+
+
+def _bars(
+    axes: Axes, places: Sequence[float], values: Sequence[float], height: float = 0.8, label: str | None = None
+) -> None:
+    """Horizontal bars with their numbers, and no frame where the numbers end."""
+    bars = axes.barh(places, values, height, label=label)
+    axes.bar_label(bars, fmt=lambda x: f"{x:,.0f}" if x >= 1000 else f"{x:.4g}", fontsize=7, padding=2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _dodge(count: int, width: float) -> list[float]:
+    """How far aside of their common place each of `count` neighbours stands, `width` in all."""
+    return [width * ((at + 0.5) / count - 0.5) for at in range(count)]
+
+
+def _legend_below(figure: Figure) -> None:
+    """One legend for all panels, under them, in as many columns as fit; the figure grows by its height."""
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize=8
+        )
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            figure.set_figheight(HEIGHT + box.height / DPI)
+            return
+        legend.remove()
 
 
 def _figure(panels: int = 1) -> Figure:

@@ -13,6 +13,7 @@ from promptcot_assets.stages import Row
 from promptcot_assets.stages.seeds import read_seeds
 
 SEEDS = "seed problems"
+ROUNDING = 1e-12  # of the largest eigenvalue: less is noise and no direction
 
 
 def problem_sets(seeds: Sequence[Row], problems: Sequence[Row], benchmarks: Sequence[Row]) -> dict[str, list[str]]:
@@ -67,7 +68,7 @@ def _classical_mds(distance: np.ndarray) -> np.ndarray:
     n = len(distance)
     centre = np.eye(n) - 1 / n
     values, vectors = np.linalg.eigh(-0.5 * centre @ distance**2 @ centre)
-    top = [i for i in np.argsort(values)[::-1][:2] if values[i] > 0]
+    top = [i for i in np.argsort(values)[::-1][:2] if values[i] > ROUNDING * values.max()]
     axes = np.zeros((n, 2))
     for axis, i in enumerate(top):
         vector = vectors[:, i] * math.sqrt(values[i])

@@ -19,6 +19,9 @@ from promptcot_assets.lake.schemas import SCHEMAS
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
 
+PART = "partition that the row is of; all: not partitioned"
+
+
 def query(lake: Lake, sql: str) -> list[dict[str, Any]]:
     """The rows of a query on the catalogue; no extension may be loaded for it."""
     config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
@@ -63,7 +66,7 @@ def test_a_declared_table_that_nothing_was_committed_to_is_an_empty_view_with_it
         columns = query(lake, f"select column_name c, comment from duckdb_columns() where table_name = '{name}'")
         assert {row["c"]: row["comment"] for row in columns} == {
             **{field.name: ((field.metadata or {}).get(b"comment") or b"").decode() or None for field in schema},
-            "_part": None,
+            "_part": PART,
         }
     kinds = {row["column_name"]: row["column_type"] for row in query(lake, "describe problems")}
     assert (kinds["problem"], kinds["concepts"], kinds["_part"]) == ("VARCHAR", "VARCHAR[]", "VARCHAR")
@@ -96,12 +99,15 @@ def test_comments_come_from_the_schema(filled: tuple[Lake, dict[str, Ref]]) -> N
     views = query(lake, "select comment from duckdb_views() where view_name = 'pairs'")
     assert views == [{"comment": "problems as the generator wrote them"}]
     columns = query(lake, "select column_name c, comment from duckdb_columns() where table_name = 'problems'")
+    for name in ("lineage", "models", "runs"):
+        columns_of = f"select column_name c, comment from duckdb_columns() where table_name = '{name}'"
+        assert [row["c"] for row in query(lake, f"from ({columns_of}) where comment is null and c <> 'loss'")] == []
     assert {row["c"]: row["comment"] for row in columns} == {
         "problem_id": "content hash of the problem",
         "problem": "problem text, it's x in the paper",
         "tries": None,
         "concepts": None,
-        "_part": None,
+        "_part": PART,
     }
 
 
