@@ -18,7 +18,6 @@ from promptcot_assets.lake import Lake, Ref
 from promptcot_assets.lake.schemas import SCHEMAS
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
-
 PART = "partition that the row is of; all: not partitioned"
 
 
