@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
