@@ -6,7 +6,10 @@ import dagster as dg
 import pyarrow as pa
 
 SAMPLE_ROWS, WHOLE_UP_TO, SAMPLE_TEXT = 5, 20, 160
-COLUMN_TYPES = {"int64": "int", "double": "float", "bool": "bool"}
+COLUMN_TYPES = {
+    "int64": "int", "double": "float", "bool": "bool",
+    "list<item: string>": "array<string>", "list<item: int64>": "array<int>",
+}  # fmt: skip
 KINDS_OF_A_TABLE = {"deltalake", "parquet"}
 KINDS_OF_A_MODEL = {"pytorch", "huggingface"}
 

@@ -176,7 +176,7 @@ def _contamination(
     shown = [f"{hit['problem_id']}: {hit['benchmark']} {hit['item_id']}" for hit in list(hits.values())[:SHOWN]]
     return dg.AssetCheckResult(
         passed=not hits, severity=severity,
-        metadata={"contaminated": len(hits), "first": shown, "problems": len(problems), "words in a row": ngram},
+        metadata={"contaminated": len(hits), "examples": shown, "problems": len(problems), "words in a row": ngram},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def _scores(lake: Lake) -> Iterator[str]:
 
 def _where(home: Path) -> Iterator[str]:
     yield "\nLook at it"
+    if (activate := Path(sys.prefix) / "bin" / "activate").exists():
+        yield f"  first:            source {activate}"
     yield "  the Dagster UI:   make ui"
     yield f"  the catalogue:    {home / 'catalog.duckdb'}  (plain DuckDB, or `promptcot sql`)"
     for query in QUERIES:

@@ -150,7 +150,7 @@ def test_a_problem_that_shares_its_text_with_a_benchmark_is_named(home: Home, in
     assert outcome(no_benchmark_contamination, home, instance, BATCHES).passed
     home.commit("benchmark_items", [{"item_id": "leak", "benchmark": "aime", "problem": "new 2?"}])
     found = outcome(no_benchmark_contamination, home, instance, BATCHES)
-    assert not found.passed and found.metadata["first"].value == ["raw_2: aime leak"]
+    assert not found.passed and found.metadata["examples"].value == ["raw_2: aime leak"]
 
 
 def test_a_benchmark_item_that_is_a_seed_is_named(home: Home, instance: dg.DagsterInstance) -> None:
@@ -168,7 +168,7 @@ def test_a_seed_that_shares_words_with_a_benchmark_item_is_a_warning(home: Home,
     home.commit("benchmark_items", [{"item_id": "leak", "benchmark": "aime", "problem": f"{words}: how far?"}])
     found = outcome(no_seed_shares_words_with_a_benchmark_item, home, instance, None)
     assert not found.passed and found.severity is dg.AssetCheckSeverity.WARN and not found.blocking
-    assert found.metadata["first"].value == ["play: aime leak"]  # what is never trained on may
+    assert found.metadata["examples"].value == ["play: aime leak"]  # what is never trained on may
 
 
 def test_a_label_with_too_few_votes_is_named_and_none_is_none(home: Home, instance: dg.DagsterInstance) -> None:
