@@ -66,9 +66,9 @@ test-vllm: setup-vllm  ## the engines on the real vLLM for CPUs, some minutes; V
 test-browser: setup browser  ## the UI in a real Chromium: materialize, backfill, kill, gate, plots
 	$(BIN)/python -m pytest -m browser
 
-screenshots: setup browser  ## the browser tests; what they see goes into docs/images
+screenshots: demo browser  ## the browser tests, scores as the demo has them; what they see goes into docs/images
 	mkdir -p docs/images
-	PROMPTCOT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -m browser --basetemp=/tmp/promptcot
+	PROMPTCOT_SCREENSHOTS=$(CURDIR)/docs/images PROMPTCOT_SCORED_HOME=$(PROMPTCOT_HOME) $(BIN)/python -m pytest -m browser --basetemp=/tmp/promptcot
 
 docker-check: setup  ## Dockerfile and compose file: hadolint, compose-lint, `docker compose config` under every profile
 	docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker-compose >/dev/null; }

@@ -51,6 +51,13 @@ class DagsterUi:
             found[group] = box
         return found
 
+    def unfold(self, group: str, asset: str) -> None:
+        """Show the assets of a group on the graph, and beside it what one of them is."""
+        graph = self.page.locator("svg")
+        graph.get_by_text(group, exact=True).first.click()
+        graph.get_by_text(asset, exact=True).first.click()
+        self.shows("View in Asset Catalog")
+
     def open_asset(self, name: str, view: str = "overview", partition: str | None = None) -> None:
         at = f"&partition={partition}" if partition else ""
         self.open(f"/assets/{name}?view={view}{at}")

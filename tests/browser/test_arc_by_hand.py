@@ -39,6 +39,14 @@ def test_the_graph_shows_the_groups_in_the_order_the_data_flows(ui: DagsterUi) -
     assert [(one, other) for one, other in edges() if boxes[one]["x"] >= boxes[other]["x"]] == []
 
 
+def test_a_group_unfolds_into_assets_that_lead_to_their_pages(ui: DagsterUi) -> None:
+    ui.open_graph()
+    ui.unfold("corpus", "seed_problems")
+    ui.shoot("group")
+    ui.shows("View in Asset Catalog").click()
+    ui.shows(re.compile("^Human or procedural problems"))
+
+
 def test_a_single_asset_is_materialized_by_hand_and_described(ui: DagsterUi) -> None:
     ui.open_asset("concept_corpus")
     ui.shows("Never materialized")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,27 +17,30 @@ from promptcot_assets.automation.sensors import SENSORS
 from tests.assets import arc_runs
 from tests.assets.dagster_dev import DagsterDev
 from tests.browser.conftest import tab
-from tests.browser.dagster_ui import DagsterUi
+from tests.browser.dagster_ui import DagsterUi, around
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(3600)]
 
-PROFILE = Path(arc_runs.SMALL).with_name("one_round.yaml")
-STUDENT = "tiny"
+FINISHED = os.environ.get("PROMPTCOT_SCORED_HOME")  # of `make demo`, whose scores are worth a picture
+PROFILE = "demo" if FINISHED else str(Path(arc_runs.SMALL).with_name("one_round.yaml"))
+STUDENT, BENCHMARK = "tiny", "mini_maths"
 
 
 @pytest.fixture(scope="module")
 def scored(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one student's scores; made when a browser is there to look at it."""
     home = tmp_path_factory.mktemp("scored") / "home"
+    if FINISHED:
+        return Path(shutil.copytree(FINISHED, home))
     command = [*arc_runs.PROMPTCOT, "run", "--until", f"{STUDENT}: evaluation"]
-    done = arc_runs.run(command, home, PROMPTCOT_PROFILE=str(PROFILE))
+    done = arc_runs.run(command, home, PROMPTCOT_PROFILE=PROFILE)
     assert done.returncode == 0, done.stderr[-4000:]
     return home
 
 
 @pytest.fixture
 def ui(chromium: Any, scored: Path, tmp_path: Path) -> Iterator[DagsterUi]:
-    dev = DagsterDev(scored, PROMPTCOT_PROFILE=str(PROFILE))
+    dev = DagsterDev(scored, PROMPTCOT_PROFILE=PROFILE)
     try:
         dev.wait_until_up()
         with tab(chromium, dev.url, tmp_path) as ui:
@@ -50,9 +55,15 @@ def test_a_score_leads_to_its_seeds_in_the_browser(ui: DagsterUi) -> None:
 
 def walk_from_score(ui: DagsterUi) -> None:
     ui.open_asset("benchmark_scores", "partitions", STUDENT)
-    ui.shows("inputs").scroll_into_view_if_needed()
-    ui.shows("[Show Markdown]")
+    ui.shows("inputs").evaluate("row => row.scrollIntoView()")
+    ui.shows(f"promptcot lineage 'benchmark_scores[{STUDENT}]@1'")
     ui.shoot("score")
+    ui.shows("[Show Markdown]").click()
+    dialog = ui.page.get_by_role("dialog")
+    dialog.locator("img").wait_for()
+    box = dialog.bounding_box()
+    assert box
+    ui.shoot("score_plot", around([box], margin=24.0))
     ui.open("/assets/benchmark_scores?view=lineage&lineageScope=upstream&lineageDepth=20")
     for ancestor in ("seed_problems", "problem_generator", "teacher_traces", "self_play_model"):
         ui.shows(ancestor)
@@ -74,18 +85,19 @@ def walk_to_automation(ui: DagsterUi) -> None:
 
 def test_a_score_leads_to_its_seeds_on_the_command_line(scored: Path) -> None:
     """The commands of docs/ui.md, one after the other."""
-    scores = ask(scored, "sql", f"select benchmark, value, model from benchmark_scores where _part = '{STUDENT}' "
-                                "and stage = 'self_play' and compared_with is null")  # fmt: skip
-    assert [row["benchmark"] for row in scores] == ["mini_maths"]
-    judged = ask(scored, "sql", "select generation_id, item_id, passed from benchmark_verdicts "
-                                "where stage = 'self_play' order by passed, generation_id")  # fmt: skip
+    scores = ask(scored, "sql", "select metric, compared_with, value, low, high, model from benchmark_scores "
+                                f"where benchmark = '{BENCHMARK}' and stage = 'self_play'")  # fmt: skip
+    assert [row["compared_with"] for row in scores] == [None, "sft"]
+    judged = ask(scored, "sql", "select generation_id, item_id, passed from benchmark_verdicts where benchmark = "
+                                f"'{BENCHMARK}' and stage = 'self_play' order by all limit 5")  # fmt: skip
     found = ask(scored, "trace", judged[0]["generation_id"])
     assert {node["table"] for node in found["nodes"]} >= {"benchmark_items", "self_play_model", "seed_problems"}
-    commits = {one["asset"] for one in ask(scored, "lineage", "benchmark_scores", STUDENT)["commits"]}
-    assert {"seed_problems", "em_rationales", "problem_generator", "teacher_traces", "sft_model"} <= commits
+    for asset in ("benchmark_scores", "self_play_model"):
+        commits = {one["asset"] for one in ask(scored, "lineage", asset, STUDENT)["commits"]}
+        assert {"seed_problems", "em_rationales", "problem_generator", "teacher_traces", "sft_model"} <= commits
 
 
 def ask(home: Path, *arguments: str) -> Any:
-    done = arc_runs.run([*arc_runs.PROMPTCOT, *arguments, "--json"], home, PROMPTCOT_PROFILE=str(PROFILE))
+    done = arc_runs.run([*arc_runs.PROMPTCOT, *arguments, "--json"], home, PROMPTCOT_PROFILE=PROFILE)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
