@@ -28,15 +28,19 @@ def modules(*folders: str) -> Iterator[Path]:
         yield from sorted((ROOT / folder).rglob("*.py"))
 
 
-def imported(path: Path, top_level_only: bool = False) -> set[str]:
+def imported(path: Path, top_level_only: bool = False, root: Path = ROOT) -> set[str]:
+    """Full names of what the file at `path` imports, relative imports resolved."""
     tree = ast.parse(path.read_text())
+    package = path.relative_to(root).parent.parts
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*above, *filter(None, [node.module])])
+            names |= {f"{module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -45,6 +49,29 @@ def room_of(name: str) -> str | None:
     if parts[0] in ("sandbox", "training"):
         return parts[0]
     return parts[1] if parts[0] == "promptcot_assets" and len(parts) > 1 else None
+
+
+def dagster_of(path: Path) -> set[str]:
+    """What of Dagster a file imports; dagster_pipes is the child's end of it, without dagster itself."""
+    tops = {name: name.split(".")[0] for name in imported(path)}
+    return {name for name, top in tops.items() if top.startswith("dagster") and top != "dagster_pipes"}
+
+
+RELATIVE = {
+    "from . import em": "promptcot_assets.stages.em",
+    "from .em import judge": "promptcot_assets.stages.em.judge",
+    "from .. import assets": "promptcot_assets.assets",
+    "from ..assets.em import em_round": "promptcot_assets.assets.em.em_round",
+    "def f():\n    from ...training import sft": "training.sft",
+}
+
+
+@pytest.mark.parametrize("source", RELATIVE)
+def test_a_relative_import_counts_as_what_it_names(source: str, tmp_path: Path) -> None:
+    path = tmp_path / "promptcot_assets" / "stages" / "some.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(source + "\n")
+    assert imported(path, root=tmp_path) == {RELATIVE[source]}
 
 
 @pytest.mark.parametrize("room", ALLOWED)
@@ -68,8 +95,14 @@ def test_training_and_sandbox_import_nothing_of_the_project() -> None:
 def test_dagster_is_imported_only_where_things_are_decided() -> None:
     for path in modules("promptcot_assets"):
         room = path.relative_to(ROOT / "promptcot_assets").parts[0].removesuffix(".py")
-        uses = {name for name in imported(path) if name.split(".")[0] == "dagster"}
+        uses = dagster_of(path)
         assert not uses or room in DAGSTER_ROOMS, f"{path} imports {uses}"
+
+
+def test_a_trainer_and_the_sandbox_need_no_dagster() -> None:
+    for path in modules("training", "sandbox"):
+        assert not (uses := dagster_of(path)), f"{path} imports {uses}"
+    assert any("dagster_pipes" in name for path in modules("training") for name in imported(path))
 
 
 def test_no_module_of_the_package_imports_heavy_libraries_when_it_loads() -> None:

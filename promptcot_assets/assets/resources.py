@@ -349,7 +349,9 @@ class TrainerResource(dg.ConfigurableResource):
             except SpecError as error:
                 raise dg.Failure(f"{step.asset}: {error}", allow_retries=False) from error
             run = self.pipes.run(context=step.context, command=started, env=CHILD_ENVIRONMENT)
-            figures = run.get_custom_messages()[-1]["figures"]
+            if not (said := run.get_custom_messages()):
+                raise dg.Failure(f"{step.title}: {' '.join(started)} ended well, but trained nothing; see its output")
+            figures = said[-1]["figures"]
         report = json.loads((output / "training.json").read_text())
         made = step.commit_checkpoint(output, None if isinstance(base, Path) else step.model_id(base), report)
         shown = {f"training_{name}": value for name, value in figures.items()}

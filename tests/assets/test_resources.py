@@ -1,15 +1,25 @@
-"""What an engine did is on the page of the asset that used it, and in no row."""
+"""What a step leaves: figures of engines on its page and in no row, one version for lake and Dagster, or nothing."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from promptcot_assets.assets.resources import ROWS_A_TABLE, EngineResource, LakeResource, SettingsResource
+from promptcot_assets.assets import corpus
+from promptcot_assets.assets.resources import (
+    ROWS_A_TABLE,
+    EngineResource,
+    LakeResource,
+    SettingsResource,
+    TrainerResource,
+)
 from promptcot_assets.inference import SamplingParams
 from promptcot_assets.lake import Lake, Provenance
 from promptcot_assets.lake.schemas import MODEL
+from promptcot_assets.settings.profile import Training
 from tests.tiny_models import make_tiny_model
+from training.child import CHILD_ENVIRONMENT
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +95,60 @@ def test_a_step_holds_neither_its_shards_nor_the_rows_it_commits(home: Path) -> 
     ref = Lake(home).newest("concept_corpus")
     assert ref and ref.rows == 8 * ROWS_A_TABLE
     assert ROWS_A_TABLE <= most <= 2 * ROWS_A_TABLE
+
+
+SAY_NOTHING = """
+import json, os, pathlib, sys
+pathlib.Path(sys.argv[-1]).with_name("environment.json").write_text(json.dumps(dict(os.environ)))
+"""
+
+
+@dg.asset(code_version="1")
+def cold_rationale_model(
+    context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource
+) -> dg.MaterializeResult:
+    """Trained by a process that is started as a trainer is, and ends well without having trained or said anything."""
+    step = lake.step(context, "cold_rationale_model", "base_model")
+    examples = [{"prompt": "let A", "completion": " be"}]
+    return trainer.train(step, "sft", "base_model", examples, Training(launcher=["python", "-c", SAY_NOTHING]))
+
+
+def test_a_trainer_that_reports_nothing_has_made_nothing(home: Path) -> None:
+    """Dagster's Pipes would record a materialization all the same, unless asked not to."""
+    resources = {
+        "lake": LakeResource(home=str(home), settings=SettingsResource(profile="demo")),
+        "trainer": TrainerResource(pipes=dg.PipesSubprocessClient()),
+    }
+    with dg.instance_for_test() as instance:
+        result = dg.materialize([cold_rationale_model], instance=instance, resources=resources, raise_on_error=False)
+        assert not result.success
+        assert instance.get_latest_materialization_event(dg.AssetKey("cold_rationale_model")) is None
+    assert Lake(home).newest("cold_rationale_model") is None
+
+    # it did run, with what can only be set before a process starts: how it waits, and how it keeps memory
+    (said,) = home.rglob("environment.json")
+    assert json.loads(said.read_text()).items() >= CHILD_ENVIRONMENT.items()
+
+
+def test_dagster_records_the_lakes_data_version_and_downstream_names_it(tmp_path: Path) -> None:
+    """So that Dagster's "stale" is true: it compares contents, not runs."""
+    profile = tmp_path / "few.yaml"
+    few = "{seeds: 12, held_out: 2, benchmark: 2, base_problems: 2}"
+    profile.write_text(f"extends: demo\ncorpus: {{procedural: {{mini_maths: {few}, mini_code: {few}}}}}\n")
+    settings = SettingsResource(profile=str(profile))
+    resources = {"lake": LakeResource(home=str(tmp_path / "home"), settings=settings), "settings": settings}
+    with dg.instance_for_test() as instance:
+        result = dg.materialize([corpus.seed_problems, corpus.concept_corpus], instance=instance, resources=resources)
+        assert result.success
+        tags = {}
+        for asset in ("seed_problems", "concept_corpus"):
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+            assert event and event.asset_materialization and event.asset_materialization.tags
+            tags[asset] = event.asset_materialization.tags
+    lake = Lake(tmp_path / "home")
+    seeds, concepts = lake.newest("seed_problems"), lake.newest("concept_corpus")
+    assert seeds and concepts and seeds.data_version != concepts.data_version
+    assert tags["seed_problems"]["dagster/data_version"] == seeds.data_version
+    assert tags["concept_corpus"]["dagster/data_version"] == concepts.data_version
+    assert tags["concept_corpus"]["dagster/input_data_version/seed_problems"] == seeds.data_version
+    assert lake.commit_of(concepts).provenance.inputs == (seeds,)

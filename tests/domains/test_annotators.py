@@ -1,11 +1,15 @@
+import itertools
 import random
 from collections import Counter
 
 import pytest
 
 from promptcot_assets.domains.annotators import LABELS, annotate, style_of
-from promptcot_assets.domains.layout import has_marker
+from promptcot_assets.domains.layout import TOKENIZER_MARKERS, has_marker
 from promptcot_assets.domains.mini_maths import MiniMaths, parse
+from promptcot_assets.settings import load_settings
+from promptcot_assets.stages import corpus, em
+from promptcot_assets.stages.base_models import train_tokenizer
 
 MINE = parse("Let A be the root of 4t + 3 = 31. Let B be 25 percent of 36. Find A + B.")
 OTHER = parse("Let A be the root of 2t + 5 = 11. Let B be 50 percent of 8. Find A + B.")
@@ -53,3 +57,33 @@ def test_annotators_write_in_proportion_to_their_weights() -> None:
     counts = Counter(seed.annotator for seed in seeds)
     assert set(counts) == {"planner", "careless"}
     assert abs(counts["planner"] - 450) < 5 * (600 * 0.75 * 0.25) ** 0.5
+
+
+def test_the_demos_token_limits_let_every_style_through() -> None:
+    """A limit too short for one style drops nearly all of its candidates and still looks like selection: with 90
+    tokens a rationale, the chatty annotator lost most of its own before any reward was computed."""
+    demo = load_settings("demo")
+    assert demo.base.scratch
+    seeds, _ = corpus.seed_problems(demo.corpus, demo.seed)
+    triples, _ = corpus.seed_triples(seeds)
+    of_q, of_p = em.rationale_examples(triples), em.generator_examples(triples)
+    whole = [[one["prompt"] + one["completion"] for one in examples] for examples in (of_q, of_p)]
+    tokenizer = train_tokenizer(itertools.chain(*whole), demo.base.scratch.vocab_size, TOKENIZER_MARKERS)
+
+    def longest(texts: list[str]) -> dict[str, int]:
+        """By annotator, tokens of the longest text and its end."""
+        most = dict.fromkeys(LABELS.values(), 0)
+        for row, ids in zip(triples, tokenizer(texts)["input_ids"], strict=True):
+            most[row["annotator"]] = max(most[row["annotator"]], len(ids) + 1)
+        return most
+
+    rationale = longest([one["completion"] for one in of_q])
+    assert min(rationale.values()) > 1  # every style is there
+    limits = [demo.em.sampling.max_new_tokens, *filter(None, [demo.em.filters.max_tokens])]
+    assert max(rationale.values()) <= min(limits), rationale
+    rationale_and_problem = longest([one["completion"] for one in of_p])
+    limits = [demo.em.problem_sampling.max_new_tokens, demo.synthesis.sampling.max_new_tokens]
+    assert max(rationale_and_problem.values()) <= min(limits), rationale_and_problem
+    trainings = (demo.em.cold_start, demo.em.e_step, demo.em.m_step_training)
+    trained_on = max(max(longest(texts).values()) for texts in whole)
+    assert trained_on <= min(one.arguments["max_length"] for one in trainings)

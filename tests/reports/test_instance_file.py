@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -24,6 +25,18 @@ def test_a_new_home_lacks_nothing(tmp_path: Path) -> None:
     config.write_text(shipped())
     assert missing(config) == {} and complete(config) == []
     assert config.read_text() == shipped()
+
+
+def test_a_pool_lets_one_step_in_and_a_killed_run_gives_its_slot_back(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(shipped())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        pools = instance.get_concurrency_config().pool_config
+        # limits count steps, and hold for a pool that nobody gave one: by `run`, all who wait come in at once
+        assert pools.pool_granularity and pools.pool_granularity.value == "op"
+        assert pools.default_pool_limit == 1
+        # else one killed run keeps its slot, and everybody else out of the pool, for ever
+        assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 60
 
 
 def test_an_old_home_gets_what_is_newer_and_keeps_what_it_says(tmp_path: Path) -> None:

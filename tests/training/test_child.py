@@ -103,3 +103,53 @@ def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
     step.wait()
     step.stdout.close()
     assert gone(pid)
+
+
+TRAINER = """
+import os, signal, sys, time
+from training.child import started
+
+if sys.argv[2] == "deaf":  # as one that is stuck in the driver of its device
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+with started(sys.argv[:2], "training.sft") as (_, report):
+    report.line("at work")
+    print(os.getpid(), flush=True)
+    time.sleep(100)
+"""
+STEP = """
+import sys
+import dagster as dg
+
+@dg.asset
+def model(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> None:
+    pipes.run(context=context, command=[sys.executable, "-c", *sys.argv[2:]])
+
+with dg.DagsterInstance.ephemeral() as instance:
+    client = dg.PipesSubprocessClient(termination_timeout_seconds=float(sys.argv[1]))
+    dg.materialize([model], resources={"pipes": client}, instance=instance)
+"""
+
+
+@pytest.mark.parametrize(
+    ("trainer", "patience", "cancel"),
+    [("listens", 60.0, signal.SIGINT), ("deaf", 1.0, signal.SIGTERM)],
+    ids=["that listens", "that is deaf"],
+)
+def test_a_cancelled_step_leaves_no_trainer(
+    trainer: str, patience: float, cancel: signal.Signals, tmp_path: Path
+) -> None:
+    """Dagster asks it to end, and after `patience` seconds leaves a deaf one behind: the kernel does not."""
+    spec, log = tmp_path / "spec.json", tmp_path / "log"
+    spec.write_text(json.dumps(GOOD))
+    command = [sys.executable, "-c", STEP, str(patience), TRAINER, str(spec), trainer]
+    step = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
+    assert step.stdout is not None
+    pid = int(step.stdout.readline())
+    step.stdout.close()
+    os.kill(pid, 0)
+    step.send_signal(cancel)
+    assert step.wait(timeout=90) != 0
+    assert gone(pid)
+    said = log.read_text()
+    assert "sending SIGINT to subprocess" in said
+    assert (f"timed out after {patience} seconds" in said) == (trainer == "deaf")
