@@ -215,7 +215,17 @@ class Step:
         if ref is None:
             return None
         self.context.log.info(f"{ref} is up to date: same inputs, settings and code")
-        return self._result(ref, {})
+        return self._result(ref, {}, self._shown_before(ref))
+
+    def _shown_before(self, ref: Ref) -> Mapping[str, Any]:
+        """What the page shows of this version: plots, samples and rates are of the run that computed it."""
+        partitions = None if self.partition == UNPARTITIONED else [self.partition]
+        of_asset = dg.AssetRecordsFilter(asset_key=dg.AssetKey(self.asset), asset_partitions=partitions)
+        for record in self.context.instance.fetch_materializations(of_asset, limit=1).records:
+            shown = record.asset_materialization
+            if shown and (shown.tags or {}).get("dagster/data_version") == ref.data_version:
+                return shown.metadata
+        return {}
 
     def map(self, phase: str, rows: Rows, function: Callable[[list[Row]], list[Row]], shard_rows: int) -> RowStream:
         """`function` over shards of `rows`; finished shards are files, a killed run goes on at the first missing.
@@ -275,7 +285,9 @@ class Step:
         # the same asset's earlier partition keeps its id, and so its base
         return self.commit_checkpoint(work, row["base"] if ref.asset == self.asset else row["model_id"], {})
 
-    def _result(self, ref: Ref, metadata: Mapping[str, Any]) -> dg.MaterializeResult:
+    def _result(
+        self, ref: Ref, metadata: Mapping[str, Any], before: Mapping[str, Any] | None = None
+    ) -> dg.MaterializeResult:
         provenance = self.lake.commit_of(ref).provenance
         common: dict[str, Any] = {
             "dagster/row_count": ref.rows,
@@ -289,7 +301,9 @@ class Step:
         if self.dropped:
             common["dropped"] = dg.MetadataValue.json(dict(sorted(self.dropped.items())))
         return dg.MaterializeResult(
-            asset_key=self.asset, data_version=dg.DataVersion(ref.data_version), metadata=common | dict(metadata)
+            asset_key=self.asset,
+            data_version=dg.DataVersion(ref.data_version),
+            metadata={**(before or {}), **common, **metadata},
         )
 
 

@@ -122,12 +122,15 @@ def _some_seeds(by_concept: Iterable[list[str]], after: str) -> list[str]:
 
     Ids are hashes: those that follow a set's own id are a random choice, another one for every set.
     """
-    following = [
-        [ids[(bisect(ids, after) + further) % len(ids)] for further in range(min(len(ids), NAMED_SEEDS))]
-        for ids in by_concept
-    ]
+    following = (_following(ids, after) for ids in by_concept)
     in_turn = (problem for turn in zip_longest(*following) for problem in turn if problem is not None)
     return sorted(islice(dict.fromkeys(in_turn), NAMED_SEEDS))
+
+
+def _following(ids: list[str], after: str) -> list[str]:
+    """The next NAMED_SEEDS ids, the first ones again after the last."""
+    start = bisect(ids, after)
+    return [ids[(start + further) % len(ids)] for further in range(min(len(ids), NAMED_SEEDS))]
 
 
 def synthesize(

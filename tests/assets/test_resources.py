@@ -8,6 +8,7 @@ import pytest
 
 from promptcot_assets.assets import corpus
 from promptcot_assets.assets.resources import (
+    RESUME_TAG,
     ROWS_A_TABLE,
     EngineResource,
     LakeResource,
@@ -130,13 +131,18 @@ def test_a_trainer_that_reports_nothing_has_made_nothing(home: Path) -> None:
     assert json.loads(said.read_text()).items() >= CHILD_ENVIRONMENT.items()
 
 
-def test_dagster_records_the_lakes_data_version_and_downstream_names_it(tmp_path: Path) -> None:
-    """So that Dagster's "stale" is true: it compares contents, not runs."""
-    profile = tmp_path / "few.yaml"
+def few_seeds(folder: Path) -> dict[str, object]:
+    """Resources of a new home whose corpus is made at once."""
+    profile = folder / "few.yaml"
     few = "{seeds: 12, held_out: 2, benchmark: 2, base_problems: 2}"
     profile.write_text(f"extends: demo\ncorpus: {{procedural: {{mini_maths: {few}, mini_code: {few}}}}}\n")
     settings = SettingsResource(profile=str(profile))
-    resources = {"lake": LakeResource(home=str(tmp_path / "home"), settings=settings), "settings": settings}
+    return {"lake": LakeResource(home=str(folder / "home"), settings=settings), "settings": settings}
+
+
+def test_dagster_records_the_lakes_data_version_and_downstream_names_it(tmp_path: Path) -> None:
+    """So that Dagster's "stale" is true: it compares contents, not runs."""
+    resources = few_seeds(tmp_path)
     with dg.instance_for_test() as instance:
         result = dg.materialize([corpus.seed_problems, corpus.concept_corpus], instance=instance, resources=resources)
         assert result.success
@@ -152,3 +158,16 @@ def test_dagster_records_the_lakes_data_version_and_downstream_names_it(tmp_path
     assert tags["concept_corpus"]["dagster/data_version"] == concepts.data_version
     assert tags["concept_corpus"]["dagster/input_data_version/seed_problems"] == seeds.data_version
     assert lake.commit_of(concepts).provenance.inputs == (seeds,)
+
+
+def test_a_page_keeps_sample_and_figures_when_a_run_finds_the_version_made(tmp_path: Path) -> None:
+    resources = few_seeds(tmp_path)
+    shown = []
+    with dg.instance_for_test() as instance:
+        for tags in ({}, {RESUME_TAG: "true"}, {RESUME_TAG: "true"}):
+            dg.materialize([corpus.seed_problems], instance=instance, resources=resources, tags=tags)
+            event = instance.get_latest_materialization_event(dg.AssetKey("seed_problems"))
+            assert event and event.asset_materialization
+            shown.append(dict(event.asset_materialization.metadata))
+    assert "sample" in shown[0] and shown[1] == shown[2] == shown[0]
+    assert len(Lake(tmp_path / "home").history("seed_problems")) == 1

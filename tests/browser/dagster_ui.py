@@ -63,6 +63,17 @@ class DagsterUi:
         self.open(f"/assets/{name}?view={view}{at}")
         self.shows(name)
 
+    def open_plot(self) -> Box:
+        """Open the first plot of the page; where its dialog stands, without the page behind it, which has paths."""
+        self.shows("[Show Markdown]").click()
+        dialog = self.page.get_by_role("dialog")
+        plot = dialog.locator("img")
+        plot.wait_for()
+        assert plot.evaluate("image => image.naturalWidth") > 200
+        box = dialog.bounding_box()
+        assert box
+        return around([box], margin=24.0)
+
     def materialize(self) -> str:
         """Materialize the asset whose page is open; the id of the run."""
         self.page.get_by_role("button", name="Materialize").first.click()

@@ -91,14 +91,7 @@ def test_a_backfill_of_three_rounds_survives_two_kills_and_does_nothing_twice(ui
 
 def test_a_model_shows_its_plot_and_leads_to_its_lineage(ui: DagsterUi) -> None:
     ui.open_asset("problem_generator", "partitions", "round_03")
-    ui.shows("[Show Markdown]").click()
-    dialog = ui.page.get_by_role("dialog")
-    plot = dialog.locator("img")
-    plot.wait_for()
-    assert plot.evaluate("image => image.naturalWidth") > 200
-    box = dialog.bounding_box()
-    assert box
-    ui.shoot("plot", around([box], margin=24.0))  # without the page behind it, which has this machine's paths
+    ui.open_plot()
     ui.open_asset("problem_generator")
     ui.shows("made from")
     with ui.page.expect_popup() as opened:

@@ -14,10 +14,11 @@ import pytest
 
 from promptcot_assets.automation.schedules import SCHEDULES
 from promptcot_assets.automation.sensors import SENSORS
+from promptcot_assets.lake import Lake
 from tests.assets import arc_runs
 from tests.assets.dagster_dev import DagsterDev
 from tests.browser.conftest import tab
-from tests.browser.dagster_ui import DagsterUi, around
+from tests.browser.dagster_ui import DagsterUi
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(3600)]
 
@@ -49,21 +50,18 @@ def ui(chromium: Any, scored: Path, tmp_path: Path) -> Iterator[DagsterUi]:
         dev.kill()
 
 
-def test_a_score_leads_to_its_seeds_in_the_browser(ui: DagsterUi) -> None:
-    walk_from_score(ui)
+def test_a_score_leads_to_its_seeds_in_the_browser(ui: DagsterUi, scored: Path) -> None:
+    walk_from_score(ui, scored)
 
 
-def walk_from_score(ui: DagsterUi) -> None:
+def walk_from_score(ui: DagsterUi, scored: Path) -> None:
+    ui.open_asset("sft_model", "partitions", STUDENT)
+    ui.shoot("plot", ui.open_plot())
     ui.open_asset("benchmark_scores", "partitions", STUDENT)
     ui.shows("inputs").evaluate("row => row.scrollIntoView()")
-    ui.shows(f"promptcot lineage 'benchmark_scores[{STUDENT}]@1'")
+    ui.shows(f"promptcot lineage '{Lake(scored).newest('benchmark_scores', STUDENT)}'")
     ui.shoot("score")
-    ui.shows("[Show Markdown]").click()
-    dialog = ui.page.get_by_role("dialog")
-    dialog.locator("img").wait_for()
-    box = dialog.bounding_box()
-    assert box
-    ui.shoot("score_plot", around([box], margin=24.0))
+    ui.shoot("score_plot", ui.open_plot())
     ui.open("/assets/benchmark_scores?view=lineage&lineageScope=upstream&lineageDepth=20")
     for ancestor in ("seed_problems", "problem_generator", "teacher_traces", "self_play_model"):
         ui.shows(ancestor)
