@@ -25,7 +25,7 @@ def asset_page(name: str, schema: pa.Schema) -> dict[str, dg.MetadataValue]:
 
 
 def sample(table: pa.Table) -> dg.TableMetadataValue:
-    """The first rows, of a small table all; long texts cut."""
+    """The first rows, of a small table all; long texts cut, numbers to six digits."""
     shown = table if table.num_rows <= WHOLE_UP_TO else table.slice(0, SAMPLE_ROWS)
     records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in shown.to_pylist()]
     return dg.MetadataValue.table(records, schema=column_schema(table.schema))
@@ -51,7 +51,9 @@ def plot(markdown: str) -> dg.MarkdownMetadataValue:
 
 
 def _short(value: object) -> str | int | float | bool | None:
-    if value is None or isinstance(value, bool | int | float):
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if value is None or isinstance(value, bool | int):
         return value
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= SAMPLE_TEXT else text[: SAMPLE_TEXT - 1] + "…"
