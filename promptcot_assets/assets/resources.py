@@ -95,7 +95,7 @@ class LakeResource(dg.ConfigurableResource):
 
     def rows(self, asset: str, partition: str = UNPARTITIONED) -> list[Row]:
         """The newest rows of one partition, for checks."""
-        (ref,) = _refs(self.lake, asset if partition == UNPARTITIONED else f"{asset}[{partition}]", "a check")
+        (ref,) = _refs(self.lake, _named(asset, partition), "a check")
         return self.lake.table(ref).to_pylist()
 
     def earlier_batches(self, asset: str, batch: str) -> list[str]:
@@ -151,7 +151,7 @@ class Step:
     @property
     def title(self) -> str:
         """What is made, as progress lines name it."""
-        return self.asset if self.partition == UNPARTITIONED else f"{self.asset}[{self.partition}]"
+        return _named(self.asset, self.partition)
 
     @property
     def provenance(self) -> Provenance:
@@ -382,6 +382,10 @@ def _write_examples(examples: Iterable[Row], data: Path) -> None:
         writer.write_table(table)
     if writer:
         writer.close()
+
+
+def _named(asset: str, partition: str) -> str:
+    return asset if partition == UNPARTITIONED else f"{asset}[{partition}]"
 
 
 def _refs(lake: Lake, name: str, wanted_by: str) -> list[Ref]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,81 +31,50 @@ CATALOGUE = "catalog.duckdb"
 RESERVED = ("lineage", "runs", "models")  # names that no table may have
 
 
-def _schema(**columns: pa.DataType) -> pa.Schema:
-    return pa.schema(list(columns.items()))
+def _schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
+    """Columns with their types and what they mean."""
+    return pa.schema([pa.field(name, type_, True, {"comment": says}) for name, (type_, says) in columns.items()])
 
 
-_REF = pa.struct(
-    list(
-        _schema(asset=pa.string(), version=pa.int64(), partition=pa.string(), data_version=pa.string(), rows=pa.int64())
-    )
-)
-_TIME = pa.timestamp("us", tz="UTC")
+_TEXT, _COUNT, _TIME = pa.string(), pa.int64(), pa.timestamp("us", tz="UTC")
+_REF = ("asset", _TEXT), ("version", _COUNT), ("partition", _TEXT), ("data_version", _TEXT), ("rows", _COUNT)
+_INPUTS = pa.list_(pa.struct([pa.field(*one) for one in _REF]))
 _LINEAGE = _schema(
-    asset=pa.string(),
-    partition=pa.string(),
-    version=pa.int64(),
-    data_version=pa.string(),
-    fingerprint=pa.string(),
-    rows=pa.int64(),
-    run_id=pa.string(),
-    code_version=pa.string(),
-    settings=pa.string(),
-    settings_hash=pa.string(),
-    seed=pa.int64(),
-    tokens=pa.int64(),
-    seconds=pa.float64(),
-    committed_at=_TIME,
-    inputs=pa.list_(_REF),
+    asset=(_TEXT, "table or role of a model"),
+    partition=(_TEXT, "EM round, batch, student, ...; all: not partitioned"),
+    version=(_COUNT, "counts the commits of the asset"),
+    data_version=(_TEXT, "hash of the content"),
+    fingerprint=(_TEXT, "hash of what determines the content: code, settings, seed, content of the inputs"),
+    rows=(_COUNT, "rows of this partition"),
+    run_id=(_TEXT, "Dagster run that made it"),
+    code_version=(_TEXT, "of the asset's code"),
+    settings=(_TEXT, "JSON of the settings that the rows depend on"),
+    settings_hash=(_TEXT, "equal for equal settings"),
+    seed=(_COUNT, "what all seeds of the rows come from"),
+    tokens=(_COUNT, "generated, scored and trained on"),
+    seconds=(pa.float64(), "wall time of the step until the commit"),
+    committed_at=(_TIME, "when"),
+    inputs=(_INPUTS, "exact versions it was made from"),
 )
 _MODELS = _schema(
-    model_id=pa.string(),
-    role=pa.string(),
-    partition=pa.string(),
-    path=pa.string(),
-    version=pa.int64(),
-    data_version=pa.string(),
-    committed_at=_TIME,
-    inputs=pa.list_(_REF),
+    model_id=(_TEXT, "role/version, as rows name the model that wrote them"),
+    role=(_TEXT, "asset that it is a version of"),
+    partition=(_TEXT, "EM round, student, ..."),
+    path=(_TEXT, "folder of the checkpoint below the home"),
+    version=(_COUNT, "newest commit of these weights"),
+    data_version=(_TEXT, "hash of the content"),
+    committed_at=(_TIME, "when"),
+    inputs=(_INPUTS, "exact versions it was trained on"),
 )
-_COMMENTS = {
-    "lineage": {
-        "asset": "table or role of a model",
-        "partition": "EM round, batch, student, ...; all: not partitioned",
-        "version": "counts the commits of the asset",
-        "data_version": "hash of the content",
-        "fingerprint": "hash of what determines the content: code, settings, seed, content of the inputs",
-        "rows": "rows of this partition",
-        "run_id": "Dagster run that made it",
-        "code_version": "of the asset's code",
-        "settings": "JSON of the settings that the rows depend on",
-        "settings_hash": "equal for equal settings",
-        "seed": "what all seeds of the rows come from",
-        "tokens": "generated, scored and trained on",
-        "seconds": "wall time of the step until the commit",
-        "committed_at": "when",
-        "inputs": "exact versions it was made from",
-    },
-    "models": {
-        "model_id": "role/version, as rows name the model that wrote them",
-        "role": "asset that it is a version of",
-        "partition": "EM round, student, ...",
-        "path": "folder of the checkpoint below the home",
-        "version": "newest commit of these weights",
-        "data_version": "hash of the content",
-        "committed_at": "when",
-        "inputs": "exact versions it was trained on",
-    },
-    "runs": {
-        "run_id": "Dagster's id of the run",
-        "assets": "what it made",
-        "commits": "how many partitions of them",
-        "rows": "of all of them",
-        "tokens": "generated, scored and trained on",
-        "seconds": "wall time of its steps",
-        "first_commit": "when",
-        "last_commit": "when",
-    },
+_RUNS_SAY = {
+    "run_id": "Dagster's id of the run",
+    "assets": "what it made",
+    "commits": "how many partitions of them",
+    "rows": "of all of them",
+    "tokens": "generated, scored and trained on",
+    "seconds": "wall time of its steps",
+    "first_commit": "when",
+    "last_commit": "when",
 }
 _RUNS = """
 create view runs as
@@ -131,12 +100,11 @@ def publish(home: Path, log: Log) -> None:
             _create_table(con, "lineage", [_lineage(entries)])
             _create_table(con, "models", _models(log.folder, entries))
             con.execute(_RUNS)
-            con.execute("comment on table lineage is 'one row a commit: what was made, from what, how, at what cost'")
-            con.execute("comment on table models is 'one row a checkpoint and partition, superseded ones too'")
-            con.execute("comment on view runs is 'one row a Dagster run that committed anything'")
-            for name, columns in _COMMENTS.items():
-                for column, comment in columns.items():
-                    con.execute(f"comment on column {name}.{column} is {quoted(comment)}")
+            _comment(
+                con, "table lineage", "one row a commit: what was made, from what, how, at what cost", _says(_LINEAGE)
+            )
+            _comment(con, "table models", "one row a checkpoint and partition, superseded ones too", _says(_MODELS))
+            _comment(con, "view runs", "one row a Dagster run that committed anything", _RUNS_SAY)
             for asset in sorted(SCHEMAS.keys() | entries.keys()):
                 _create_view(con, log.folder / asset, asset, list(newest_by_partition(entries.get(asset, [])).values()))
             con.execute("commit")
@@ -185,13 +153,25 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
     schema, rows = _stored(asset, current, files) if files else _nothing(asset)
     con.execute(f"create view {view} as {rows}")
     declared = SCHEMAS[asset].metadata if asset in SCHEMAS else None
-    comments = {f"view {view}": schema.metadata or declared} | {
-        f"column {view}.{identifier(field.name)}": field.metadata for field in schema
-    }
-    comments[f"column {view}.{PARTITION_COLUMN}"] = {b"comment": b"partition that the row is of; all: not partitioned"}
-    for target, metadata in comments.items():
-        if comment := (metadata or {}).get(b"comment"):
-            con.execute(f"comment on {target} is {quoted(comment.decode())}")
+    columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
+    _comment(con, f"view {view}", _text(schema.metadata or declared), columns)
+
+
+def _comment(con: duckdb.DuckDBPyConnection, what: str, comment: str, columns: Mapping[str, str]) -> None:
+    """Say of a table or view, and of its columns, what they are; of what has nothing said, nothing."""
+    name = what.partition(" ")[2]
+    targets = {what: comment} | {f"column {name}.{identifier(column)}": says for column, says in columns.items()}
+    for target, says in targets.items():
+        if says:
+            con.execute(f"comment on {target} is {quoted(says)}")
+
+
+def _says(schema: pa.Schema) -> dict[str, str]:
+    return {field.name: _text(field.metadata) for field in schema}
+
+
+def _text(metadata: Mapping[bytes, bytes] | None) -> str:
+    return (metadata or {}).get(b"comment", b"").decode()
 
 
 def _stored(asset: str, current: list[Entry], files: list[Path]) -> tuple[pa.Schema, str]:

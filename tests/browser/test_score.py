@@ -51,10 +51,6 @@ def ui(chromium: Any, scored: Path, tmp_path: Path) -> Iterator[DagsterUi]:
 
 
 def test_a_score_leads_to_its_seeds_in_the_browser(ui: DagsterUi, scored: Path) -> None:
-    walk_from_score(ui, scored)
-
-
-def walk_from_score(ui: DagsterUi, scored: Path) -> None:
     ui.open_asset("sft_model", "partitions", STUDENT)
     ui.shoot("plot", ui.open_plot())
     ui.open_asset("benchmark_scores", "partitions", STUDENT)
@@ -69,10 +65,6 @@ def walk_from_score(ui: DagsterUi, scored: Path) -> None:
 
 
 def test_what_can_run_by_itself_is_listed(ui: DagsterUi) -> None:
-    walk_to_automation(ui)
-
-
-def walk_to_automation(ui: DagsterUi) -> None:
     ui.open("/automation")
     for one in (*SCHEDULES, *SENSORS):
         ui.shows(one.name)
