@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,8 +92,11 @@ def test_the_walls_hold_without_the_filter(pool: Pool, listener: socket.socket) 
 
 def group_size(group: int) -> int:
     """How many processes the process group has."""
-    stats = (path.read_text() for path in Path("/proc").glob("[0-9]*/stat"))
-    return sum(int(stat.rpartition(")")[2].split()[2]) == group for stat in stats)
+    size = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # another one, which has just ended
+            size += int(path.read_text().rpartition(")")[2].split()[2]) == group
+    return size
 
 
 def processes(pool: Pool) -> dict[int, int]:
