@@ -38,6 +38,7 @@ class OpenAIEndpoint:
     """Serves `model` at `url` until it is closed.
 
     asked: how often each request (its prompt's ids and seed) was answered. most_at_once: requests inside at one time.
+    gather: the first requests wait until so many are inside, however slowly a busy machine sends them.
     prompt_logprobs, max_tokens_limit, key: what a server may lack, impose or demand.
     """
 
@@ -50,15 +51,16 @@ class OpenAIEndpoint:
         prompt_logprobs: bool = True,
         max_tokens_limit: int | None = None,
         key: str | None = None,
+        gather: int = 1,
     ) -> None:
         self.name, self.root = name or str(model), str(model)
         self.vllm, self.max_model_len = vllm, max_model_len
         self.prompt_logprobs, self.max_tokens_limit, self.key = prompt_logprobs, max_tokens_limit, key
         self.asked: Counter[tuple[tuple[int, ...], int]] = Counter()
-        self.most_at_once = self._inside = 0
+        self.gather, self.most_at_once, self._inside = gather, 0, 0
         self._model = LanguageModel(model, threads=1, dtype="float32", device="cpu")
         self._cached: set[tuple[int, ...]] = set()
-        self._computing, self._counting = threading.Lock(), threading.Lock()
+        self._computing, self._counting = threading.Lock(), threading.Condition()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self.port: int = self._http.server_address[1]
@@ -91,6 +93,8 @@ class OpenAIEndpoint:
         with self._counting:
             self._inside += 1
             self.most_at_once = max(self.most_at_once, self._inside)
+            self._counting.notify_all()
+            self._counting.wait_for(lambda: self.most_at_once >= self.gather, timeout=60)
         try:
             with self._computing:
                 reply = self._complete(body)
