@@ -16,7 +16,7 @@ from promptcot_assets.automation.partitions import BATCHES
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.backfill import Run, runs
 from promptcot_assets.reports.history import History
-from promptcot_assets.reports.recall import current, left_to_heal, recall
+from promptcot_assets.reports.recall import current, left_to_heal, made_in, recall
 from promptcot_assets.settings import Settings
 
 
@@ -42,7 +42,7 @@ def heal(home: Path, settings: Settings, row_id: str, say: Callable[[str], None]
 
         before = current(home, row_id)
         if before:
-            for run in runs(History(home), {(ref.asset, ref.partition) for ref in before}):
+            for run in runs(History(home), made_in(home, row_id)):
                 make(run)
             again = current(home, row_id).values()
             if any(record in again for record in before.values()):

@@ -83,6 +83,15 @@ def current(home: Path, row_id: str) -> dict[Ref, dict[str, Any]]:
         return {ref: rows.records(history.entries[ref.asset, ref.version], [row_id])[row_id] for ref in newest}
 
 
+def made_in(home: Path, row_id: str) -> set[Place]:
+    """Where a mended source comes in: the row's own table, for a concept also that of the seeds that carry it."""
+    history = History(home)
+    with Rows(history) as rows:
+        starts = [node for node in starts_of(rows, row_id) if history.is_newest(node.ref)]
+        nodes = [*starts, *(seed for start in starts for seed in carriers(rows, start))]
+    return {(node.ref.asset, node.ref.partition) for node in nodes}
+
+
 def left_to_heal(home: Path, row_id: str) -> list[Run]:
     """The runs that make what came of the row anew, once its own table has been: what is out of date now.
 

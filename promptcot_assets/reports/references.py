@@ -44,11 +44,16 @@ SHARED: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "concept_sets": (("concept_corpus", {"domain": "domain", "concepts": "concept"}),),
     "teacher_traces": (("math_answers", {"problem_id": "problem_id"}), ("code_tests", {"problem_id": "problem_id"})),
     "verdicts": (("math_answers", {"problem_id": "problem_id"}), ("code_tests", {"problem_id": "problem_id"})),
+    "self_play_examples": (("verdicts", {"rollout_id": "rollout_id"}),),
+    "self_play_gate": (("math_answers", {"problem_id": "problem_id"}), ("code_tests", {"problem_id": "problem_id"})),
     "benchmark_scores": (
         ("benchmark_verdicts", {"benchmark": "benchmark", "stage": "stage"}),
         ("benchmark_verdicts", {"benchmark": "benchmark", "compared_with": "stage"}),
     ),
-    "codeforces_ratings": (("benchmark_verdicts", {"benchmark": "benchmark", "stage": "stage"}),),
+    "codeforces_ratings": (
+        ("benchmark_verdicts", {"benchmark": "benchmark", "stage": "stage"}),
+        ("contest_standings", {}),
+    ),
     "difficulty": (("verdicts", {"problem_id": "problem_id"}),),
     "item_difficulty": (("difficulty", {"problem_id": "problem_id"}), ("teacher_traces", {"problem_id": "problem_id"})),
     "scaling": (("benchmark_scores", {"benchmark": "benchmark", "stage": "stage", "model": "model"}),),

@@ -26,10 +26,9 @@ corpus: {{files: {{maths: ["{seeds}"]}}}}
 """
 
 
-def write(path: Path, *problems: str) -> None:
-    rows = [
-        {"problem": one, "answer": "4", "concepts": ["sums"], "rationale": "small", "level": "easy"} for one in problems
-    ]
+def write(path: Path, *problems: str, concept: str = "sums") -> None:
+    about = {"answer": "4", "concepts": [concept], "rationale": "small", "level": "easy"}
+    rows = [{"problem": one, **about} for one in problems]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -71,6 +70,29 @@ def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
 
     again = run(heal, home, **settings)
     assert json.loads(again.stdout)["runs"] == []
+
+
+def test_a_bad_concept_is_healed_once_its_seeds_are_mended(tmp_path: Path) -> None:
+    home, seeds, benchmark, profile = (tmp_path / name for name in ("home", "seeds.jsonl", "items.jsonl", "own.yaml"))
+    write(seeds, "What is 3 + 1?", "What is 1 + 3?", concept="smus")
+    write(benchmark, "What is 8 - 4?")
+    profile.write_text(PROFILE.format(seeds=seeds, benchmark=benchmark))
+    settings = {"PROMPTCOT_PROFILE": str(profile), "SEEDS": "-", "BENCHMARKS": "-"}
+    assert run([*PROMPTCOT, "run", "--until", "corpus"], home, **settings).returncode == 0
+    (bad,) = (
+        row["concept_id"]
+        for row in Lake(home).table(Lake(home).newest("concept_corpus")).to_pylist()
+        if row["concept"] == "smus"
+    )
+    heal = [*PROMPTCOT, "recall", bad, "--apply", "--json"]
+    assert f"{bad} came out again just as it was" in run(heal, home, **settings).stderr
+
+    write(seeds, "What is 3 + 1?", "What is 1 + 3?", concept="sums")
+    healed = run(heal, home, **settings)
+    assert healed.returncode == 0, healed.stderr
+    concepts = Lake(home).table(Lake(home).newest("concept_corpus"))["concept"].to_pylist()
+    assert "sums" in concepts and "smus" not in concepts
+    assert json.loads(run(heal, home, **settings).stdout)["runs"] == []
 
 
 def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_path: Path) -> None:

@@ -66,6 +66,32 @@ def test_a_bad_test_reaches_what_was_judged_by_it_the_model_and_its_scores(arc: 
     assert learned == {"benchmark_generations": 2, "benchmark_verdicts": 2, "benchmark_scores": 1, "scaling": 1}
 
 
+@pytest.mark.parametrize("label", ["label_2", "test_2"])
+def test_a_bad_label_reaches_the_students_own_passes_and_its_gate(own_arc: Home, label: str) -> None:
+    about: dict[str, object] = {"problem_id": "problem_2"}
+    own_arc.commit(
+        "self_play_examples", [{"example_id": "pass_1", "rollout_id": "rollout_1", **about}], "rollouts", "verdicts",
+        partition="tiny",
+    )  # fmt: skip
+    model = own_arc.train("self_play_model", "sft_model", "self_play_examples", partition="tiny", weights="passes")
+    own_arc.commit(
+        "self_play_gate", [{"before": 0.5, "pass_rate": 0.2, "model": model, **about}],
+        "sft_model", "self_play_model", "problems", "math_answers", "code_tests", partition="tiny",
+    )  # fmt: skip
+    found = recall(own_arc.path, label)
+    assert named(found).items() >= {"verdicts": 2, "self_play_examples": 1, "self_play_gate": 1}.items()
+    assert model in [one["model_id"] for one in found.models if one["newest"]]
+
+
+def test_a_bad_standing_reaches_the_ratings(own_arc: Home) -> None:
+    own_arc.commit("contest_standings", [{"standing_id": "standing_1", "contest": "c1"}])
+    own_arc.commit(
+        "codeforces_ratings", [{"score_id": "rating_1", "benchmark": "codeforces", "stage": "sft"}],
+        "benchmark_verdicts", "benchmark_items", "contest_standings", partition="tiny",
+    )  # fmt: skip
+    assert named(recall(own_arc.path, "standing_1")) == {"contest_standings": 1, "codeforces_ratings": 1}
+
+
 def test_a_bad_benchmark_item_reaches_scores_but_no_model(arc: Home) -> None:
     found = recall(arc.path, "item_1")
     assert found.models == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import dagster as dg
 import pyarrow as pa
 import pytest
 
@@ -23,6 +24,19 @@ from promptcot_assets.reports.references import (
 )
 
 TABLES = sorted(set(SCHEMAS) - set(MODEL_ROLES))
+# What an asset reads without its rows being made of that table's rows, or by way of another table.
+READ_ONLY: dict[str, set[str]] = {
+    "benchmark_items": {"seed_problems"},  # procedural items are other problems than the seeds
+    "problems": {"seed_problems", "benchmark_items"},  # they keep rows out: dropped_problems says which
+    "rollouts": {"math_answers", "code_tests"},  # which problems can be judged
+    "difficulty": {"rollouts"},  # verdicts have the rollout's id
+    "codeforces_ratings": {"benchmark_items"},  # benchmark_verdicts are of an item
+    "yield_report": {"concept_sets"},  # raw_problems are of a set
+    "concept_corpus": {"seed_problems"},  # COUNTED_FROM
+    # a gate; and a triple has its seed's problem_id
+    **{name: {"cold_start_bounds", "seed_triples"}
+       for name in ("em_rationales", "em_m_step", "em_bounds", "control_bounds")},
+}  # fmt: skip
 ROOTS = {"seed_annotations", "benchmark_items", "contest_standings", "concept_corpus"}  # concept_corpus: COUNTED_FROM
 
 
@@ -60,6 +74,17 @@ def test_references_join_columns_of_one_type(table: str) -> None:
         assert one.table == table != one.to
         for own, there in one.columns:
             assert kind(table, own) == kind(one.to, there), one
+
+
+def test_every_table_that_an_asset_reads_is_referred_to_or_known_not_to_be() -> None:
+    from promptcot_assets.definitions import defs
+
+    graph, unnamed = defs.resolve_asset_graph(), dict[str, set[str]]()
+    for table in TABLES:
+        if graph.has(dg.AssetKey(table)):
+            read = {key.to_user_string() for key in graph.get(dg.AssetKey(table)).parent_keys} & set(TABLES)
+            unnamed[table] = read - {one.to for one in references(table)} - {table}
+    assert {table: read for table, read in unnamed.items() if read} == READ_ONLY
 
 
 @pytest.mark.parametrize("table", TABLES)
