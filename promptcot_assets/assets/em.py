@@ -16,7 +16,7 @@ from promptcot_assets.assets.resources import EngineResource, LakeResource, Sett
 from promptcot_assets.automation.partitions import PREVIOUS_ROUND, ROUNDS, round_key, round_number
 from promptcot_assets.lake.ids import seed_from
 from promptcot_assets.settings import Settings
-from promptcot_assets.settings.profile import ExpectationMaximisation
+from promptcot_assets.settings.profile import ExpectationMaximisation, Gate
 from promptcot_assets.stages import Row, em, em_bounds, em_gates
 
 ROUND_OUTPUTS = ("em_rationales", "rationale_model", "em_m_step", "problem_generator", "em_bounds")
@@ -120,7 +120,7 @@ def em_round(
     After `em.patience` rounds without a significant gain a round only carries the models over.
     """
     now = Round(context, lake, engine, trainer, settings.values)
-    _refuse_after_a_failed_gate(now)
+    refuse_stopped(lake, now.em.gate, f"round {now.number}", now.number - 1)
     history = [now.before("em_bounds", back) for back in range(now.number, 0, -1)]
     if em_gates.converged([now.rows(one) for one in history], now.em.patience, now.em.gate):
         yield from _carry_over(now)
@@ -235,17 +235,23 @@ def _carry_over(now: Round) -> Iterator[dg.MaterializeResult | dg.AssetCheckResu
         yield dg.AssetCheckResult(asset_key=asset, check_name=check, passed=True, metadata={"carried over from": last})
 
 
-def _refuse_after_a_failed_gate(now: Round) -> None:
-    """Dagster's blocking checks hold within one run; a round launched by itself looks at the gate before it."""
-    before = now.before("em_bounds")
-    if now.number == 1:
-        verdict = em_gates.cold_start_gate(now.rows(before), now.em.gate)
+def refuse_stopped(lake: LakeResource, gate: Gate, wanted_by: str, round_: int) -> None:
+    """Dagster's blocking checks hold within one run; what is launched by itself looks at the gate of what it needs.
+
+    round_: the round it needs, 0 for the cold start.
+    Raises: dagster.Failure when it was stopped by its gate.
+    """
+
+    def bounds(number: int) -> list[Row]:
+        return lake.rows("em_bounds", round_key(number)) if number else lake.rows(COLD["em_bounds"])
+
+    if round_:
+        verdict = em_gates.bound_gate(bounds(round_), bounds(round_ - 1), gate)
     else:
-        verdict = em_gates.bound_gate(now.rows(before), now.rows(now.before("em_bounds", 2)), now.em.gate)
+        verdict = em_gates.cold_start_gate(bounds(0), gate)
     if not verdict.passed:
-        why = "; ".join(verdict.failures)
-        raise dg.Failure(f"round {now.number} does not start, {before} is {em_gates.STOPPED}: {why}",
-                         allow_retries=False)  # fmt: skip
+        stopped, why = f"em_bounds[{round_key(round_)}]" if round_ else COLD["em_bounds"], "; ".join(verdict.failures)
+        raise dg.Failure(f"{wanted_by} does not start, {stopped} is {em_gates.STOPPED}: {why}", allow_retries=False)
 
 
 def _training_rows(now: Round, step: Step, rows: list[Row]) -> list[Row]:

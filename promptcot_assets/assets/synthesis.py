@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import dagster as dg
 import numpy as np
 
+from promptcot_assets.assets.em import refuse_stopped
 from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version
 from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ONLY_LAST_ROUND
+from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ONLY_LAST_ROUND, round_number
 from promptcot_assets.lake import RowStream
 from promptcot_assets.stages import problem_set, synthesis
 
@@ -64,6 +65,7 @@ def raw_problems(
     )
     if done := step.unchanged():
         return done
+    refuse_stopped(lake, values.em.gate, step.asset, round_number(LAST_ROUND))
     model = step.model_id("problem_generator")
     with engine.load(step, "problem_generator") as writer:
         rows = step.map(

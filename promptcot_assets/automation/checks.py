@@ -66,15 +66,14 @@ def pairs_are_sound(context: dg.AssetCheckExecutionContext, lake: LakeResource) 
     """Chosen and rejected differ, come from usable rollouts with opposite verdicts, and no rollout is used twice."""
     pairs = lake.rows("preference_pairs", context.partition_key)
     judged = _columns(lake, "verdicts", context.partition_key, "rollout_id", "usable", "passed")
-    verdicts = {row["rollout_id"]: row for row in judged}
+    won = {row["rollout_id"]: row["passed"] for row in judged if row["usable"]}
     used = [row[side] for row in pairs for side in ("chosen_rollout_id", "rejected_rollout_id")]
     bad = [
         row["pair_id"]
         for row in pairs
         if row["chosen"] == row["rejected"]
-        or not (verdicts[row["chosen_rollout_id"]]["usable"] and verdicts[row["rejected_rollout_id"]]["usable"])
-        or verdicts[row["chosen_rollout_id"]]["passed"] is not True
-        or verdicts[row["rejected_rollout_id"]]["passed"] is not False
+        or won.get(row["chosen_rollout_id"]) is not True
+        or won.get(row["rejected_rollout_id"]) is not False
     ]
     return dg.AssetCheckResult(
         passed=not bad and len(used) == len(set(used)),
@@ -234,7 +233,7 @@ CHECKS = [
 
 
 def blocking_checks() -> dict[str, list[str]]:
-    """The names of those above that block, by asset. An EM round looks at the gates before it itself (assets/em.py)."""
+    """The names of those above that block, by asset. The EM gates are looked at by what they guard (assets/em.py)."""
     names: dict[str, list[str]] = {}
     for spec in (spec for check in CHECKS for spec in check.check_specs if spec.blocking):
         names.setdefault(spec.asset_key.path[-1], []).append(spec.name)

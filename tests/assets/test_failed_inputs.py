@@ -5,10 +5,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from promptcot_assets.assets.resources import LakeResource, SettingsResource
+from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
+from promptcot_assets.assets.synthesis import raw_problems
 from promptcot_assets.automation.checks import blocking_checks, pairs_are_sound
-from promptcot_assets.automation.partitions import STUDENTS
-from tests.reports.small_home import STUDENT, Home, whole_arc
+from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, STUDENTS
+from tests.reports.small_home import BATCH, STUDENT, Home, whole_arc
 
 SOUND = {"pair_id": "pair", "problem_id": "problem_2", "chosen_rollout_id": "rollout_1",
          "rejected_rollout_id": "rollout_2", "chosen": "1", "rejected": "2"}  # fmt: skip
@@ -57,3 +58,25 @@ def test_a_run_of_its_own_does_not_start_on_what_failed(home: Home) -> None:
         (looked,) = run(preference_pairs, pairs_are_sound).get_asset_check_evaluations()
         assert looked.passed
         assert run(self_play_model).success
+
+
+@pytest.mark.parametrize(("fall", "stopped"), [(0.0, False), (50.0, True)])
+def test_no_batch_is_written_by_a_generator_that_its_gate_stopped(home: Home, fall: float, stopped: bool) -> None:
+    settings = SettingsResource(profile="demo")
+    lake = LakeResource(home=str(home.path), settings=settings)
+    before = [row | {"bound_id": f"bound_{n}", "problem_id": f"seed_{n}", "split": "held_out"}
+              for row in home.lake.table(home.refs["em_bounds"]).to_pylist() for n in range(1, 9)]  # fmt: skip
+    home.commit("em_bounds", before, "rationale_model", "problem_generator", partition="round_01")
+    home.train("problem_generator", "em_m_step", partition=LAST_ROUND, weights="last")
+    after = [row | {"iw_bound": row["iw_bound"] - fall} for row in before]
+    home.commit("em_bounds", after, "problem_generator", partition=LAST_ROUND)
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
+        done = dg.materialize(
+            [raw_problems], instance=instance, partition_key=BATCH, raise_on_error=False,
+            resources={"lake": lake, "settings": settings, "engine": EngineResource(settings=settings)},
+        )  # fmt: skip
+    (failed,) = [str(event.step_failure_data.error) for event in done.all_events if event.is_step_failure]
+    told = f"raw_problems does not start, em_bounds[{LAST_ROUND}] is stopped by its gate: the held-out bound fell by 50"
+    assert (told in failed) == stopped
+    assert ("model.safetensors" in failed or "config.json" in failed) != stopped  # these models cannot be loaded

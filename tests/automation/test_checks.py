@@ -191,8 +191,9 @@ PAIR = {"pair_id": "pair", "problem_id": "problem_2", "chosen_rollout_id": "roll
         [PAIR | {"rejected": "1"}],
         [PAIR | {"chosen_rollout_id": "rollout_2", "rejected_rollout_id": "rollout_1"}],
         [PAIR, PAIR | {"pair_id": "again"}],
+        [PAIR | {"rejected_rollout_id": "rollout_3"}],
     ],
-    ids=["chosen is rejected", "the wrong way round", "rollouts used twice"],
+    ids=["chosen is rejected", "the wrong way round", "rollouts used twice", "a rollout that nobody judged"],
 )
 def test_an_unsound_pair_fails(pairs: list[dict[str, object]], home: Home, instance: dg.DagsterInstance) -> None:
     assert outcome(pairs_are_sound, home, instance, STUDENTS).passed
