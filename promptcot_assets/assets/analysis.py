@@ -18,6 +18,15 @@ from promptcot_assets.stages.seeds import contents
 
 FUNNEL = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
 STEPS = ("concept_sets", *FUNNEL)
+COUNTED = {  # what the funnel and the ledger look at; the rest is long texts
+    "concept_sets": ("domain",),
+    "raw_problems": ("domain", "problem", "drop_reason"),
+    "dropped_problems": ("domain", "reason"),
+    "problems": ("domain",),
+    "math_answers": ("domain", "answer", "drop_reason"),
+    "code_tests": ("domain", "problem_id", "expected", "drop_reason"),
+    "teacher_traces": ("domain", "problem_id", "valid", "drop_reason"),
+}
 
 
 @dg.asset(code_version="2", deps=list(STEPS), partitions_def=BATCHES)
@@ -32,7 +41,7 @@ def yield_report(
     step = lake.step(context, "yield_report", *(f"{name}[{batch}]" for name in STEPS), uses=[prices])
     if done := step.unchanged():
         return done
-    tables = {name: step.rows(name) for name in STEPS}
+    tables = {name: step.rows(name, COUNTED[name]) for name in STEPS}
     rows = economics.funnel(batch, *(tables[name] for name in FUNNEL))
     costs = {name: _spent(step, f"{name}[{batch}]") for name in STEPS if name != "dropped_problems"}  # by `problems`
     entries = economics.ledger(tables, costs, prices)
@@ -65,7 +74,8 @@ def difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mate
     step = lake.step(context, "difficulty", f"rollouts[{name}]", f"verdicts[{name}]")
     if done := step.unchanged():
         return done
-    rows = hardness.difficulty(step.rows("rollouts"), step.rows("verdicts"))
+    drawn = step.rows("rollouts", ("rollout_id", "problem_id", "domain", "model", "tokens"))
+    rows = hardness.difficulty(drawn, step.rows("verdicts", ("rollout_id", "passed")))
     return step.commit(rows, plot=plot(plots.histogram([row["pass_rate"] for row in rows], "pass rate", "difficulty")))
 
 
@@ -81,7 +91,8 @@ def item_difficulty(context: dg.AssetExecutionContext, lake: LakeResource) -> dg
     step = lake.step(context, "item_difficulty", "difficulty[*]", "teacher_traces[*]")
     if done := step.unchanged():
         return done
-    rows, abilities = hardness.item_difficulty(step.rows("difficulty"), step.rows("teacher_traces"))
+    traces = step.rows("teacher_traces", ("problem_id", "domain", "teacher", "valid", "drop_reason"))
+    rows, abilities = hardness.item_difficulty(step.rows("difficulty"), traces)
     return step.commit(
         rows,
         abilities=_table([asdict(one) for one in abilities]),
@@ -116,7 +127,12 @@ def distribution(
     )
     if done := step.unchanged():
         return done
-    sets = analysis.problem_sets(step.rows("seed_problems"), step.rows("problems"), step.rows("benchmark_items"))
+    columns = {
+        "seed_problems": ("problem", "split"),
+        "problems": ("problem",),
+        "benchmark_items": ("problem", "benchmark"),
+    }
+    sets = analysis.problem_sets(*(step.rows(name, some) for name, some in columns.items()))
     sets |= analysis.other_sets(others)
     with embedder(step, engine, model) as eyes:
         means = {name: eyes.embed(texts).mean(axis=0) for name, texts in sets.items()}

@@ -33,7 +33,7 @@ def math_answers(
 
 
 @dg.asset(
-    code_version="3", deps=["problems", *role_deps(PROFILE.labels.test_writer)], partitions_def=BATCHES, pool="gpu"
+    code_version="4", deps=["problems", *role_deps(PROFILE.labels.test_writer)], partitions_def=BATCHES, pool="gpu"
 )
 def code_tests(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource

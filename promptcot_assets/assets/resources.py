@@ -167,9 +167,13 @@ class Step:
         )
 
     # ---- inputs
-    def rows(self, name: str) -> list[Row]:
-        """All rows of an input, partitions in their order."""
-        return [row for ref in self._of(name) for row in self.lake.table(ref).to_pylist()]
+    def rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """All rows of an input, partitions in their order; of the named columns only, so that long texts stay on disk.
+
+        Raises: LakeError naming a column that the input does not have.
+        """
+        wanted = None if columns is None else list(columns)
+        return [row for ref in self._of(name) for row in self.lake.table(ref, wanted).to_pylist()]
 
     def rows_of(self, name: str) -> list[Row]:
         """All rows of the input written exactly like this; for a step that reads two partitions of one asset."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from promptcot_assets.lake import Lake
@@ -24,9 +24,10 @@ def summary(lake: Lake, home: Path) -> str:
     return "\n".join([*_bounds(lake), *_funnel(lake), *_scores(lake), *_where(home)])
 
 
-def _rows(lake: Lake, asset: str) -> list[Row]:
+def _rows(lake: Lake, asset: str, columns: Sequence[str] | None = None) -> list[Row]:
+    wanted = None if columns is None else list(columns)
     refs = [lake.newest(asset, partition) for partition in lake.partitions(asset)]
-    return [row for ref in refs if ref for row in lake.table(ref).to_pylist()]
+    return [row for ref in refs if ref for row in lake.table(ref, wanted).to_pylist()]
 
 
 def _bounds(lake: Lake) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _funnel(lake: Lake) -> Iterator[str]:
     for row in sorted(_rows(lake, "yield_report"), key=lambda row: (row["domain"], row["position"])):
         dropped = ", ".join(f"{count} {reason}" for reason, count in json.loads(row["dropped"]).items())
         yield f"  {row['domain']:<14}{row['step']:<20}{row['rows']:>7}{row['share_of_raw']:>8.1%}   {dropped}".rstrip()
-    raw = _rows(lake, "raw_problems")
+    raw = _rows(lake, "raw_problems", ("domain", "well_posed"))
     for domain in sorted({row["domain"] for row in raw}):
         told = [row for row in raw if row["domain"] == domain]
         if any(row["well_posed"] is not None for row in told):

@@ -13,7 +13,7 @@ from promptcot_assets.stages import Row
 from promptcot_assets.stages.mutants import mutants
 from promptcot_assets.stages.teacher import Teacher
 from promptcot_assets.stages.verification import Verifier
-from promptcot_assets.stages.written_tests import WrittenTest
+from promptcot_assets.stages.written_tests import WrittenTest, is_unicode
 
 
 def of_kind(problems: Sequence[Row], answers: str) -> list[Row]:
@@ -155,7 +155,7 @@ def _cross_executed(
             return _all_dropped(tests, "no candidate program reproduces the worked example"), []
     for place, at in enumerate(sound):
         said = [output[place] for _, output in voters]
-        tests[at] = _decided(tests[at], [one for one in said if one], len(programs), settings)
+        tests[at] = _decided(tests[at], [one for one in said if one and is_unicode(one)], len(programs), settings)
     kept = [(place, tests[at].expected) for place, at in enumerate(sound) if tests[at].reason is None]
     passing = [program for program, said in voters if all(_same(said[place], expected) for place, expected in kept)]
     if kept and not passing:
@@ -177,6 +177,7 @@ def _decided(test: _Test, said: Sequence[str], programs: int, settings: Labels) 
     """The output most programs say, if enough do. Of equal numbers the one that its writer expects, else the first.
 
     said: what programs that end well print. Silence is no vote: programs that only define functions all agree on it.
+    Nor are bytes that are no UTF-8: no table holds them as the text that a test expects.
     """
     groups: list[list[str]] = []  # outputs that the judge takes for the same
     for output in said:

@@ -57,6 +57,8 @@ def read_test(completion: Completion) -> WrittenTest:
     stdin, proposed = (_as_text(written[name]) for name in ("input", "output"))
     if stdin is None or proposed is None:
         return _defective(completion, "input or output is not text")
+    if not (is_unicode(stdin) and is_unicode(proposed)):
+        return _defective(completion, "not valid Unicode")
     if not proposed.strip():
         return _defective(completion, "the output is empty")
     return WrittenTest(stdin, proposed.strip(), None, text, completion.seed)
@@ -64,6 +66,15 @@ def read_test(completion: Completion) -> WrittenTest:
 
 def _defective(completion: Completion, reason: str) -> WrittenTest:
     return WrittenTest(None, None, reason, completion.text, completion.seed)
+
+
+def is_unicode(text: str) -> bool:
+    """False with a lone surrogate in it: JSON can spell one, undecodable bytes are read as some, no table holds any."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _as_text(value: Any) -> str | None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from pytest import MonkeyPatch
 
 from promptcot_assets.assets.analysis import difficulty, item_difficulty, scaling, yield_report
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import BATCHES
-from promptcot_assets.lake import Lake
+from promptcot_assets.lake import Lake, Ref
+from promptcot_assets.lake.schemas import SCHEMAS
 from tests.reports.small_home import BATCH, STUDENT, Home, whole_arc
 
 
@@ -70,6 +72,47 @@ def test_difficulty_joins_students_and_teacher(home: Home, instance: dg.DagsterI
     assert {str(one) for one in home.lake.commit_of(ref).provenance.inputs} >= {
         str(home.lake.newest("difficulty", STUDENT)), str(home.lake.newest("teacher_traces", BATCH)),
     }  # fmt: skip
+
+
+LONG = {"completion", "rationale", "trace", "prompt", "stdin", "proposed"}
+
+
+def test_long_texts_are_not_read_and_the_rows_are_the_same(
+    home: Home, instance: dg.DagsterInstance, monkeypatch: MonkeyPatch
+) -> None:
+    assets = ((yield_report, BATCH), (difficulty, STUDENT), (item_difficulty, None))
+    read: dict[str, set[str]] = {}
+    read_table = Lake.table
+
+    def noting(lake: Lake, ref: Ref, columns: list[str] | None = None) -> object:
+        read.setdefault(ref.asset, set()).update(SCHEMAS[ref.asset].names if columns is None else columns)
+        return read_table(lake, ref, columns)
+
+    def versions() -> list[tuple[str, tuple[Ref, ...]]]:
+        """Content and lineage of what was made."""
+        found = []
+        for asset, partition in assets:
+            made(asset, home.path, instance, partition)
+            ref = home.lake.newest(asset.key.path[-1], partition or "all")
+            assert ref
+            found.append((ref.data_version, home.lake.commit_of(ref).provenance.inputs))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "table", noting)
+        few = versions()
+    assert {"raw_problems", "problems", "code_tests", "teacher_traces", "rollouts", "verdicts"} <= read.keys()
+    assert not any(LONG & columns for columns in read.values())
+    assert "problem" not in read["teacher_traces"] | read["problems"] | read["dropped_problems"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "table", lambda lake, ref, columns=None: read_table(lake, ref))
+        whole = versions()
+    # the difficulties were made anew, so only their versions' numbers differ
+    assert [content for content, _ in few] == [content for content, _ in whole]
+    assert [[(ref.asset, ref.partition, ref.data_version) for ref in inputs] for _, inputs in few] == [
+        [(ref.asset, ref.partition, ref.data_version) for ref in inputs] for _, inputs in whole
+    ]
 
 
 def test_scaling_counts_the_examples_of_the_student_that_is_continued(

@@ -16,7 +16,7 @@ from promptcot_assets.assets.resources import (
     TrainerResource,
 )
 from promptcot_assets.inference import SamplingParams
-from promptcot_assets.lake import Lake, Provenance
+from promptcot_assets.lake import Lake, LakeError, Provenance
 from promptcot_assets.lake.schemas import MODEL
 from promptcot_assets.settings.profile import Training
 from tests.tiny_models import make_tiny_model
@@ -96,6 +96,23 @@ def test_a_step_holds_neither_its_shards_nor_the_rows_it_commits(home: Path) -> 
     ref = Lake(home).newest("concept_corpus")
     assert ref and ref.rows == 8 * ROWS_A_TABLE
     assert ROWS_A_TABLE <= most <= 2 * ROWS_A_TABLE
+
+
+def test_a_step_reads_the_columns_it_names(tmp_path: Path) -> None:
+    read: list[list[dict[str, object]]] = []
+
+    @dg.asset(name="concept_corpus", code_version="1", deps=["seed_problems"])
+    def two_columns(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+        step = lake.step(context, "concept_corpus", "seed_problems")
+        read.extend([step.rows("seed_problems"), step.rows("seed_problems", ("split", "problem_id"))])
+        with pytest.raises(LakeError, match="no column 'colour'"):
+            step.rows("seed_problems", ["colour"])
+        return step.commit([])
+
+    with dg.instance_for_test() as instance:
+        dg.materialize([corpus.seed_problems, two_columns], instance=instance, resources=few_seeds(tmp_path))
+    whole, few = read
+    assert len(few) == 28 and few == [{name: row[name] for name in ("split", "problem_id")} for row in whole]
 
 
 SAY_NOTHING = """

@@ -1,18 +1,21 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
 import pytest
 
 from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
+from promptcot_assets.inference import Completion
 from promptcot_assets.lake.ids import content_id
+from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Corpus, Labels, ProcedureSizes, Sampling
 from promptcot_assets.stages import Row
 from promptcot_assets.stages.labels import code_tests, math_answers, quality, to_label
 from promptcot_assets.stages.teacher import ModelTeacher, ProceduralTeacher
 from promptcot_assets.stages.verification import Verifier
-from promptcot_assets.stages.written_tests import WrittenTest
+from promptcot_assets.stages.written_tests import WrittenTest, read_test
 from tests.exact_models import one_of
 
 CODE = "Read integers a and b. Print the sum of a times 3 and b plus 2. Example: for 5 9 print 26."
@@ -248,6 +251,26 @@ def test_silence_is_no_agreement(verifier: Verifier) -> None:
     assert (row["expected"], row["agree"], row["trust"]) == (None, 1, 1 / 3)
     (row,) = cross_executed(verifier, [SILENT], [("3", "6")])
     assert row["drop_reason"] == "no candidate program gives an output"
+
+
+UNDECODABLE = "import sys\nsys.stdout.buffer.write(b'\\xff\\n')"
+
+
+def test_output_that_is_no_unicode_is_no_vote(verifier: Verifier) -> None:
+    """It would be expected as a lone surrogate, which no table holds: one test took the labels of its whole batch."""
+    rows = cross_executed(verifier, [UNDECODABLE, UNDECODABLE, DOUBLE], [("3", "6")], min_test_agreement=0.3)
+    assert [(row["expected"], row["agree"], row["programs"]) for row in rows] == [("6", 1, 3)]
+    rows += cross_executed(verifier, [UNDECODABLE], [("3", "6")])
+    assert rows[1]["drop_reason"] == "no candidate program gives an output"
+    assert pa.Table.from_pylist(rows, SCHEMAS["code_tests"]).num_rows == 2
+
+
+def test_a_written_test_that_is_no_unicode_falls_alone(verifier: Verifier) -> None:
+    text = '{"input": "1\\n\\ud83d\\n", "output": "1"}'
+    unread = read_test(Completion(text, 7, "stop", -1.0, 42))
+    rows = cross_executed(verifier, [DOUBLE], [unread, ("3", "6")])
+    assert [(row["expected"], row["drop_reason"]) for row in rows] == [(None, "not valid Unicode"), ("6", None)]
+    assert pa.Table.from_pylist(rows, SCHEMAS["code_tests"])["completion"][0].as_py() == text
 
 
 def test_of_equal_votes_the_writers_output_wins(verifier: Verifier) -> None:

@@ -24,6 +24,7 @@ READ = [  # (completion, input and output, why)
     ),
     (fenced(input="0", output="0") + "\nBetter:\n" + fenced(input="1", output="2"), ("1", "2"), "the last one"),
     ('{"input": "1\n2", "output": "3"}'.replace("\\n", "\n"), ("1\n2", "3"), "a raw line break"),
+    (fenced(input="\U0001f600", output="é"), ("\U0001f600", "é"), "a pair of surrogates is one character"),
     (fenced(input=5, output=2.5), ("5", "2.5"), "numbers are their digits"),
     (fenced(input="", output="7"), ("", "7"), "a program may read nothing"),
     ('Set {1, 2}. {"input": "{", "output": "}"}', ("{", "}"), "other braces"),
@@ -49,6 +50,8 @@ DEFECTS = [
     (fenced(input=[1, 2], output="3"), "stop", "input or output is not text"),
     (fenced(input="1", output=True), "stop", "input or output is not text"),
     (fenced(input="1", output=None), "stop", "input or output is not text"),
+    (fenced(input="1\n\ud83d\n", output="1"), "stop", "not valid Unicode"),
+    (fenced(input="1", output="\ude00"), "stop", "not valid Unicode"),
     (fenced(input="1", output=" \n"), "stop", "the output is empty"),
 ]
 
