@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -108,8 +109,17 @@ def _home(home: Path) -> Finding:
         return Finding("home", "fail", f"cannot write in {place}: {error}", mend)
     if place != home:
         return Finding("home", "ok", f"{home} does not exist yet and can be made")
-    size = sum(path.lstat().st_size for path in home.rglob("*") if path.is_file())
-    return Finding("home", "ok", f"{home}, {size / (1 << 20):,.1f} MiB, writable")
+    return Finding("home", "ok", f"{home}, {_size(home) / (1 << 20):,.1f} MiB, writable")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in it; what a run removes meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(place) / name).lstat().st_size
+    return total
 
 
 def _existing(path: Path) -> Path:

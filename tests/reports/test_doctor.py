@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,21 @@ def test_a_profile_for_a_gpu_warns_without_one(tmp_path: Path) -> None:
     big = "base: {scratch: null, hub_id: org/model, revision: abc}"
     assert doctor._torch(load_settings(profile_with(tmp_path, big))).level == "warn"
     assert doctor._torch(load_settings("demo")).level == "ok"
+
+
+def test_a_file_that_a_run_takes_away_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shard.parquet").write_bytes(b"1" * 1024)
+    (tmp_path / "table.parquet").write_bytes(b"1" * (1 << 20))
+    walk = os.walk
+
+    def taken_away(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for place, folders, names in walk(folder):
+            (tmp_path / "shard.parquet").unlink(missing_ok=True)
+            yield place, folders, names
+
+    monkeypatch.setattr(os, "walk", taken_away)
+    found = doctor._home(tmp_path)
+    assert (found.level, "1.0 MiB" in found.found) == ("ok", True)
 
 
 def test_a_home_that_cannot_be_written_fails() -> None:
