@@ -52,10 +52,10 @@ def claim_work_folder(models: Path, role: str, fingerprint: str, committed: Call
         if (os.getpid(), folder) in _claimed and folder.is_dir():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _try_lock(folder)
+        lock = try_lock(folder)
         if lock is None:
             twin += 1
-        elif not _is_same_folder(lock, folder):
+        elif not is_same_folder(lock, folder):
             os.close(lock)  # its former owner finished and moved it away: look again
         else:
             _claimed[os.getpid(), folder] = lock
@@ -66,7 +66,7 @@ def claim_work_folder(models: Path, role: str, fingerprint: str, committed: Call
 
 def is_claimed(folder: Path) -> bool:
     """Whether a living process works in this folder."""
-    lock = _try_lock(folder)
+    lock = try_lock(folder)
     if lock is not None:
         os.close(lock)
     return lock is None
@@ -78,9 +78,9 @@ def release_work_folder(models: Path, folder: Path) -> None:
     Once the folder was moved away, its name may already be another process's work folder: that one stays.
     """
     work = models / PARTIAL / folder.relative_to(models / PARTIAL).parts[0]
-    lock = _claimed.pop((os.getpid(), work), None) or _try_lock(work)
+    lock = _claimed.pop((os.getpid(), work), None) or try_lock(work)
     if lock is not None:
-        if _is_same_folder(lock, work):
+        if is_same_folder(lock, work):
             shutil.rmtree(work)
         os.close(lock)
 
@@ -163,7 +163,7 @@ def _take_back(models: Path, role: str, work: Path, committed: Callable[[], set[
         made_in = _made_in(manifest)
         if made_in is None or made_in.parts[0].split(".")[0] != work.name:
             continue
-        lock = _try_lock(manifest.parent)
+        lock = try_lock(manifest.parent)
         if lock is None:  # a living process is about to commit it
             continue
         if manifest.parent in committed():  # asked only now: its maker commits before it lets go of the lock
@@ -222,7 +222,7 @@ def _work_name(role: str, fingerprint: str) -> str:
     return f"{role}-{fingerprint[:16]}"
 
 
-def _try_lock(folder: Path) -> int | None:
+def try_lock(folder: Path) -> int | None:
     """A descriptor that holds the folder's lock until it is closed; None when another one holds it or it is gone."""
     try:
         lock = os.open(folder, os.O_RDONLY)
@@ -236,7 +236,8 @@ def _try_lock(folder: Path) -> int | None:
     return lock
 
 
-def _is_same_folder(descriptor: int, folder: Path) -> bool:
+def is_same_folder(descriptor: int, folder: Path) -> bool:
+    """Whether an open folder is the one at this place now: it may have been moved away, and another one made."""
     try:
         return os.path.samestat(os.fstat(descriptor), folder.stat())
     except FileNotFoundError:

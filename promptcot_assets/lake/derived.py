@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,6 +46,11 @@ def mapped(path: Path, table: pa.Table) -> pa.Table:
     return opened
 
 
+def unfinished(home: Path) -> Iterator[Path]:
+    """Files of tables that are being written, or were when their process was killed; nobody reads those again."""
+    yield from sorted(home.glob("derived/**/.*.arrow.*"))
+
+
 def _opened(path: Path) -> pa.Table | None:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
@@ -58,7 +63,7 @@ def _opened(path: Path) -> pa.Table | None:
 
 def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # as `unfinished` knows it
     try:
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table.combine_chunks())

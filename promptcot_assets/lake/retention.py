@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from deltalake import DeltaTable
 
-from promptcot_assets.lake.checkpoints import MANIFEST, PARTIAL, is_claimed
+from promptcot_assets.lake.checkpoints import MANIFEST, PARTIAL, is_claimed, is_same_folder, try_lock
+from promptcot_assets.lake.derived import unfinished
 from promptcot_assets.lake.lineage import upstream
 from promptcot_assets.lake.log import Entry, Log
 from promptcot_assets.lake.ref import Commit, Ref
@@ -31,21 +34,70 @@ def collect(home: Path, log: Log, keep_last: int, grace_hours: float, dry_run: b
     """Find what may go and, unless `dry_run`, delete it.
 
     Kept: each partition's newest `keep_last` commits; every commit of a checkpoint or of benchmark scores and all they
-    descend from; and whatever is younger than the grace, which must be longer than the longest read or write.
+    descend from; whatever is younger than the grace, which must be longer than the longest read or write; and folders
+    that a living process works in. All of it holds at the moment of deletion: what was taken up since it was found
+    stays, and is not in the result.
     """
     before = time.time() - grace_hours * 3600
     pinned = _pinned(log)
     found: dict[str, list[Path]] = {}
     for asset in log.assets():
         found[asset] = _superseded_files(log, asset, pinned, keep_last, before)
-    for path in [*home.glob("spool/*/*"), *home.glob(f"models/{PARTIAL}/*"), *_uncommitted_checkpoints(home, log)]:
+    for path in _left_behind(home, log):
         if _newest_change(path) < before and not (path.is_dir() and is_claimed(path)):
             found.setdefault(_asset_of(home, path), []).append(path)
-    garbage = [Garbage(asset, tuple(paths), sum(map(_size, paths))) for asset, paths in sorted(found.items()) if paths]
+    sizes = {path: _size(path) for paths in found.values() for path in paths}
     if not dry_run:
-        for path in (path for one in garbage for path in one.files):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return garbage
+        for asset, paths in found.items():
+            # Anew for each asset: sizing and deleting the others took a while, in which much may have been committed.
+            superseded = set(_superseded_files(log, asset, _pinned(log), keep_last, before)) if paths else set()
+            found[asset] = [path for path in paths if path in superseded or not path.is_relative_to(log.folder)]
+            found[asset] = [path for path in found[asset] if _deleted(home, log, path, before)]
+    return [
+        Garbage(asset, tuple(paths), sum(sizes[path] for path in paths))
+        for asset, paths in sorted(found.items())
+        if paths
+    ]
+
+
+def _left_behind(home: Path, log: Log) -> Iterator[Path]:
+    """What runs leave that end before they commit; also what runs that go on have made so far."""
+    yield from home.glob("spool/*/*")
+    yield from home.glob(f"models/{PARTIAL}/*")
+    yield from _uncommitted_checkpoints(home, log)
+    yield from unfinished(home)
+
+
+def _deleted(home: Path, log: Log, path: Path, before: float) -> bool:
+    """Delete a file or folder, unless it was changed, claimed, committed or removed since it was found."""
+    if not path.is_dir():
+        if is_old := _newest_change(path) < before:
+            path.unlink(missing_ok=True)
+        return is_old
+    lock = try_lock(path)
+    if lock is None:
+        return False
+    try:  # as long as the lock is held, nobody resumes the work in it
+        if not is_same_folder(lock, path) or _newest_change(path) >= before:
+            return False
+        if path.relative_to(home).as_posix() in _committed_checkpoints(log):
+            return False
+        aside = _aside(home, path)
+        try:
+            path.rename(aside)  # at once: a kill from here on leaves nothing that looks like resumable work
+        except FileNotFoundError:  # somebody who needs no claim for it, as to clear a spool, removed it first
+            return False
+        shutil.rmtree(aside)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _aside(home: Path, path: Path) -> Path:
+    """A name that nobody looks for but a later collection, on the same disk."""
+    folder = home / "models" / PARTIAL if path.is_relative_to(home / "models") else path.parent
+    folder.mkdir(exist_ok=True)
+    return folder / f".{_asset_of(home, path)}-{uuid.uuid4().hex}"
 
 
 def _pinned(log: Log) -> set[tuple[str, int]]:
@@ -86,15 +138,22 @@ def _superseded_files(log: Log, asset: str, pinned: set[tuple[str, int]], keep_l
 
 
 def _uncommitted_checkpoints(home: Path, log: Log) -> Iterator[Path]:
-    committed = {entry.record.checkpoint for asset in log.assets() for entry in log.entries(asset)}
+    committed = _committed_checkpoints(log)
     for manifest in home.glob(f"models/*/*/{MANIFEST}"):
         if manifest.parent.relative_to(home).as_posix() not in committed and manifest.parent.parent.name != PARTIAL:
             yield manifest.parent
 
 
+def _committed_checkpoints(log: Log) -> set[str]:
+    """Their folders, relative to the home."""
+    return {entry.record.checkpoint for asset in log.assets() for entry in log.entries(asset)}
+
+
 def _asset_of(home: Path, path: Path) -> str:
     kind, asset, *_ = path.relative_to(home).parts
-    return path.name.rsplit("-", 1)[0] if (kind, asset) == ("models", PARTIAL) else asset
+    if kind == "derived":
+        return path.parent.name
+    return path.name.lstrip(".").rsplit("-", 1)[0] if (kind, asset) == ("models", PARTIAL) else asset
 
 
 def _newest_change(path: Path) -> float:
@@ -107,4 +166,7 @@ def _newest_change(path: Path) -> float:
 
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    try:
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except FileNotFoundError:  # its owner removes it just now
+        return 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
+import threading
 import uuid
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +19,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptcot_assets.lake.checkpoints import is_same_folder
 from promptcot_assets.lake.disk import sync
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.ref import canonical_json
@@ -24,10 +29,17 @@ T = TypeVar("T")
 
 
 class Spool:
-    """The shards of one computation, in a folder named after its fingerprint: other settings never meet old shards."""
+    """The shards of one computation, in a folder named after its fingerprint: other settings never meet old shards.
+
+    Several processes may share the folder. Who has read or written a shard holds a shared lock on it, until the shards
+    are cleared or neither this object nor rows of `collect` are left; garbage collection leaves a locked folder alone.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._claiming = threading.Lock()  # shards may be worked on in several threads
+        self._lock: int | None = None
+        self._release: Callable[[], object] = lambda: None
 
     def map(
         self,
@@ -61,7 +73,7 @@ class Spool:
             files.append(path)
             count += table.num_rows
             on_shard(len(files) - 1)
-        return RowStream(lambda: map(_stored, files), count)
+        return RowStream(lambda: map(self._stored, files), count)
 
     def _finished(
         self,
@@ -76,10 +88,12 @@ class Spool:
         def shard(index: int, item: T) -> tuple[Path, pa.Table]:
             name = hashlib.sha256((key or _content)(item).encode()).hexdigest()[:16]
             path = folder / f"{index:06d}-{name}.parquet"
+            self._claim()  # finished shards may be older than what garbage collection spares
             table = _read(path)
             if table is None:
                 table = function(item)
                 _write(path, table)
+                self._claim()  # the folder may be new
             return path, table
 
         if at_once == 1:  # in the caller's own thread: not every engine can be used from another
@@ -106,21 +120,43 @@ class Spool:
             self.folder.rename(discarded)  # at once for others who may be writing the same shards
         except FileNotFoundError:
             return
-        shutil.rmtree(discarded)
+        else:
+            shutil.rmtree(discarded)
+        finally:
+            with self._claiming:
+                self._let_go()
+
+    def _claim(self) -> None:
+        """Hold the lock of the folder that is there now, if one is: a twin may have cleared the former one."""
+        with self._claiming:
+            while self._lock is None or not is_same_folder(self._lock, self.folder):
+                self._let_go()
+                try:
+                    lock = os.open(self.folder, os.O_RDONLY)
+                except FileNotFoundError:
+                    return
+                self._release = weakref.finalize(self, os.close, lock)
+                fcntl.flock(lock, fcntl.LOCK_SH)  # waits for garbage collection only, which may just remove the folder
+                self._lock = lock
+
+    def _let_go(self) -> None:
+        self._lock = None
+        self._release()
+
+    def _stored(self, path: Path) -> pa.Table:
+        """A shard that was there a moment ago. Raises: LakeError when it is gone or damaged since."""
+        table = _read(path)
+        if table is None:
+            raise LakeError(
+                f"shard {path} was lost while its rows were read; run the same step again, it computes it anew"
+            )
+        return table
 
 
 def _content(item: object) -> str:
     if isinstance(item, pa.Table | pa.RecordBatch):
         return canonical_json([item.schema.names, [str(kind) for kind in item.schema.types], item.to_pylist()])
     return canonical_json(item)
-
-
-def _stored(path: Path) -> pa.Table:
-    """A shard that was there a moment ago. Raises: LakeError when it is gone or damaged since."""
-    table = _read(path)
-    if table is None:
-        raise LakeError(f"shard {path} was lost while its rows were read; run the same step again, it computes it anew")
-    return table
 
 
 def _read(path: Path) -> pa.Table | None:

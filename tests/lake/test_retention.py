@@ -3,14 +3,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from promptcot_assets.lake import Garbage, Lake, LakeError, Ref
-from tests.lake.lake_examples import PROBLEMS, problems, provenance, train
+from promptcot_assets.lake import Garbage, Lake, LakeError, Ref, checkpoints, retention
+from tests.lake.lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
 
 def commit(lake: Lake, asset: str, seed: int, *inputs: Ref, partition: str = "all") -> Ref:
@@ -116,6 +117,108 @@ def test_orphans_of_killed_runs_go_after_the_grace(lake: Lake) -> None:
     collect(lake)
     assert mine.exists()  # a living process works in it
     assert lake.home.joinpath("models", "student").exists()
+
+
+def killed(lake: Lake, folder: Path) -> None:
+    """What becomes of a work folder when its process is killed, a day later."""
+    os.close(checkpoints._claimed.pop((os.getpid(), folder)))
+    age(lake.home, 25)
+
+
+def collect_while(lake: Lake, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[Garbage]:
+    """Delete everything that may go; `act` happens after it was found and before it goes."""
+    size, waiting = retention._size, [act]
+
+    def sized(path: Path) -> int:
+        while waiting:
+            waiting.pop()()
+        return size(path)
+
+    monkeypatch.setattr(retention, "_size", sized)
+    gone = lake.gc(keep_last=1, dry_run=False)
+    assert not waiting
+    return gone
+
+
+def test_training_resumed_while_garbage_is_collected_keeps_its_work(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lake.work_folder("student", "f")
+    (folder / "trainer").mkdir()
+    (folder / "trainer" / "state").write_text("days of work")
+    killed(lake, folder)
+    other = lake.work_folder("teacher", "f")
+    killed(lake, other)
+
+    def resume() -> None:
+        assert Lake(lake.home).work_folder("student", "f") == folder
+
+    (garbage,) = collect_while(lake, monkeypatch, resume)
+    assert (garbage.asset, garbage.files) == ("teacher", (other,))  # only what went
+    assert (folder / "trainer" / "state").read_text() == "days of work"
+
+
+def test_a_checkpoint_committed_while_garbage_is_collected_stays(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = provenance(1)
+    work = lake.work_folder("student", made.fingerprint)
+    (work / "model").mkdir()
+    (work / "model" / "weights").write_text("w")
+    sealed = checkpoints.seal(lake.models, "student", work / "model", made)
+    killed(lake, work)
+    committed: list[Ref] = []
+
+    def commit_it() -> None:
+        again = Lake(lake.home)
+        folder = again.work_folder("student", made.fingerprint) / "model"
+        assert (folder / "weights").exists()  # taken back
+        committed.append(again.commit_checkpoint("student", folder, LOSS, {"loss": 1.0}, made))
+        age(lake.home, 25)  # nothing but the commit tells
+
+    collect_while(lake, monkeypatch, commit_it)
+    assert lake.checkpoint(committed[0]) == sealed.folder
+
+
+def test_rows_that_a_model_came_to_rest_on_while_garbage_is_collected_stay(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [commit(lake, "problems", seed) for seed in range(4)]
+    tomorrow = time.time() + 25 * 3600
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    gone = collect_while(lake, monkeypatch, lambda: train(lake, "student", b"1", provenance(1, refs[1])))
+    assert [len(one.files) for one in gone] == [2]
+    assert [lake.verify(ref) for ref in refs] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_deletion_that_was_killed_is_finished_by_the_next(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, is_sealed: bool
+) -> None:
+    made = provenance(1)
+    work = lake.work_folder("student", made.fingerprint)
+    (work / "weights").write_text("w")
+    folder = checkpoints.seal(lake.models, "student", work, made).folder if is_sealed else work
+    killed(lake, work)
+
+    def kill(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", kill)
+        lake.gc(dry_run=False)
+    assert not folder.exists()  # nobody can take up what is half gone
+    assert [one.asset for one in collect(lake)] == ["student"]
+    assert not list((lake.models / ".partial").iterdir())
+
+
+def test_parts_of_derived_tables_that_a_kill_left_go_after_the_grace(lake: Lake) -> None:
+    folder = lake.home / "derived" / "lengths" / "problems"
+    folder.mkdir(parents=True)
+    finished, left, growing = folder / "all-1.arrow", folder / ".all-1.arrow.0f", folder / ".all-2.arrow.1f"
+    for path, hours in ((finished, 25), (left, 25), (growing, 23)):
+        path.write_bytes(b"x" * 10)
+        age(path, hours)
+    assert lake.gc() == [Garbage("problems", (left,), 10)] == lake.gc(dry_run=False)
+    assert sorted(folder.iterdir()) == [growing, finished]
 
 
 def test_committed_checkpoints_and_unfinished_neighbours(lake: Lake) -> None:

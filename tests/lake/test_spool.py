@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -198,3 +199,47 @@ def test_an_interrupt_side_by_side_does_not_wait_for_what_runs(spool: Spool) -> 
         finished.close()  # what an interrupt does to a generator: it comes back though two shards still run
     finally:
         let_go.set()
+
+
+def collected(lake: Lake) -> list[str]:
+    """What garbage collection deletes two days later."""
+    for path in lake.home.glob("spool/**/*"):
+        os.utime(path, (0, 0))
+    return [file.name for one in lake.gc(dry_run=False) for file in one.files]
+
+
+def test_a_resumed_run_keeps_its_old_shards(lake: Lake, spool: Spool) -> None:
+    run(spool, ["a", "b"])
+    spool._let_go()  # its process was killed
+    resumed, calls = lake.spool("problems", "all", "f" * 64), []
+
+    def compute(item: str) -> pa.Table:
+        calls.append(item)
+        assert collected(lake) == []
+        return pa.table({"item": [item]})
+
+    rows = resumed.collect("generate", "abc", compute)
+    del resumed
+    assert collected(lake) == []  # the rows are still to be read
+    assert [row["item"] for row in rows] == ["a", "b", "c"] and calls == ["c"]
+    del rows
+    assert collected(lake) == ["all-ffffffffffffffff"]
+
+
+def test_a_spool_is_let_go_when_cleared_and_held_again_when_used_again(lake: Lake, spool: Spool) -> None:
+    twin = lake.spool("problems", "all", "f" * 64)
+    run(spool, ["a"])
+    run(twin, ["a"])  # several may use it at once
+    spool.clear()
+    run(twin, ["a"])
+    assert collected(lake) == []  # the twin holds the new folder
+    spool.clear()
+    del twin
+    run(spool, ["a"])
+    assert collected(lake) == []
+
+
+def test_a_spool_that_is_collected_just_before_it_is_used_is_made_anew(lake: Lake, spool: Spool) -> None:
+    run(lake.spool("problems", "all", "f" * 64), ["a", "b"])
+    assert collected(lake) == ["all-ffffffffffffffff"]
+    assert run(spool, ["a", "b"]) == (["a", "b"], ["a", "b"])
