@@ -338,6 +338,7 @@ _TAILS = [
             re.DOTALL,
         ),
     ),
+    ("Solution:", 1, re.compile(r"\nSolution:\s*\Z")),  # of this project's own domains (domains/procedural.py)
     ("use the provided format", 20, re.compile(r"###\s*Answer:\s*\(use the provided format with backticks\)\s*\Z")),
 ]
 
