@@ -25,7 +25,10 @@ def weekly_synthesis(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 def request_batch(instance: dg.DagsterInstance, batch: str) -> dg.RunRequest:
-    """A run of `synthesis_batch_job` for `batch`, which exists from now on. Asked for twice, it runs once."""
+    """A run of `synthesis_batch_job` for `batch`, which exists from now on. Asked for twice, it runs once.
+
+    A sensor can ask Dagster to add the partition; a schedule has to do it itself, also when its tick is only tried out.
+    """
     assert BATCHES.name is not None
     instance.add_dynamic_partitions(BATCHES.name, [batch])
     return dg.RunRequest(run_key=batch, partition_key=batch)

@@ -14,6 +14,8 @@ from dagster._core.definitions.declarative_automation.automation_condition_teste
     EvaluateAutomationConditionsResult,
 )
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RESUME_RETRY_TAG, ROOT_RUN_ID_TAG
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ROUNDS, STUDENTS
@@ -28,9 +30,12 @@ from promptcot_assets.automation.sensors import (
     synthesis_after_the_last_round,
 )
 from promptcot_assets.definitions import defs
+from promptcot_assets.lake import Ref
 from tests.reports.small_home import Home
 
 STUDENT = STUDENTS.get_partition_keys()[0]
+# Nothing is opened by it; but a tick without a reference, as to one in memory, does not know partitions it asks for.
+REFERENCE = InstanceRef.from_dir(str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -39,18 +44,51 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def materialize(instance: dg.DagsterInstance, name: str, partition: str, version: str, fails: bool = False) -> None:
-    """A run that materializes `name`, and then fails as a gate makes it."""
+def materialize(
+    instance: dg.DagsterInstance,
+    name: str,
+    partition: str,
+    version: str,
+    fails: bool = False,
+    ref: Ref | None = None,
+    retries: str | None = None,
+) -> str:
+    """A run that materializes `name`, and then fails as a gate makes it; its id.
+
+    retries: the run from whose failure it goes on.
+    """
     partitions = ROUNDS if partition in ROUNDS.get_partition_keys() else STUDENTS
 
     @dg.multi_asset(name="step", specs=[dg.AssetSpec(name)], partitions_def=partitions)
     def step() -> Iterator[dg.MaterializeResult]:
-        yield dg.MaterializeResult(asset_key=name, data_version=dg.DataVersion(version))
+        metadata = {"ref": json.loads(ref.json())} if ref else {}
+        yield dg.MaterializeResult(asset_key=name, data_version=dg.DataVersion(version), metadata=metadata)
         if fails:
             raise dg.Failure("gate")
 
-    done = dg.materialize([step], partition_key=partition, instance=instance, raise_on_error=False)
+    tags = went_on_from(retries) if retries else {}
+    done = dg.materialize([step], partition_key=partition, instance=instance, raise_on_error=False, tags=tags)
     assert done.success != fails
+    return done.run_id
+
+
+def went_on_from(run: str) -> dict[str, str]:
+    """Tags of a run that goes on from the failure of this one."""
+    return {PARENT_RUN_ID_TAG: run, ROOT_RUN_ID_TAG: run, RESUME_RETRY_TAG: "true"}
+
+
+def finish(instance: dg.DagsterInstance, retries: str) -> None:
+    """The retry from the failure of a run that makes only what was still missing, and succeeds."""
+
+    @dg.asset(name="what_was_left", partitions_def=STUDENTS)
+    def rest() -> None: ...
+
+    tags = went_on_from(retries)
+    assert dg.materialize([rest], partition_key=STUDENT, instance=instance, tags=tags).success
+
+
+def requests(ticked: SensorExecutionData) -> list[dg.RunRequest]:
+    return list(ticked.run_requests or [])
 
 
 def tick(
@@ -59,7 +97,11 @@ def tick(
     repository = defs.get_repository_def()
     with (
         dg.build_sensor_context(
-            instance=instance, cursor=cursor, repository_def=repository, resources=resources
+            instance=instance,
+            instance_ref=REFERENCE,
+            cursor=cursor,
+            repository_def=repository,
+            resources=resources,
         ) as context,
         dg.partition_loading_context(dynamic_partitions_store=instance),  # as the daemon does
     ):
@@ -70,20 +112,84 @@ def test_the_last_round_is_followed_by_a_batch_of_its_own_once(instance: dg.Dags
     materialize(instance, "em_bounds", ROUNDS.get_partition_keys()[0], "early")
     materialize(instance, "em_bounds", LAST_ROUND, "good")
     asked = tick(synthesis_after_the_last_round, instance)
-    assert [run.partition_key for run in asked.run_requests] == ["em_good"]
-    assert instance.has_dynamic_partition(str(BATCHES.name), "em_good")
-    assert tick(synthesis_after_the_last_round, instance, asked.cursor).run_requests == []
+    assert [run.partition_key for run in requests(asked)] == ["em_good"]
+    (request,) = asked.dynamic_partitions_requests or []
+    assert request == BATCHES.build_add_request(["em_good"])
+    assert not instance.has_dynamic_partition(str(BATCHES.name), "em_good")  # the daemon adds it, a preview does not
+    assert requests(tick(synthesis_after_the_last_round, instance, asked.cursor)) == []
 
 
 def test_a_round_that_its_gate_stopped_is_followed_by_nothing(instance: dg.DagsterInstance) -> None:
     materialize(instance, "em_bounds", LAST_ROUND, "bad", fails=True)
-    assert tick(synthesis_after_the_last_round, instance).run_requests == []
+    assert requests(tick(synthesis_after_the_last_round, instance)) == []
+
+
+def test_a_round_that_its_gate_lets_through_at_the_second_try_is_followed_by_that_try_only(
+    instance: dg.DagsterInstance,
+) -> None:
+    stopped = materialize(instance, "em_bounds", LAST_ROUND, "bad", fails=True)
+    first = tick(synthesis_after_the_last_round, instance)
+    materialize(instance, "em_bounds", LAST_ROUND, "good", retries=stopped)
+    asked = tick(synthesis_after_the_last_round, instance, first.cursor)
+    assert [run.partition_key for run in requests(asked)] == ["em_good"]
+
+
+def test_switched_on_a_sensor_begins_with_the_newest_version(instance: dg.DagsterInstance) -> None:
+    for version in ("first", "second", "third"):
+        materialize(instance, "em_bounds", LAST_ROUND, version)
+    asked = tick(synthesis_after_the_last_round, instance)
+    assert [run.partition_key for run in requests(asked)] == ["em_third"]
+    assert requests(tick(synthesis_after_the_last_round, instance, asked.cursor)) == []
+
+
+def test_switched_on_before_there_is_anything_a_sensor_misses_nothing(instance: dg.DagsterInstance) -> None:
+    nothing = tick(synthesis_after_the_last_round, instance)
+    for version in ("first", "second"):
+        materialize(instance, "em_bounds", LAST_ROUND, version)
+    asked = tick(synthesis_after_the_last_round, instance, nothing.cursor)
+    assert [run.partition_key for run in requests(asked)] == ["em_first", "em_second"]
 
 
 def test_a_new_model_is_evaluated(instance: dg.DagsterInstance) -> None:
     materialize(instance, "self_play_model", STUDENT, "model")
-    asked = tick(evaluation_of_a_new_model, instance).run_requests
-    assert [(run.run_key, run.partition_key) for run in asked] == [("model", STUDENT)]
+    asked = tick(evaluation_of_a_new_model, instance)
+    (run,) = requests(asked)
+    assert run.partition_key == STUDENT and str(run.run_key).startswith(f"{STUDENT}/")
+    assert requests(tick(evaluation_of_a_new_model, instance, asked.cursor)) == []
+
+
+def test_a_model_of_a_run_that_failed_later_is_evaluated_when_its_retry_has_succeeded(
+    instance: dg.DagsterInstance,
+) -> None:
+    killed = materialize(instance, "self_play_model", STUDENT, "model", fails=True)
+    before = tick(evaluation_of_a_new_model, instance)
+    assert requests(before) == []
+    finish(instance, killed)
+    after = tick(evaluation_of_a_new_model, instance, before.cursor)
+    assert [run.partition_key for run in requests(after)] == [STUDENT]
+    assert requests(tick(evaluation_of_a_new_model, instance, after.cursor)) == []
+
+
+def test_a_failed_run_holds_nothing_up_and_is_forgotten_when_its_model_is_made_anew(
+    instance: dg.DagsterInstance,
+) -> None:
+    materialize(instance, "self_play_model", STUDENT, "broken", fails=True)
+    waiting = tick(evaluation_of_a_new_model, instance)
+    materialize(instance, "self_play_model", STUDENT, "model")
+    asked = tick(evaluation_of_a_new_model, instance, waiting.cursor)
+    assert len(requests(asked)) == 1
+    assert len(str(waiting.cursor).split()) == 2 and len(str(asked.cursor).split()) == 1
+
+
+def test_a_model_that_is_again_as_it_once_was_is_evaluated_again(instance: dg.DagsterInstance) -> None:
+    keys: list[str | None] = []
+    cursor = None
+    for version in ("one", "two", "one"):
+        materialize(instance, "self_play_model", STUDENT, version)
+        ticked = tick(evaluation_of_a_new_model, instance, cursor)
+        cursor = ticked.cursor
+        keys += [run.run_key for run in requests(ticked)]
+    assert len(set(keys)) == 3  # Dagster drops a key that it knows
 
 
 def test_a_week_is_a_batch() -> None:
@@ -93,7 +199,7 @@ def test_a_week_is_a_batch() -> None:
             scheduled_execution_time=datetime(2030, 1, 6, 3, tzinfo=UTC),
             repository_def=defs.get_repository_def(),
         )
-        (run,) = weekly_synthesis.evaluate_tick(context).run_requests
+        (run,) = weekly_synthesis.evaluate_tick(context).run_requests or []
         assert run.run_key == run.partition_key == "week_2030_01_06"
         assert instance.has_dynamic_partition(str(BATCHES.name), "week_2030_01_06")
 
@@ -138,17 +244,79 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         server.shutdown()
 
 
+class Scores:
+    """A lake to which scores of one student are committed, and the sensor's ticks on it."""
+
+    def __init__(self, instance: dg.DagsterInstance, path: Path) -> None:
+        self.instance, self.home, self.cursor = instance, Home(path), tick_of_nothing(instance, path)
+
+    def commit(self, value: float, fails: bool = False) -> None:
+        """A run that makes a new version."""
+        self.home.commit("benchmark_scores", [{"score_id": "score", **score(value, 0.1)}], partition=STUDENT)
+        self.materialize(fails)
+
+    def materialize(self, fails: bool = False) -> None:
+        """A run that finds the newest version finished."""
+        ref = self.home.refs["benchmark_scores"]
+        materialize(self.instance, "benchmark_scores", STUDENT, ref.data_version, fails, ref)
+
+    def tick(self) -> None:
+        self.cursor = tick(alert_on_a_regression, self.instance, self.cursor, lake=lake_of(self.home.path)).cursor
+
+
+def lake_of(path: Path) -> LakeResource:
+    return LakeResource(home=str(path), settings=SettingsResource(profile="demo"))
+
+
+def tick_of_nothing(instance: dg.DagsterInstance, path: Path) -> str | None:
+    return tick(alert_on_a_regression, instance, lake=lake_of(path)).cursor
+
+
+REGRESSION = "aime avg@4 of sft_model/1 (sft): 0.300 [0.200, 0.400], was 0.800 [0.700, 0.900] with sft_model/1"
+
+
 def test_a_regression_is_posted_once(instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]) -> None:
-    home = Home(tmp_path)
+    scores = Scores(instance, tmp_path)
     for value in (0.8, 0.3):
-        home.commit("benchmark_scores", [{"score_id": "score", **score(value, 0.1)}], partition=STUDENT)
-        materialize(instance, "benchmark_scores", STUDENT, str(value))
-    lake = LakeResource(home=str(tmp_path), settings=SettingsResource(profile="demo"))
-    ticked = tick(alert_on_a_regression, instance, lake=lake)
-    tick(alert_on_a_regression, instance, ticked.cursor, lake=lake)
-    assert posted == [
-        "aime avg@4 of sft_model/1 (sft): 0.300 [0.200, 0.400], was 0.800 [0.700, 0.900] with sft_model/1"
-    ]
+        scores.commit(value)
+    scores.tick()
+    scores.tick()
+    assert posted == [REGRESSION]
+
+
+def test_a_regression_is_not_posted_again_when_a_run_finds_its_scores_finished(
+    instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]
+) -> None:
+    scores = Scores(instance, tmp_path)
+    for value in (0.8, 0.3):
+        scores.commit(value)
+        scores.tick()
+    scores.materialize()
+    scores.tick()
+    assert posted == [REGRESSION]
+
+
+def test_every_version_is_held_against_the_one_before_it(
+    instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]
+) -> None:
+    scores = Scores(instance, tmp_path)
+    for value in (0.8, 0.3, 0.35):
+        scores.commit(value)
+    scores.tick()
+    assert posted == [REGRESSION]
+
+
+def test_scores_of_a_failed_run_are_held_against_when_a_later_run_finds_them_finished(
+    instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]
+) -> None:
+    scores = Scores(instance, tmp_path)
+    scores.commit(0.8)
+    scores.commit(0.3, fails=True)
+    scores.tick()
+    assert posted == []
+    scores.materialize()
+    scores.tick()
+    assert posted == [REGRESSION]
 
 
 # ---- reports
@@ -181,6 +349,23 @@ def test_a_report_is_asked_for_when_its_data_is_new_and_not_when_its_run_made_it
     assert again.total_requested == 0
     record(instance, STUDENT, "rollouts", "verdicts", "difficulty")
     assert evaluate(instance, again.cursor).get_num_requested(dg.AssetKey("difficulty")) == 0
+
+
+def test_a_batch_without_traces_does_not_silence_the_report_on_all_batches(instance: dg.DagsterInstance) -> None:
+    item_difficulty, yield_report = dg.AssetKey("item_difficulty"), dg.AssetKey("yield_report")
+    instance.add_dynamic_partitions(str(BATCHES.name), ["first", "failed"])
+    before = evaluate(instance)
+    record(instance, STUDENT, "difficulty")
+    no_traces = evaluate(instance, before.cursor)
+    assert no_traces.get_num_requested(item_difficulty) == 0
+    record(instance, "first", "teacher_traces")
+    some_traces = evaluate(instance, no_traces.cursor)
+    assert some_traces.get_num_requested(item_difficulty) == 1
+    steps = ("concept_sets", "raw_problems", "dropped_problems", "problems", "math_answers", "code_tests")
+    record(instance, "failed", *steps)
+    record(instance, "first", *steps)
+    asked = evaluate(instance, some_traces.cursor)
+    assert asked.get_requested_partitions(yield_report) == {"first"}  # the other one's traces are missing
 
 
 def test_nothing_runs_by_itself_until_it_is_switched_on() -> None:
