@@ -1,7 +1,7 @@
 """EM beside its ablations: one home a seed and arm, each an ordinary run of the arc up to its last EM round.
 
-All arms of a seed start from copies of one home that has the corpus and the cold start, so they differ in nothing but
-their settings. A killed command is continued by the same command, arm by arm and shard by shard.
+All arms of a seed start from copies of one home that has the corpus and the cold start and is kept as it is, so they
+differ in nothing but their settings. A killed command is continued by the same command, arm by arm and shard by shard.
 """
 
 from __future__ import annotations
@@ -74,15 +74,35 @@ def run_ablations(settings: Settings, home: Path) -> None:
     others = [arm for arm in every if arm.name != EM]
     last = f"EM {round_key(settings.em.rounds)}"
     _together(settings, "cold start", references, COLD_START)
+    starts = {arm.seed: _kept_start(arm) for arm in references}
     for arm in others:
-        if not arm.home.exists():
-            reference = next(one for one in references if one.seed == arm.seed)
-            partial = arm.folder / "partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(reference.home, partial)
-            partial.rename(arm.home)
+        _copy_once(starts[arm.seed], arm.home)
     _together(settings, "EM and control", references, CURVES)
     _together(settings, "ablations", others, last)
+
+
+def _kept_start(reference: Arm) -> Path:
+    """A copy of EM's home as its cold start left it: an arm that is added later must find none of EM's rounds.
+
+    Raises: ArcError when EM went on before there was one.
+    """
+    start = reference.folder.parent / "_cold_start"  # no arm's folder begins like this
+    if not start.exists() and Lake(reference.home).partitions("em_bounds"):
+        raise ArcError(
+            f"{reference.home} went on to its rounds before its cold start was kept apart: "
+            f"delete {reference.folder.parent} and run the same command again"
+        )
+    _copy_once(reference.home, start)
+    return start
+
+
+def _copy_once(home: Path, to: Path) -> None:
+    """A copy that was killed half-way is begun anew."""
+    if not to.exists():
+        partial = to.with_name(f"{to.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(home, partial)
+        partial.rename(to)
 
 
 def _together(settings: Settings, phase: str, runs: Sequence[Arm], last: str) -> None:

@@ -28,9 +28,15 @@ def heal(home: Path, settings: Settings, row_id: str, say: Callable[[str], None]
     """Make the row's own table anew, and when the row is gone or changed, what came of it; the runs that were made.
 
     say: is told each command as it begins.
-    Raises: NotHealed as soon as the row comes out as it was, before anything else is made; HomeBusy; LakeError.
+    Raises: NotHealed under another seed than the row's, and as soon as the row comes out as it was, before anything
+    else is made; HomeBusy; LakeError.
     """
-    recall(home, row_id)  # says so when there is no such row or no lake, rather than making one
+    made_with = recall(home, row_id).seed  # says so when there is no such row or no lake, rather than making one
+    if settings.seed != made_with:
+        raise NotHealed(
+            f"{row_id} was made with seed {made_with}, and {settings.seed} is set: everything would come out another; "
+            f"set PROMPTCOT_SEED={made_with}"
+        )
     with only_arc_of(home), open_home(home, settings) as instance:
         release_dead_runs(instance)
         done: list[Run] = []

@@ -83,9 +83,10 @@ def runs(history: History, places: set[Place]) -> list[Run]:
     return [Run(tuple(name for name, _ in units_of_run), units_of_run[0][1]) for units_of_run in found]
 
 
-def environment(home: Path) -> str:
-    """What the commands need in their environment; the profile is the one of the former runs."""
-    return f"export PROMPTCOT_HOME={shlex.quote(str(home))} DAGSTER_HOME={shlex.quote(str(home / 'dagster'))}"
+def environment(home: Path, seed: int) -> str:
+    """What the commands need in their environment; the profile is the one of the former runs, `seed` was theirs."""
+    folders = f"PROMPTCOT_HOME={shlex.quote(str(home))} DAGSTER_HOME={shlex.quote(str(home / 'dagster'))}"
+    return f"export {folders} PROMPTCOT_SEED={seed}"
 
 
 def _fits(unit: Place, run: list[Place]) -> bool:

@@ -197,10 +197,12 @@ def _settings(behind: Iterable[Entry]) -> list[str]:
     return ["```json", *(f'{{"{key}": {text}}}' for key, text in sorted(texts.items())), "```", ""]
 
 
-def _commands(history: History, behind: Iterable[Entry]) -> list[str]:
+def _commands(history: History, behind: Sequence[Entry]) -> list[str]:
     places = {(one.ref.asset, one.ref.partition) for one in behind}
+    seeds = ", ".join(f"`PROMPTCOT_SEED={one}`" for one in sorted({one.commit.provenance.seed for one in behind}))
     return [
-        "With these settings as the profile (`PROMPTCOT_PROFILE`), and `PROMPTCOT_HOME` and `DAGSTER_HOME` set:", "",
+        f"With these settings as the profile (`PROMPTCOT_PROFILE`), {seeds}, and `PROMPTCOT_HOME` and `DAGSTER_HOME` set:",
+        "",
         "```bash", *(run.command for run in runs(history, places)), "```", "",
     ]  # fmt: skip
 

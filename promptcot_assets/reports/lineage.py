@@ -26,6 +26,8 @@ def commits_named(history: History, asset: str, partition: str | None) -> list[E
     """
     match = EXACT.fullmatch(asset)
     name, within = (match["asset"], match["partition"] or partition) if match else (asset, partition)
+    if partition and within != partition:
+        raise LakeError(f"{asset} is not of partition {partition}: name one of the two")
     own = history.of_asset(name)
     if not own:
         raise LakeError(f"no table or model {name!r} in {history.home}; there are {', '.join(history.assets)}")

@@ -46,6 +46,7 @@ class Recall:
     scores: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[Ref] = field(default_factory=list)  # versions whose rows garbage collection took
     mend: str = ""
+    seed: int = 0  # of the row's table, and so of the runs that heal
     places: list[Place] = field(default_factory=list)  # what has to be made anew
     backfill: list[str] = field(default_factory=list)  # the commands that do it, inputs first
 
@@ -67,6 +68,7 @@ def recall(home: Path, row_id: str) -> Recall:
         _count(rows, found)
         found.models = [_model_json(history, one) for one in models]
         found.mend = _mend(first, record)
+        found.seed = history.newest[first.ref.asset, first.ref.partition].commit.provenance.seed
         found.places = sorted(_to_heal(history, found, bad))
         found.backfill = [run.command for run in runs(history, set(found.places))]
     return found
@@ -230,5 +232,9 @@ def as_text(home: Path, found: Recall) -> str:
         lines += ["scores that rest on it", table(names, [[one[name] for name in names] for one in found.scores]), ""]
     if found.unreadable:
         lines += [f"not looked into, their rows were garbage-collected: {', '.join(map(str, found.unreadable))}", ""]
-    lines += [f"To heal it, {found.mend}; then:", *(f"  {line}" for line in (environment(home), *found.backfill))]
+    if found.backfill:
+        commands = (environment(home, found.seed), *found.backfill)
+        lines += [f"To heal it, {found.mend}; then:", *(f"  {line}" for line in commands)]
+    else:
+        lines += ["Nothing is left to heal: no newest version rests on it."]
     return "\n".join(lines)

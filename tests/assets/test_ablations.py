@@ -34,6 +34,12 @@ def test_every_arm_is_measured_beside_em_and_a_stopped_one_says_why(tmp_path: Pa
     assert again.returncode == 0, again.stderr[-4000:]
     assert "| chance |" in again.stdout and "- nothing, seed 5: " in again.stdout
 
+    arms = "nothing: {cold_start_share: 0}"
+    profile.write_text(profile.read_text().replace(arms, f"{arms}, late: {{cold_start_share: 0}}"))
+    later = run([*PROMPTCOT, "ablations", "--json"], home, PROMPTCOT_PROFILE=str(profile))
+    rows = {row["arm"]: row for row in json.loads(later.stdout)}
+    assert rows["late"] == rows["nothing"] | {"arm": "late"}  # of EM's round, which was there before it, it has nothing
+
 
 def _winners(home: Path) -> list[dict[str, object]]:
     lake = Lake(home)

@@ -53,6 +53,9 @@ def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
     )
     heal = [*PROMPTCOT, "recall", bad, "--apply", "--json"]
 
+    another_world = run(heal, home, **settings, PROMPTCOT_SEED="7")
+    assert another_world.returncode == 1 and "set PROMPTCOT_SEED=0" in another_world.stderr
+    assert versions(home) == first
     refused = run(heal, home, **settings)
     assert refused.returncode == 1
     assert f"{bad} came out again just as it was" in refused.stderr and "row 1 of seeds.jsonl" in refused.stderr

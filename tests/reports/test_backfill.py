@@ -54,7 +54,7 @@ def test_nothing_to_heal_is_no_run(arc: Home) -> None:
 
 def test_the_environment_is_quoted(tmp_path) -> None:
     home = tmp_path / "my home"
-    assert environment(home) == f"export PROMPTCOT_HOME='{home}' DAGSTER_HOME='{home}/dagster'"
+    assert environment(home, 2) == f"export PROMPTCOT_HOME='{home}' DAGSTER_HOME='{home}/dagster' PROMPTCOT_SEED=2"
 
 
 def test_every_run_can_be_selected_in_the_definitions(arc: Home) -> None:

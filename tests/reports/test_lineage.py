@@ -44,6 +44,7 @@ def test_an_exact_ref_names_an_old_version(own_arc: Home) -> None:
 @pytest.mark.parametrize(("asset", "partition", "message"), [
     ("problem", None, "no table or model 'problem' in .*there are base_model, benchmark_generations"),
     ("problems", "second", r"no commit problems of partition second; the last ones are problems\[first\]@1"),
+    ("problems[first]@1", "second", r"problems\[first\]@1 is not of partition second"),
     ("problems@9", None, r"no commit problems@9; the last ones are problems\[first\]@1"),
 ])  # fmt: skip
 def test_what_is_not_there_is_told_with_what_is(arc: Home, asset: str, partition: str | None, message: str) -> None:

@@ -157,7 +157,7 @@ def test_print_has_counts_models_scores_and_commands(arc: Home) -> None:
     text = as_text(arc.path, recall(arc.path, "seed_1"))
     assert text.startswith("seed_problems[all]@1 seed_1  one?")
     assert "remove or correct row 1 of s.jsonl" in text
-    assert f"export PROMPTCOT_HOME={arc.path} DAGSTER_HOME={arc.path}/dagster" in text
+    assert f"export PROMPTCOT_HOME={arc.path} DAGSTER_HOME={arc.path}/dagster PROMPTCOT_SEED=0" in text
     assert arc.models["self_play_model"] in text and "aime" in text
 
 
