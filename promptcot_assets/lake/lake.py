@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -62,6 +63,7 @@ class Lake:
         Raises: LakeError naming asset, column and first bad row.
         """
         ref = self._commit(asset, batches, schema, provenance, partition)
+        self._make_equals_whole(ref)
         self.publish()
         return ref
 
@@ -265,6 +267,22 @@ class Lake:
             )
             raise LakeError(f"{ref} (data version {ref.data_version}) is not in the lake at {self.home}: {found}")
         return entry
+
+    def _make_equals_whole(self, ref: Ref) -> None:
+        """Earlier versions with the same rows, on which something rests and whose file is damaged or lost, get them."""
+        new = self._entry(ref)
+        equal = [
+            one for one in self._log.entries(ref.asset)
+            if one.ref.partition == ref.partition and one.ref.version != ref.version
+            and (one.record.content_hash, one.ref.rows) == (new.record.content_hash, ref.rows)
+        ]  # fmt: skip
+        pinned = retention.pinned_versions(self._log) if equal else set()
+        for one in equal:
+            if (one.ref.asset, one.ref.version) in pinned and not self.verify(one.ref):
+                path = self._log.folder / ref.asset / one.file
+                part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+                shutil.copyfile(self._log.folder / ref.asset / new.file, part)
+                part.rename(path)
 
     def _open(self, ref: Ref, columns: list[str] | None) -> tuple[Path, list[str], list[str]]:
         """The file of a ref, which of the wanted columns it has, and all that are wanted."""

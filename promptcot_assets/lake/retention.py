@@ -39,7 +39,7 @@ def collect(home: Path, log: Log, keep_last: int, grace_hours: float, dry_run: b
     stays, and is not in the result.
     """
     before = time.time() - grace_hours * 3600
-    pinned = _pinned(log)
+    pinned = pinned_versions(log)
     found: dict[str, list[Path]] = {}
     for asset in log.assets():
         found[asset] = _superseded_files(log, asset, pinned, keep_last, before)
@@ -50,7 +50,7 @@ def collect(home: Path, log: Log, keep_last: int, grace_hours: float, dry_run: b
     if not dry_run:
         for asset, paths in found.items():
             # Anew for each asset: sizing and deleting the others took a while, in which much may have been committed.
-            superseded = set(_superseded_files(log, asset, _pinned(log), keep_last, before)) if paths else set()
+            superseded = set(_superseded_files(log, asset, pinned_versions(log), keep_last, before)) if paths else set()
             found[asset] = [path for path in paths if path in superseded or not path.is_relative_to(log.folder)]
             found[asset] = [path for path in found[asset] if _deleted(home, log, path, before)]
     return [
@@ -100,7 +100,7 @@ def _aside(home: Path, path: Path) -> Path:
     return folder / f".{_asset_of(home, path)}-{uuid.uuid4().hex}"
 
 
-def _pinned(log: Log) -> set[tuple[str, int]]:
+def pinned_versions(log: Log) -> set[tuple[str, int]]:
     """(asset, version) of every commit that a model or a score rests on."""
 
     def commit_of(ref: Ref) -> Commit | None:

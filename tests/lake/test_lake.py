@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.lake.rows import MAX_GROUP_BYTES
-from tests.lake.lake_examples import PROBLEMS, problems, provenance
+from tests.lake.lake_examples import PROBLEMS, problems, provenance, train
 
 
 def test_commit_and_read_back(lake: Lake) -> None:
@@ -281,6 +281,18 @@ def test_damaged_data_is_never_given_out_as_good(lake: Lake, damage: str) -> Non
         for read in (lake.table, lambda r: list(lake.batches(r))):
             with pytest.raises(LakeError, match=rf"{path.name}.*re-materialize problems"):
                 read(ref)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_making_damaged_rows_again_mends_the_version_that_a_model_rests_on(lake: Lake, lost: bool) -> None:
+    ref, rows = lake.commit("problems", [problems(500)], PROBLEMS, provenance()), problems(500)
+    train(lake, "student", b"1", provenance(1, ref))
+    path = data_file(lake, "problems")
+    path.unlink() if lost else flip_byte(path, 600)
+    lake.commit("problems", [problems(3)], PROBLEMS, provenance(2))
+    assert lake.verify(ref) is False  # those were other rows
+    again = lake.commit("problems", [rows], PROBLEMS, provenance())
+    assert lake.verify(ref) and lake.verify(again) and lake.table(ref).equals(rows)
 
 
 def test_a_copied_home_reads_and_continues(lake: Lake, tmp_path: Path) -> None:
