@@ -199,10 +199,10 @@ def _settings(behind: Iterable[Entry]) -> list[str]:
 
 def _commands(history: History, behind: Sequence[Entry]) -> list[str]:
     places = {(one.ref.asset, one.ref.partition) for one in behind}
-    seeds = ", ".join(f"`PROMPTCOT_SEED={one}`" for one in sorted({one.commit.provenance.seed for one in behind}))
+    seeds = " or ".join(str(seed) for seed in sorted({one.commit.provenance.seed for one in behind}))
     return [
-        f"With these settings as the profile (`PROMPTCOT_PROFILE`), {seeds}, and `PROMPTCOT_HOME` and `DAGSTER_HOME` set:",
-        "",
+        f"With these settings as the profile (`PROMPTCOT_PROFILE`), `PROMPTCOT_SEED` {seeds}, and `PROMPTCOT_HOME` and "
+        "`DAGSTER_HOME` set:", "",
         "```bash", *(run.command for run in runs(history, places)), "```", "",
     ]  # fmt: skip
 

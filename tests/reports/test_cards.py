@@ -62,6 +62,7 @@ def test_the_funnel_is_the_one_of_the_problems_that_were_used(own_arc: Home) -> 
 
 def test_the_commands_make_everything_behind_the_model_inputs_first(arc: Home) -> None:
     lines = section(card_of_student(arc), "Make it again").splitlines()
+    assert "`PROMPTCOT_SEED` 0" in "".join(lines)
     order = [asset for selection, _ in parsed([one for one in lines if one.startswith("dagster")])
              for asset in assets_of(selection)]  # fmt: skip
     assert order.index("seed_problems") < order.index("sft_model") < order.index("self_play_model")
