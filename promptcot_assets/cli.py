@@ -30,6 +30,13 @@ def _plain_errors(*more: type[Exception]) -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
+def _needs_lake() -> None:
+    """Raises: LakeError when the home has no lake; to be called before `Lake`, which makes one."""
+    from promptcot_assets.reports.history import History
+
+    History(home())
+
+
 def _json_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
 
@@ -141,6 +148,8 @@ def sql(query: str, as_csv: bool, parquet: Path | None, as_json: bool) -> None:
     from promptcot_assets.reports.query import query as ask
     from promptcot_assets.reports.query import write_parquet
 
+    if as_csv and (as_json or parquet):
+        raise click.UsageError(f"give --csv or {'--json' if as_json else '--parquet'}, not both")
     with _plain_errors():
         if parquet:
             rows = write_parquet(home(), query, parquet)
@@ -294,10 +303,9 @@ def export(
 def gc(apply: bool, keep: int, as_json: bool) -> None:
     """Superseded data that no model or score rests on, and work that nobody will finish. Spares the last 24 hours."""
     from promptcot_assets.lake import Lake
-    from promptcot_assets.reports.history import History
 
     with _plain_errors():
-        History(home())  # says so when there is no lake, rather than making one
+        _needs_lake()
         garbage = Lake(home()).gc(keep_last=keep, dry_run=not apply)
         if as_json:
             _print_json({"applied": apply, "bytes": sum(one.bytes for one in garbage), "garbage": garbage})
@@ -357,6 +365,7 @@ def regrade(student: str, as_json: bool) -> None:
     from sandbox import SandboxUnavailable
 
     with _plain_errors(SandboxUnavailable):
+        _needs_lake()
         found = reports.regrade(home(), student, load_settings())
         if as_json:
             _print_json(reports.as_json(found))
@@ -369,15 +378,20 @@ def regrade(student: str, as_json: bool) -> None:
 @_json_option
 def benchmark_report(out: Path | None, as_json: bool) -> None:
     """Every student's scores with intervals, beside the paper's tables; with the exact versions behind them."""
+    from promptcot_assets.lake import LakeError
     from promptcot_assets.reports import benchmark_report as reports
 
     with _plain_errors():
+        _needs_lake()
         report = reports.benchmark_report(home())
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "report.md").write_text(reports.as_markdown(report) + "\n")
-            if report.scaling:
-                reports.scaling_figure(report.scaling, out / "scaling.png")
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                (out / "report.md").write_text(reports.as_markdown(report) + "\n")
+                if report.scaling:
+                    reports.scaling_figure(report.scaling, out / "scaling.png")
+            except OSError as error:
+                raise LakeError(f"cannot write {out}: {error}") from error
         if as_json:
             _print_json(reports.as_json(report))
         else:
@@ -393,6 +407,7 @@ def plan(points: float, as_json: bool) -> None:
     from promptcot_assets.stages.statistics import StatisticsError
 
     with _plain_errors(StatisticsError):
+        _needs_lake()
         plans = reports.plan(home(), points / 100)
         if as_json:
             _print_json(plans)

@@ -75,6 +75,13 @@ def test_text_is_for_people(home: Home, arguments: list[str], shown: str) -> Non
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["sql", "select * from lineagee"], 'Did you mean "lineage"'),
+    (["sql", ""], "the query is empty"),
+    (["sql", "copy (select 1) to '/dev/null'"], "COPY writes; --csv, --json and --parquet"),
+    (["sql", "select 1 as a, 2 as a", "--json"], "two columns of the answer are named 'a'"),
+    (["sql", "select 1", "--csv", "--json"], "give --csv or --json, not both"),
+    (["sql", "select 1", "--csv", "--parquet", "out"], "give --csv or --parquet, not both"),
+    (["benchmark-report", "--out", __file__], f"cannot write {__file__}"),
+    (["benchmark-report", "--out", "/proc/nope"], "cannot write /proc/nope"),
     (["lineage", "nothing"], "no table or model 'nothing'"),
     (["lineage"], "name an ASSET"),
     (["trace", "nothing"], "has a row 'nothing'"),
@@ -90,7 +97,8 @@ def test_a_mistake_gets_one_message(home: Home, arguments: list[str], message: s
 
 
 @pytest.mark.parametrize("arguments", [["sql", "select 1"], ["lineage", "--stale"], ["trace", "x"], ["recall", "x"],
-                                       ["export", "problems", "--out", "out"], ["gc"]])  # fmt: skip
+                                       ["export", "problems", "--out", "out"], ["gc"], ["plan", "2"],
+                                       ["benchmark-report"], ["regrade", "tiny"]])  # fmt: skip
 def test_without_a_lake_every_command_says_what_to_run_and_makes_nothing(tmp_path: Path, arguments: list[str]) -> None:
     result = promptcot(tmp_path / "none", *arguments)
     assert result.exit_code == 1 and "promptcot run" in result.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,10 +21,15 @@ import pyarrow.parquet as pq
 from promptcot_assets.lake import Lake, LakeError
 from promptcot_assets.lake.catalogue import CATALOGUE
 from promptcot_assets.lake.data_version import quoted
-from promptcot_assets.reports.text import table
+from promptcot_assets.reports.text import table, to_json
 
 PRINTED_ROWS = 200
 PARQUET_ROWS = 100_000  # of one row group
+
+# A catalogue that is open read-only refuses its changes itself, and temporary tables are in memory; these write files.
+WRITES = frozenset({"ATTACH", "COPY", "EXPORT"})
+# These hide the kind of the statement in them (MULTI is any with a pivot); of WRITES, DuckDB takes only COPY there.
+WRAPS = frozenset({"EXPLAIN", "MULTI", "PREPARE"})
 
 
 @dataclass(frozen=True)
@@ -33,14 +40,16 @@ class Answer:
     rows: Sequence[Sequence[Any]]
 
     def records(self) -> list[dict[str, Any]]:
+        """One object a row. Raises: LakeError when two columns have one name, of which an object keeps only one."""
+        _check_names(self.names)
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
     def csv(self) -> str:
-        """RFC 4180, with a header line; null is an empty cell."""
+        """RFC 4180, with a header line; null is an empty cell, lists and structs are JSON."""
         sink = io.StringIO()
         writer = csv.writer(sink, lineterminator="\n")
         writer.writerow(self.names)
-        writer.writerows(self.rows)
+        writer.writerows(map(_cell, row) for row in self.rows)
         return sink.getvalue().removesuffix("\n")
 
     def text(self) -> str:
@@ -55,9 +64,10 @@ class Answer:
 def query(home: Path, sql: str) -> Answer:
     """The answer of the last statement of `sql`.
 
-    Raises: LakeError when there is no lake, or with DuckDB's own message when the query is wrong.
+    Raises: LakeError when there is no lake, when `sql` is empty or writes, or with DuckDB's own message.
     """
     with _catalogue(home) as database:
+        _check_reads(database, sql)
         result = database.execute(sql)
         return Answer([name for name, *_ in result.description or []], result.fetchall())
 
@@ -70,12 +80,12 @@ def write_parquet(home: Path, sql: str, out: Path) -> int:
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
         with _catalogue(home) as database:
+            _check_reads(database, sql)
             answer = database.sql(sql)
             if answer is None:
                 raise LakeError("the query has no answer to write; end it with a select")
             batches = answer.to_arrow_reader(PARQUET_ROWS)
-            if twice := [name for name, count in Counter(batches.schema.names).items() if count > 1]:
-                raise LakeError(f"two columns of the answer are named {twice[0]!r}; rename one with `as`")
+            _check_names(batches.schema.names)
             rows = 0
             with pq.ParquetWriter(part, batches.schema, compression="zstd") as writer:
                 for batch in batches:
@@ -89,6 +99,39 @@ def write_parquet(home: Path, sql: str, out: Path) -> int:
     finally:
         part.unlink(missing_ok=True)
     return rows
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise LakeError(f"two columns of the answer are named {twice[0]!r}; rename one with `as`")
+
+
+def _check_reads(database: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Before any statement runs, whether there is one and none of them writes a file."""
+    statements = database.extract_statements(sql)
+    if not statements:
+        raise LakeError('the query is empty; give one, e.g. `promptcot sql "select view_name from duckdb_views()"`')
+    for statement in statements:
+        kind = statement.type.name
+        if kind in WRITES or (kind in WRAPS and "copy" in _keywords(statement.query)):
+            writer = "COPY" if kind in WRAPS else kind
+            raise LakeError(
+                f"a query only reads, and {writer} writes; --csv, --json and --parquet FILE write what a select gives"
+            )
+
+
+def _keywords(sql: str) -> set[str]:
+    """The keywords of a statement in lower case: no comment, string or quoted name is one."""
+    text = sql.encode()  # which DuckDB counts in
+    starts = [start for start, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.keyword]
+    return {found[0].decode().lower() for start in starts if (found := re.match(rb"\w+", text[start:]))}
+
+
+def _cell(value: Any) -> Any:
+    """A value as the CSV writer takes it: what is nested as JSON on one line, by the rules of --json."""
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(json.loads(to_json(value)), ensure_ascii=False)
+    return value
 
 
 @contextmanager

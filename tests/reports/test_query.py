@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -44,8 +46,8 @@ def test_rows_come_as_table_csv_and_json(arc: Home) -> None:
     assert answer.text().splitlines()[0].split() == ["problem_id", "concepts", "well_posed", "x"]
     assert answer.csv().splitlines() == [
         "problem_id,concepts,well_posed,x",
-        "problem_1,['ratios'],,1.5",
-        "problem_2,['sums'],,1.5",
+        'problem_1,"[""ratios""]",,1.5',
+        'problem_2,"[""sums""]",,1.5',
     ]
     document = json.loads(to_json(answer.records()))
     assert document[0] == {"problem_id": "problem_1", "concepts": ["ratios"], "well_posed": None, "x": 1.5}
@@ -61,6 +63,21 @@ def test_an_answer_is_written_to_parquet_with_its_types(arc: Home, tmp_path: Pat
     with pytest.raises(LakeError, match="cannot write"):
         write_parquet(arc.path, "select 1 as a", tmp_path / "nowhere" / "out.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_csv_writes_what_is_nested_as_json(arc: Home) -> None:
+    answer = query(
+        arc.path,
+        "select ['a', 'é'] as a, {'at': timestamp '2026-01-02 03:04:05', 'n': null} as b, [date '2026-01-02'] as c",
+    )
+    (row,) = csv.DictReader(io.StringIO(answer.csv()))
+    assert row == {"a": '["a", "é"]', "b": '{"at": "2026-01-02T03:04:05", "n": null}', "c": '["2026-01-02"]'}
+
+
+def test_records_never_drop_a_column(arc: Home) -> None:
+    answer = query(arc.path, "select p.problem, s.problem from problems p, seed_problems s limit 1")
+    with pytest.raises(LakeError, match="two columns of the answer are named 'problem'"):
+        answer.records()
 
 
 def test_every_view_and_column_is_commented(arc: Home) -> None:
@@ -104,6 +121,52 @@ def test_the_catalogue_is_not_writable(arc: Home) -> None:
     with pytest.raises(LakeError, match="read-only"):
         query(arc.path, "drop table lineage")
     assert query(arc.path, "select count(*) > 0 from lineage").rows == [(True,)]
+
+
+@pytest.mark.parametrize("sql", ["", " ; ", "-- nothing"])
+def test_an_empty_query_says_so(arc: Home, tmp_path: Path, sql: str) -> None:
+    with pytest.raises(LakeError, match="the query is empty"):
+        query(arc.path, sql)
+    with pytest.raises(LakeError, match="the query is empty"):
+        write_parquet(arc.path, sql, tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize("sql", [
+    "copy (select 1) to '{out}'",
+    "select 1; COPY (select 1) to '{out}'",
+    "copy (pivot (select 1 as a) on a) to '{out}'",
+    "explain analyze copy (select 1) to '{out}'",
+    "select 'é'; explain /* é */ (analyze) copy (select 1) to '{out}'",
+    "prepare it as copy (select 1) to '{out}'; execute it",
+    "attach '{out}' (read_write)",
+    "export database '{out}'",
+])  # fmt: skip
+def test_a_query_writes_no_file(arc: Home, tmp_path: Path, sql: str) -> None:
+    for ask in (query, lambda home, sql: write_parquet(home, sql, tmp_path / "out.parquet")):
+        with pytest.raises(LakeError, match=r"a query only reads.*--csv, --json and --parquet") as error:
+            ask(arc.path, sql.format(out=tmp_path / "out"))
+        assert len(str(error.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sql", [
+    "explain select 1",
+    "explain analyze select 'copy' as \"copy\" -- copy",
+    "pragma table_info('lineage')",
+    "show tables",
+    "describe lineage",
+    "summarize problems",
+    "from problems",
+    "with one as (values (1)) from one",
+    "pivot problems on domain",
+    "set threads = 1; select 1",
+    "set variable one = 1; select getvariable('one')",
+    "create temp table one as select 1; insert into one values (2); from one",
+    "prepare it as select 1; execute it",
+    "call pragma_version()",
+])  # fmt: skip
+def test_what_only_reads_is_answered(arc: Home, sql: str) -> None:
+    assert query(arc.path, sql).rows
 
 
 def test_a_wrong_query_gives_duckdbs_message(arc: Home) -> None:
