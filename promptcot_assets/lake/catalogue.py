@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.data_version import identifier, quoted
-from promptcot_assets.lake.log import Entry, Log, newest_by_partition
+from promptcot_assets.lake.log import UNREADABLE, Entry, Log, damage, newest_by_partition
 from promptcot_assets.lake.schemas import SCHEMAS, declared_since
 from promptcot_assets.lake.tables import PARTITION_COLUMN
 
@@ -142,19 +142,29 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Tabl
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, current: list[Entry]) -> None:
-    """The newest version of one table; a table whose file is gone gets a view that says so, the others stay usable."""
+    """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable."""
     view = identifier(asset)
     files = [table / entry.file for entry in current]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        message = f"table {asset}: file {missing[0]} is missing; restore it from a copy or re-materialize {asset}"
-        con.execute(f"create view {view} as select error({quoted(message)}) as error")
+    bad = next(filter(None, (_fault(asset, file) for file in files)), None)
+    if bad:
+        con.execute(f"create view {view} as select error({quoted(f'table {asset}: {bad}')}) as error")
         return
     schema, rows = _stored(asset, current, files) if files else _nothing(asset)
     con.execute(f"create view {view} as {rows}")
     declared = SCHEMAS[asset].metadata if asset in SCHEMAS else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
     _comment(con, f"view {view}", _text(schema.metadata or declared), columns)
+
+
+def _fault(asset: str, file: Path) -> str | None:
+    """Why no view can read the file, and the mend. Of a view's files DuckDB itself opens only the first beforehand."""
+    try:
+        _ = pq.read_schema(file).names
+    except FileNotFoundError:
+        return f"file {file} is missing; restore it from a copy or re-materialize {asset}"
+    except UNREADABLE as error:
+        return damage(asset, file, error)
+    return None
 
 
 def _comment(con: duckdb.DuckDBPyConnection, what: str, comment: str, columns: Mapping[str, str]) -> None:
@@ -171,7 +181,7 @@ def _says(schema: pa.Schema) -> dict[str, str]:
 
 
 def _text(metadata: Mapping[bytes, bytes] | None) -> str:
-    return (metadata or {}).get(b"comment", b"").decode()
+    return (metadata or {}).get(b"comment", b"").decode(errors="replace")
 
 
 def _stored(asset: str, current: list[Entry], files: list[Path]) -> tuple[pa.Schema, str]:
@@ -245,12 +255,13 @@ def _model(tables: Path, entry: Entry) -> pa.Table:
         "inputs": [dataclasses.asdict(given) for given in entry.commit.provenance.inputs],
     }
     row = pa.Table.from_pylist([known], schema=_MODELS)
-    file = tables / ref.asset / entry.file
-    if not file.is_file():  # the table's own view says so; the checkpoint is still there
+    try:
+        with pq.ParquetFile(tables / ref.asset / entry.file) as parquet:
+            own = parquet.read()
+            names = own.column_names
+    except UNREADABLE:  # lost or damaged: the table's own view says so; the checkpoint is still there
         return row
-    with pq.ParquetFile(file) as parquet:
-        own = parquet.read()
-    for name in own.column_names:
+    for name in names:
         if name not in known:
             row = row.append_column(name, own.column(name))
     return row

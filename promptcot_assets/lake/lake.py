@@ -25,7 +25,7 @@ from promptcot_assets.lake import catalogue, checkpoints, retention
 from promptcot_assets.lake.data_version import content_hash
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.lineage import upstream
-from promptcot_assets.lake.log import Entry, Log, Record
+from promptcot_assets.lake.log import Entry, Log, Record, damage
 from promptcot_assets.lake.ref import UNPARTITIONED, Commit, Provenance, Ref
 from promptcot_assets.lake.rows import check_schema, checked, first_duplicate, read_rows, write_rows
 from promptcot_assets.lake.schemas import declared_since, with_columns
@@ -359,4 +359,4 @@ def _one_row(asset: str, row: dict[str, Any], schema: pa.Schema) -> pa.Table:
 
 
 def _damaged(ref: Ref, path: Path, error: Exception) -> LakeError:
-    return LakeError(f"{ref}: file {path} is damaged ({error}); restore it from a copy or re-materialize {ref.asset}")
+    return LakeError(f"{ref}: {damage(ref.asset, path, error)}")

@@ -15,9 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.ref import Commit, Provenance, Ref
 
 METADATA_KEY = "promptcot"  # our part of a log file's commitInfo
+UNREADABLE = (pa.ArrowException, OSError, UnicodeError)  # what pyarrow raises on a damaged Parquet file
 _LOG_FILE = re.compile(r"\d{20}\.json")
 
 
@@ -57,7 +61,10 @@ class Entry:
 
 
 class Log:
-    """All logs under one lake folder, `<folder>/<asset>/_delta_log/<version>.json`."""
+    """All logs under one lake folder, `<folder>/<asset>/_delta_log/<version>.json`.
+
+    Methods that read commits raise LakeError when one's file is damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,9 +100,21 @@ class Log:
     def _entry(self, asset: str, name: str) -> Entry | None:
         key = (asset, name)
         if key not in self._entries:
-            text = (self.folder / asset / "_delta_log" / name).read_text()
-            self._entries[key] = _parse(asset, int(name.split(".")[0]), text)
+            version = int(name.split(".")[0])
+            file = self.file(asset, version)
+            try:
+                self._entries[key] = _parse(asset, version, file.read_text())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:  # not JSON, or not all of a commit
+                raise LakeError(
+                    f"table {asset}: commit file {file} is damaged ({type(error).__name__}: {error}); "
+                    "restore it from a copy of the home"
+                ) from error
         return self._entries[key]
+
+
+def damage(asset: str, file: Path, error: Exception) -> str:
+    """What is wrong with a Parquet file that cannot be read, and the mend."""
+    return f"file {file} is damaged ({str(error).strip()}); restore it from a copy or re-materialize {asset}"
 
 
 def newest_by_partition(entries: list[Entry]) -> dict[str, Entry]:
@@ -105,7 +124,11 @@ def newest_by_partition(entries: list[Entry]) -> dict[str, Entry]:
 
 
 def _parse(asset: str, version: int, text: str) -> Entry | None:
-    """The commit in one log file; None for a file that is not one of ours (table creation, foreign maintenance)."""
+    """The commit in one log file; None for a file that is not one of ours (table creation, foreign maintenance).
+
+    An empty file is none of ours either: a power cut leaves one for a commit that nobody was told of, and Delta goes
+    over it too.
+    """
     actions: dict[str, Any] = {}
     for line in text.splitlines():
         actions.update(json.loads(line))

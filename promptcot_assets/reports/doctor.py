@@ -128,6 +128,7 @@ def _existing(path: Path) -> Path:
 
 def _catalogue(home: Path) -> Finding:
     from promptcot_assets.lake import LakeError
+    from promptcot_assets.reports.history import History
     from promptcot_assets.reports.query import query
 
     if not any(home.glob("lake/*/_delta_log")):
@@ -135,7 +136,9 @@ def _catalogue(home: Path) -> Finding:
     try:
         ((commits,),) = query(home, "select count(*) from lineage").rows
     except LakeError as error:
-        return Finding("catalogue", "fail", str(error), "`promptcot init` with a writable home writes it anew")
+        made = len(History(home).entries)  # fails on a damaged log, which no new catalogue mends
+        mend = "`promptcot init` with a writable home writes it anew"
+        return Finding("catalogue", "fail", f"{made:,} commits, but {error}", mend)
     return Finding("catalogue", "ok", f"{commits:,} commits")
 
 
@@ -207,10 +210,14 @@ def _engine(settings: Settings) -> Finding:
 
 def _needs(settings: Settings, home: Path) -> list[Finding]:
     """What the profile's models, and the disk that its whole arc takes, ask of this machine."""
+    from promptcot_assets.lake import LakeError
     from promptcot_assets.reports.estimate import estimate
     from promptcot_assets.reports.missing import missing
 
-    return list(missing(settings, estimate(settings, home), home))
+    try:
+        return list(missing(settings, estimate(settings, home), home))
+    except LakeError as error:  # a damaged log: no fault of the installation
+        return [Finding("needs", "fail", str(error), "restore the home from a copy")]
 
 
 def _torch(settings: Settings) -> Finding:

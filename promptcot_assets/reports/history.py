@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from promptcot_assets.lake import LakeError, Ref
 from promptcot_assets.lake.data_version import identifier, quoted
-from promptcot_assets.lake.log import Entry, Log, newest_by_partition
+from promptcot_assets.lake.log import UNREADABLE, Entry, Log, damage, newest_by_partition
+from promptcot_assets.lake.rows import read_rows
 from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.reports.references import Reference, gist_column, id_column, owns_its_id, values
 
@@ -101,18 +102,24 @@ def model_id(entry: Entry) -> str:
 
 
 class Rows:
-    """Rows of exact versions, read by DuckDB straight from their files. A context manager."""
+    """Rows of exact versions, read by DuckDB straight from their files.
+
+    A context manager: what fails inside on a damaged file leaves it as a LakeError that names version, file and mend.
+    """
 
     def __init__(self, history: History) -> None:
         self.history = history
         self.database = duckdb.connect(config={"threads": 2})
+        self._opened: dict[Ref, Entry] = {}
         self._columns = cache(lambda path: frozenset(pq.read_schema(path).names))
 
     def __enter__(self) -> Rows:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.database.close()
+        if isinstance(error, (duckdb.Error, *UNREADABLE)):
+            self._raise_damage(error)
 
     def are_there(self, entry: Entry) -> bool:
         """False when garbage collection took the file of this superseded version."""
@@ -120,10 +127,12 @@ class Rows:
 
     def source(self, entry: Entry) -> str:
         """SQL of a commit's rows."""
+        self._opened[entry.ref] = entry
         return f"read_parquet({quoted(str(self._path(entry)))}, hive_partitioning=false)"
 
     def has(self, entry: Entry, columns: Iterable[str]) -> bool:
         """Whether the rows are there and have these columns, which an old version may lack."""
+        self._opened[entry.ref] = entry
         return self.are_there(entry) and set(columns) <= self._columns(self._path(entry))
 
     def pairs(self, own: Entry, reference: Reference, other: Entry) -> str | None:
@@ -177,21 +186,31 @@ class Rows:
         for entry in sorted(self.history.entries.values(), key=lambda entry: entry.commit.timestamp, reverse=True):
             if self._holds(entry, row_id):
                 return [entry]
+        newest = self.history.newest.values()
+        gone = [str(one.ref) for one in newest if one.ref.rows and _owns_ids(one) and not self.are_there(one)]
         raise LakeError(
             f"no table in {self.history.home} has a row {row_id!r}; a row id is the 16 hex digits in a table's id "
             'column, a model id is role/version (see `promptcot sql "select model_id from models"`)'
+            + (f"; not looked in: {', '.join(gone)}, whose files are gone; restore them from a copy" if gone else "")
         )
 
     def _holds(self, entry: Entry, row_id: str) -> bool:
-        asset = entry.ref.asset
-        if (
-            asset not in SCHEMAS
-            or entry.record.checkpoint
-            or not owns_its_id(asset)
-            or not self.has(entry, [id_column(asset)])
-        ):
+        if not _owns_ids(entry):
             return False
-        return bool(self.ids(entry, f"{identifier(id_column(asset))} = {quoted(row_id)}"))
+        column = id_column(entry.ref.asset)
+        return self.has(entry, [column]) and bool(self.ids(entry, f"{identifier(column)} = {quoted(row_id)}"))
+
+    def _raise_damage(self, error: Exception) -> None:
+        """Nothing when the files are sound: then it is no damage that DuckDB failed on."""
+        for entry in reversed(self._opened.values()):  # most likely one of the last
+            path = self._path(entry)
+            try:
+                for _ in read_rows(path, None, 8192):  # checks the pages' checksums, which DuckDB does not
+                    pass
+            except FileNotFoundError:  # garbage collection took it
+                continue
+            except UNREADABLE as found:
+                raise LakeError(f"{entry.ref}: {damage(entry.ref.asset, path, found)}") from error
 
     def _keys(self, entry: Entry, columns: Sequence[str]) -> str:
         keys = ", ".join(f"{values(entry.ref.asset, column)} as k{at}" for at, column in enumerate(columns))
@@ -199,3 +218,9 @@ class Rows:
 
     def _path(self, entry: Entry) -> Path:
         return self.history.home / "lake" / entry.ref.asset / entry.file
+
+
+def _owns_ids(entry: Entry) -> bool:
+    """Whether the rows of a commit, which is no model's, are of a table that gives them their ids."""
+    asset = entry.ref.asset
+    return asset in SCHEMAS and not entry.record.checkpoint and owns_its_id(asset)

@@ -235,6 +235,21 @@ def test_a_missing_file_spoils_one_view_and_says_how_to_mend_it(filled: tuple[La
     assert query(lake, "select count(*) n from problems") == [{"n": 4}]
 
 
+@pytest.mark.parametrize("left", [0, 8, 300])
+def test_a_damaged_file_spoils_one_view_and_no_commit(filled: tuple[Lake, dict[str, Ref]], left: int) -> None:
+    lake, _ = filled
+    (file,) = (lake.home / "lake" / "problems").glob("_part=b/*.parquet")  # DuckDB would open that of _part=a alone
+    for one in (file, *(lake.home / "lake" / "student").glob("_part*/*.parquet")):
+        one.write_bytes(one.read_bytes()[:left])
+    lake.commit("seeds", [problems(5, "s")], PROBLEMS, provenance())
+    assert query(lake, "select count(*) n from seeds") == [{"n": 5}]
+    with pytest.raises(duckdb.InvalidInputException, match=rf"table problems: file {file} is damaged \(.*; restore"):
+        query(lake, "from problems")
+    assert query(lake, "select count(path) n from models") == [{"n": 2}]
+    lake.commit("problems", [problems(1, "b")], PROBLEMS, provenance(), "b")
+    assert query(lake, "select count(*) n from problems") == [{"n": 4}]
+
+
 def test_open_readers_keep_their_catalogue_while_others_publish(filled: tuple[Lake, dict[str, Ref]]) -> None:
     lake, _ = filled
     program = """if True:

@@ -93,6 +93,15 @@ def test_a_catalogue_that_cannot_be_made_fails(own_arc: Home) -> None:
     assert (found.level, found.mend) == ("fail", "restore the home from a copy")
 
 
+def test_a_cut_commit_file_is_a_finding_that_names_it(own_arc: Home) -> None:
+    file = own_arc.path / "lake" / "problems" / "_delta_log" / f"{1:020d}.json"
+    file.write_text(file.read_text()[:99])
+    found = {one.name: one for one in examine(own_arc.path, "demo", data=True) if one.level == "fail"}
+    for name in ("data", "needs"):
+        assert f"commit file {file} is damaged" in found[name].found
+        assert found[name].mend == "restore the home from a copy"
+
+
 @pytest.mark.parametrize(("gib", "level"), [(0.5, "fail"), (3, "warn"), (50, "ok")])
 def test_amounts_are_judged(gib: float, level: str) -> None:
     found = doctor._amount("disk", int(gib * doctor.GIB), doctor.DISK_GIB, "free", "free some")
