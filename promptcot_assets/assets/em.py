@@ -35,6 +35,11 @@ COLD = {
 }
 
 
+def _of_round(asset: str, round_: int) -> str:
+    """The input that `asset` was in a round; in round 0, before the first, that is the cold start's."""
+    return f"{asset}[{round_key(round_)}]" if round_ > 0 else COLD[asset]
+
+
 def _outputs(names: tuple[str, ...], description: dict[str, str]) -> list[dg.AssetSpec]:
     starts = ["seed_problems", "seed_triples", "cold_rationale_model", "cold_problem_generator", "cold_start_bounds"]
     return [
@@ -67,9 +72,8 @@ class Round:
         return round_number(self.context.partition_key)
 
     def before(self, asset: str, rounds: int = 1) -> str:
-        """The input that `asset` was `rounds` rounds ago; before round 1 that is the cold start's."""
-        number = self.number - rounds
-        return f"{asset}[{round_key(number)}]" if number > 0 else COLD[asset]
+        """The input that `asset` was `rounds` rounds ago."""
+        return _of_round(asset, self.number - rounds)
 
     def this(self, asset: str) -> str:
         return f"{asset}[{self.context.partition_key}]"
@@ -87,8 +91,7 @@ class Round:
         return self.lake.step(self.context, asset, *dict.fromkeys(inputs), uses=uses)  # type: ignore[arg-type]
 
     def rows(self, name: str) -> list[Row]:
-        asset, _, partition = name.rstrip("]").partition("[")
-        return self.lake.rows(asset, partition) if partition else self.lake.rows(asset)
+        return self.lake.rows(name)
 
 
 @dg.multi_asset(
@@ -241,17 +244,15 @@ def refuse_stopped(lake: LakeResource, gate: Gate, wanted_by: str, round_: int) 
     round_: the round it needs, 0 for the cold start.
     Raises: dagster.Failure when it was stopped by its gate.
     """
-
-    def bounds(number: int) -> list[Row]:
-        return lake.rows("em_bounds", round_key(number)) if number else lake.rows(COLD["em_bounds"])
-
+    measured = _of_round("em_bounds", round_)
     if round_:
-        verdict = em_gates.bound_gate(bounds(round_), bounds(round_ - 1), gate)
+        before = lake.rows(_of_round("em_bounds", round_ - 1))
+        verdict = em_gates.bound_gate(lake.rows(measured), before, gate)
     else:
-        verdict = em_gates.cold_start_gate(bounds(0), gate)
+        verdict = em_gates.cold_start_gate(lake.rows(measured), gate)
     if not verdict.passed:
-        stopped, why = f"em_bounds[{round_key(round_)}]" if round_ else COLD["em_bounds"], "; ".join(verdict.failures)
-        raise dg.Failure(f"{wanted_by} does not start, {stopped} is {em_gates.STOPPED}: {why}", allow_retries=False)
+        why = "; ".join(verdict.failures)
+        raise dg.Failure(f"{wanted_by} does not start, {measured} is {em_gates.STOPPED}: {why}", allow_retries=False)
 
 
 def _training_rows(now: Round, step: Step, rows: list[Row]) -> list[Row]:
