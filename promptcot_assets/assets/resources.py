@@ -94,7 +94,7 @@ class LakeResource(dg.ConfigurableResource):
         return Lake(Path(self.home))
 
     def rows(self, asset: str, partition: str = UNPARTITIONED) -> list[Row]:
-        """The newest rows of one partition, for checks."""
+        """The newest rows of one partition, for checks and gates; `asset[partition]` in one names it as well."""
         (ref,) = _refs(self.lake, _named(asset, partition), "a check")
         return self.lake.table(ref).to_pylist()
 
@@ -172,8 +172,7 @@ class Step:
 
         Raises: LakeError naming a column that the input does not have.
         """
-        wanted = None if columns is None else list(columns)
-        return [row for ref in self._of(name) for row in self.lake.table(ref, wanted).to_pylist()]
+        return [row for ref in self._of(name) for row in self.lake.table(ref, columns).to_pylist()]
 
     def rows_of(self, name: str) -> list[Row]:
         """All rows of the input written exactly like this; for a step that reads two partitions of one asset."""

@@ -181,7 +181,7 @@ def _contamination(
 
 def _columns(lake: LakeResource, asset: str, partition: str, *names: str) -> list[Row]:
     """The newest rows of a partition, without the columns that a check does not look at."""
-    return list(lake.lake.table(_newest(lake.lake, asset, partition), list(names)).to_pylist())
+    return lake.lake.table(_newest(lake.lake, asset, partition), names).to_pylist()
 
 
 def _newest(lake: Lake, asset: str, partition: str) -> Ref:

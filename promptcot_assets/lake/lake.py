@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class Lake:
         is_it = entry is not None and entry.commit.fingerprint == fingerprint and self.verify(entry.ref)
         return entry.ref if entry and is_it else None
 
-    def table(self, ref: Ref, columns: list[str] | None = None) -> pa.Table:
+    def table(self, ref: Ref, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of exactly this ref in the order they were committed.
 
         A column that the code has declared since (schemas.py) is there, without a value.
@@ -106,7 +106,7 @@ class Lake:
         except OSError as error:
             raise _damaged(ref, path, error) from error
 
-    def batches(self, ref: Ref, columns: list[str] | None = None, rows: int = 2048) -> Iterator[pa.RecordBatch]:
+    def batches(self, ref: Ref, columns: Sequence[str] | None = None, rows: int = 2048) -> Iterator[pa.RecordBatch]:
         """The same rows in batches of at most `rows`, in bounded memory."""
         path, stored, names = self._open(ref, columns)
         try:
@@ -284,7 +284,7 @@ class Lake:
                 shutil.copyfile(self._log.folder / ref.asset / new.file, part)
                 part.rename(path)
 
-    def _open(self, ref: Ref, columns: list[str] | None) -> tuple[Path, list[str], list[str]]:
+    def _open(self, ref: Ref, columns: Sequence[str] | None) -> tuple[Path, list[str], list[str]]:
         """The file of a ref, which of the wanted columns it has, and all that are wanted."""
         path = self._log.folder / ref.asset / self._entry(ref).file
         try:

@@ -25,9 +25,8 @@ def summary(lake: Lake, home: Path) -> str:
 
 
 def _rows(lake: Lake, asset: str, columns: Sequence[str] | None = None) -> list[Row]:
-    wanted = None if columns is None else list(columns)
     refs = [lake.newest(asset, partition) for partition in lake.partitions(asset)]
-    return [row for ref in refs if ref for row in lake.table(ref, wanted).to_pylist()]
+    return [row for ref in refs if ref for row in lake.table(ref, columns).to_pylist()]
 
 
 def _bounds(lake: Lake) -> Iterator[str]:
