@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.data_version import identifier, quoted
+from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.log import UNREADABLE, Entry, Log, damage, newest_by_partition
 from promptcot_assets.lake.schemas import SCHEMAS, declared_since
 from promptcot_assets.lake.tables import PARTITION_COLUMN
@@ -145,26 +146,27 @@ def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, curren
     """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable."""
     view = identifier(asset)
     files = [table / entry.file for entry in current]
-    bad = next(filter(None, (_fault(asset, file) for file in files)), None)
-    if bad:
-        con.execute(f"create view {view} as select error({quoted(f'table {asset}: {bad}')}) as error")
+    try:
+        schema, rows = _stored(asset, current, files) if files else _nothing(asset)
+    except LakeError as error:
+        con.execute(f"create view {view} as select error({quoted(f'table {asset}: {error}')}) as error")
         return
-    schema, rows = _stored(asset, current, files) if files else _nothing(asset)
     con.execute(f"create view {view} as {rows}")
     declared = SCHEMAS[asset].metadata if asset in SCHEMAS else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
     _comment(con, f"view {view}", _text(schema.metadata or declared), columns)
 
 
-def _fault(asset: str, file: Path) -> str | None:
-    """Why no view can read the file, and the mend. Of a view's files DuckDB itself opens only the first beforehand."""
+def _columns(asset: str, file: Path) -> pa.Schema:
+    """Those of a file, by name. Raises: LakeError when it is lost or damaged, with the mend."""
     try:
-        _ = pq.read_schema(file).names
+        schema = pq.read_schema(file)
+        _ = schema.names  # decodes them
     except FileNotFoundError:
-        return f"file {file} is missing; restore it from a copy or re-materialize {asset}"
+        raise LakeError(f"file {file} is missing; restore it from a copy or re-materialize {asset}") from None
     except UNREADABLE as error:
-        return damage(asset, file, error)
-    return None
+        raise LakeError(damage(asset, file, error)) from error
+    return schema
 
 
 def _comment(con: duckdb.DuckDBPyConnection, what: str, comment: str, columns: Mapping[str, str]) -> None:
@@ -185,11 +187,16 @@ def _text(metadata: Mapping[bytes, bytes] | None) -> str:
 
 
 def _stored(asset: str, current: list[Entry], files: list[Path]) -> tuple[pa.Schema, str]:
-    """The columns of the newest files and the SQL of all rows; columns declared since they were written are null."""
+    """The columns of the newest files and the SQL of all rows; columns declared since they were written are null.
+
+    Raises: LakeError when any of the files is lost or damaged: DuckDB itself opens only the first before a query.
+    """
     union = ", union_by_name=true" if len({entry.record.schema_hash for entry in current}) > 1 else ""
-    schema = pq.read_schema(max(zip(current, files, strict=True), key=lambda pair: pair[0].ref.version)[1])
-    stored = schema.names if not union else {name for file in files for name in pq.read_schema(file).names}
-    new = [SCHEMAS[asset].field(name) for name in declared_since(asset, stored)]
+    schemas = [_columns(asset, file) for file in files]
+    schema = max(zip(current, schemas, strict=True), key=lambda pair: pair[0].ref.version)[1]
+    new = [
+        SCHEMAS[asset].field(name) for name in declared_since(asset, {name for one in schemas for name in one.names})
+    ]
     return pa.schema([*schema, *new]).with_metadata(schema.metadata), (
         f"select *{''.join(f', {_null(field)}' for field in new)} from read_parquet("
         f"[{', '.join(quoted(str(file)) for file in files)}]{union}, "
