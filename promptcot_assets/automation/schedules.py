@@ -21,17 +21,11 @@ FRESH_FOR_A_WEEK = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=9),
 @dg.schedule(cron_schedule="0 3 * * 0", job_name="synthesis_batch_job")
 def weekly_synthesis(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Every Sunday a new batch, named after the day, written by the last round's generator and carried to traces."""
-    return request_batch(context.instance, f"week_{context.scheduled_execution_time:%Y_%m_%d}")
-
-
-def request_batch(instance: dg.DagsterInstance, batch: str) -> dg.RunRequest:
-    """A run of `synthesis_batch_job` for `batch`, which exists from now on. Asked for twice, it runs once.
-
-    A sensor can ask Dagster to add the partition; a schedule has to do it itself, also when its tick is only tried out.
-    """
     assert BATCHES.name is not None
-    instance.add_dynamic_partitions(BATCHES.name, [batch])
-    return dg.RunRequest(run_key=batch, partition_key=batch)
+    batch = f"week_{context.scheduled_execution_time:%Y_%m_%d}"
+    # a sensor can ask Dagster to add it; a schedule has to do it itself, also when its tick is only tried out
+    context.instance.add_dynamic_partitions(BATCHES.name, [batch])
+    return dg.RunRequest(run_key=batch, partition_key=batch)  # asked for twice, it runs once
 
 
 SCHEDULES = [weekly_synthesis]

@@ -81,15 +81,14 @@ def current(home: Path, row_id: str) -> dict[Ref, dict[str, Any]]:
     """
     history = History(home)
     with Rows(history) as rows:
-        newest = [node.ref for node in starts_of(rows, row_id) if history.is_newest(node.ref)]
-        return {ref: rows.records(history.entries[ref.asset, ref.version], [row_id])[row_id] for ref in newest}
+        newest = [history.entries[node.ref.asset, node.ref.version] for node in _newest_starts(rows, row_id)]
+        return {entry.ref: rows.records(entry, [row_id])[row_id] for entry in newest}
 
 
 def made_in(home: Path, row_id: str) -> set[Place]:
     """Where a mended source comes in: the row's own table, for a concept also that of the seeds that carry it."""
-    history = History(home)
-    with Rows(history) as rows:
-        starts = [node for node in starts_of(rows, row_id) if history.is_newest(node.ref)]
+    with Rows(History(home)) as rows:
+        starts = _newest_starts(rows, row_id)
         nodes = [*starts, *(seed for start in starts for seed in carriers(rows, start))]
     return {(node.ref.asset, node.ref.partition) for node in nodes}
 
@@ -102,6 +101,10 @@ def left_to_heal(home: Path, row_id: str) -> list[Run]:
     history = History(home)
     outdated = {(ref.asset, ref.partition) for ref in stale(history)}
     return runs(history, outdated.intersection(recall(home, row_id).places))
+
+
+def _newest_starts(rows: Rows, row_id: str) -> list[Node]:
+    return [node for node in starts_of(rows, row_id) if rows.history.is_newest(node.ref)]
 
 
 # ---- what came of it
