@@ -12,6 +12,7 @@ from promptcot_assets.lake import Lake, Ref
 from promptcot_assets.lake.schemas import MODEL_ROLES, OPTIONAL
 from promptcot_assets.reports.history import History
 from promptcot_assets.reports.lineage import stale
+from promptcot_assets.reports.references import id_column
 from tests.assets.arc_runs import PROMPTCOT, ROOT, run
 from tests.reports.small_home import Home
 from tests.reports.test_recall import AGGREGATES, by_brute_force
@@ -26,6 +27,23 @@ corpus: {{files: {{maths: ["{seeds}"]}}}}
 """
 
 
+def corpus_of_files(folder: Path) -> tuple[Path, Path, dict[str, str]]:
+    """A home's place, its file of seeds, still to be written, and the environment of commands on it."""
+    home, seeds, benchmark, profile = (folder / name for name in ("home", "seeds.jsonl", "items.jsonl", "own.yaml"))
+    write(benchmark, "What is 8 - 4?")
+    profile.write_text(PROFILE.format(seeds=seeds, benchmark=benchmark))
+    return home, seeds, {"PROMPTCOT_PROFILE": str(profile), "SEEDS": "-", "BENCHMARKS": "-"}
+
+
+def id_of(home: Path, asset: str, **known: str) -> str:
+    """The id of the one row with this value."""
+    ((column, value),) = known.items()
+    ref = Lake(home).newest(asset)
+    assert ref
+    (row,) = (row for row in Lake(home).table(ref).to_pylist() if row[column] == value)
+    return str(row[id_column(asset)])
+
+
 def write(path: Path, *problems: str, concept: str = "sums") -> None:
     about = {"answer": "4", "concepts": [concept], "rationale": "small", "level": "easy"}
     rows = [{"problem": one, **about} for one in problems]
@@ -38,19 +56,12 @@ def versions(home: Path) -> dict[str, int]:
 
 
 def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
-    home, seeds, benchmark, profile = (tmp_path / name for name in ("home", "seeds.jsonl", "items.jsonl", "own.yaml"))
+    home, seeds, settings = corpus_of_files(tmp_path)
     write(seeds, BAD, "What is 3 + 1?", "What is 1 + 3?")
-    write(benchmark, "What is 8 - 4?")
-    profile.write_text(PROFILE.format(seeds=seeds, benchmark=benchmark))
-    settings = {"PROMPTCOT_PROFILE": str(profile), "SEEDS": "-", "BENCHMARKS": "-"}
     done = run([*PROMPTCOT, "run", "--until", "corpus"], home, **settings)
     assert done.returncode == 0, done.stderr
     first = versions(home)
-    (bad,) = (
-        row["problem_id"]
-        for row in Lake(home).table(Lake(home).newest("seed_problems")).to_pylist()
-        if row["problem"] == BAD
-    )
+    bad = id_of(home, "seed_problems", problem=BAD)
     heal = [*PROMPTCOT, "recall", bad, "--apply", "--json"]
 
     another_world = run(heal, home, **settings, PROMPTCOT_SEED="7")
@@ -76,17 +87,10 @@ def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
 
 
 def test_a_bad_concept_is_healed_once_its_seeds_are_mended(tmp_path: Path) -> None:
-    home, seeds, benchmark, profile = (tmp_path / name for name in ("home", "seeds.jsonl", "items.jsonl", "own.yaml"))
+    home, seeds, settings = corpus_of_files(tmp_path)
     write(seeds, "What is 3 + 1?", "What is 1 + 3?", concept="smus")
-    write(benchmark, "What is 8 - 4?")
-    profile.write_text(PROFILE.format(seeds=seeds, benchmark=benchmark))
-    settings = {"PROMPTCOT_PROFILE": str(profile), "SEEDS": "-", "BENCHMARKS": "-"}
     assert run([*PROMPTCOT, "run", "--until", "corpus"], home, **settings).returncode == 0
-    (bad,) = (
-        row["concept_id"]
-        for row in Lake(home).table(Lake(home).newest("concept_corpus")).to_pylist()
-        if row["concept"] == "smus"
-    )
+    bad = id_of(home, "concept_corpus", concept="smus")
     heal = [*PROMPTCOT, "recall", bad, "--apply", "--json"]
     assert f"{bad} came out again just as it was" in run(heal, home, **settings).stderr
 

@@ -275,9 +275,12 @@ def tick_of_nothing(instance: dg.DagsterInstance, path: Path) -> str | None:
 REGRESSION = "aime avg@4 of sft_model/1 (sft): 0.300 [0.200, 0.400], was 0.800 [0.700, 0.900] with sft_model/1"
 
 
-def test_a_regression_is_posted_once(instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]) -> None:
+@pytest.mark.parametrize("values", [(0.8, 0.3), (0.8, 0.3, 0.35)], ids=["the last", "one before the last"])
+def test_a_version_that_is_worse_than_the_one_before_it_is_posted_once(
+    values: tuple[float, ...], instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]
+) -> None:
     scores = Scores(instance, tmp_path)
-    for value in (0.8, 0.3):
+    for value in values:
         scores.commit(value)
     scores.tick()
     scores.tick()
@@ -292,16 +295,6 @@ def test_a_regression_is_not_posted_again_when_a_run_finds_its_scores_finished(
         scores.commit(value)
         scores.tick()
     scores.materialize()
-    scores.tick()
-    assert posted == [REGRESSION]
-
-
-def test_every_version_is_held_against_the_one_before_it(
-    instance: dg.DagsterInstance, tmp_path: Path, posted: list[str]
-) -> None:
-    scores = Scores(instance, tmp_path)
-    for value in (0.8, 0.3, 0.35):
-        scores.commit(value)
     scores.tick()
     assert posted == [REGRESSION]
 

@@ -20,7 +20,7 @@ def file_of(home: Home, asset: str) -> Path:
     return home.path / "lake" / asset / entry.file
 
 
-def flip_a_byte_of_a_page(file: Path) -> None:
+def spoil_the_pages(file: Path) -> None:
     content = bytearray(file.read_bytes())
     for at in range(4, len(content) // 2):
         content[at] ^= 0xFF
@@ -31,7 +31,7 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
 
 
-@pytest.mark.parametrize("damage", [cut, flip_a_byte_of_a_page])
+@pytest.mark.parametrize("damage", [cut, spoil_the_pages])
 @pytest.mark.parametrize("read", [trace, recall])
 def test_a_damaged_file_of_another_table_is_named_with_its_mend(own_arc: Home, read, damage) -> None:
     file = file_of(own_arc, "raw_problems")
