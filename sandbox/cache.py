@@ -14,7 +14,7 @@ from typing import Any
 from sandbox import policy, tiers
 from sandbox.model import ProgramResult, TestResult, Verdict
 
-SOURCES = ("guest.py", "judge.py", "compare.py")
+SOURCES = ("guest.py", "scratch.py", "worker.py", "judge.py", "checker.py", "compare.py")
 
 
 class VerdictCache:
@@ -69,4 +69,4 @@ def _version(package: str) -> list[str]:
 
 def _result(stored: dict[str, Any]) -> ProgramResult:
     tests = [TestResult(**{**test, "verdict": Verdict(test["verdict"])}) for test in stored["tests"]]
-    return ProgramResult(Verdict(stored["verdict"]), stored["passed"], tests)
+    return ProgramResult(Verdict(stored["verdict"]), stored["passed"], tests, stored["cpu_factor"])

@@ -18,6 +18,7 @@ from sandbox.model import (
     Comparison,
     Limits,
     Output,
+    Profile,
     Program,
     ProgramResult,
     SandboxUnavailable,
@@ -25,17 +26,27 @@ from sandbox.model import (
     TestResult,
     Verdict,
 )
-from sandbox.pool import EXACT, Cancelled, Pool, Profile
+from sandbox.pool import EXACT, Cancelled, Pool
 
 SOCKET_VARIABLE = "SANDBOX_SOCKET"
 PATIENCE_S = 120.0  # a server that is being started again is waited for this long
 AGAIN_AFTER_S = 0.5
+ERRORS: dict[str, type[Exception]] = {"cancelled": Cancelled, "unavailable": SandboxUnavailable}
 
 
 class Judges(Protocol):
     """What stages ask of a pool, wherever its guests are."""
 
-    def run(self, program: Program, tests: Sequence[Test], limits: Limits | None = None, /) -> ProgramResult: ...
+    def run(
+        self,
+        program: Program,
+        tests: Sequence[Test],
+        limits: Limits | None = None,
+        /,
+        *,
+        comparison: Comparison = EXACT,
+        profile: Profile = "strict",
+    ) -> ProgramResult: ...
 
     def outputs(self, program: Program, stdins: Sequence[str], limits: Limits | None = None, /) -> list[Output]: ...
 
@@ -46,7 +57,7 @@ def open_pool(workers: int) -> Pool | RemotePool:
     Raises: SandboxUnavailable.
     """
     place = os.environ.get(SOCKET_VARIABLE)
-    return RemotePool(Path(place)) if place else Pool(workers)
+    return RemotePool(Path(place)) if place else Pool(workers, cpu_factor=None)
 
 
 class RemotePool:
@@ -61,7 +72,9 @@ class RemotePool:
         self.path, self._patience_s = path, patience_s
         self._own = threading.local()
         self._open: list[socket.socket] = []
-        self.tier: str = self._ask(_question("about", Program(""), None))["tier"]
+        about = self._ask({"call": "about"})
+        self.tier: str = about["tier"]
+        self.cpu_factor: float = about["cpu_factor"]
 
     def run(
         self,
@@ -82,7 +95,7 @@ class RemotePool:
         }
         found = self._ask(question)
         results = [TestResult(**(test | {"verdict": Verdict(test["verdict"])})) for test in found["tests"]]
-        return ProgramResult(Verdict(found["verdict"]), found["passed"], results)
+        return ProgramResult(Verdict(found["verdict"]), found["passed"], results, found["cpu_factor"])
 
     def outputs(self, program: Program, stdins: Sequence[str], limits: Limits | None = None) -> list[Output]:
         """As `Pool.outputs`."""
@@ -117,7 +130,7 @@ class RemotePool:
                     ) from error
                 time.sleep(AGAIN_AFTER_S)
         if "error" in answer:
-            raise (Cancelled if answer["kind"] == "cancelled" else ValueError)(answer["error"])
+            raise ERRORS.get(answer["kind"], ValueError)(answer["error"])
         return answer["result"]
 
     def _exchanged(self, line: bytes) -> bytes:

@@ -10,12 +10,15 @@ import signal
 
 from sandbox import compare
 from sandbox.model import Comparison, Limits, Output, Program, Test, TestResult, Verdict
-from sandbox.worker import Ending, GuestLost
+from sandbox.worker import Ending, GuestLost, Report
+
+# a value's picture is at most so many times as long as the expected JSON: 1e308 against its 309 digits
+MOST_PER_CHARACTER, SPARE = 64, 1 << 16
 
 
 def failure(ending: Ending, limits: Limits, *, exit_code_counts: bool = True) -> Verdict | None:
     """Why the step did not come to a good end, or None. `exit_code_counts=False` lets any `sys.exit` pass."""
-    kind = ending.report.get("kind")
+    kind = ending.report.kind
     if not ending.armed:
         return Verdict.SYSTEM_ERROR
     if ending.output_size > limits.output:
@@ -35,20 +38,31 @@ def compile_failure(ending: Ending, limits: Limits) -> Verdict | None:
     return verdict if verdict in (None, Verdict.SYSTEM_ERROR, Verdict.TIME_LIMIT) else Verdict.COMPILE_ERROR
 
 
-def compared(program: Program, test: Test, ending: Ending, how: Comparison) -> Verdict:
+def compared(program: Program, test: Test, ending: Ending, how: Comparison, *, digit_strings: bool = True) -> Verdict:
     """The verdict on a step that ended well; a checker, if there is one, is asked elsewhere."""
     if program.fn is None:
         got = ending.stdout.decode("utf-8", errors="surrogateescape")
-        same = compare.same_stdout(got, test.expected, ignore_case=how.ignore_case, float_tolerance=how.float_tolerance)
-    elif ending.report.get("kind") != "value":
+        same = compare.same_stdout(
+            got,
+            test.expected,
+            ignore_case=how.ignore_case,
+            float_tolerance=how.float_tolerance,
+            digit_strings=digit_strings,
+        )
+    elif ending.report.kind != "value":
         return Verdict.RUNTIME_ERROR
     else:
-        want = compare.loads(test.expected)
-        try:
-            same = compare.same_value(ending.report.get("value"), want, float_tolerance=how.float_tolerance)
-        except RecursionError:  # nested deeper than we follow
-            same = False
+        same = _is_value(ending.report.value, test.expected, how.float_tolerance)
     return Verdict.OK if same else Verdict.WRONG_ANSWER
+
+
+def _is_value(said: bytes, expected: str, float_tolerance: float) -> bool:
+    if len(said) > SPARE + MOST_PER_CHARACTER * len(expected):
+        return False  # not worth the many times its size that it would take as objects
+    try:
+        return compare.same_value(compare.loads(said), compare.loads(expected), float_tolerance=float_tolerance)
+    except ValueError:  # no JSON, so not from `guest.report`
+        return False
 
 
 def output(program: Program, ending: Ending, limits: Limits) -> Output:
@@ -59,21 +73,13 @@ def output(program: Program, ending: Ending, limits: Limits) -> Output:
     if program.fn is None:
         return Output(Verdict.OK, ending.stdout.decode("utf-8", errors="surrogateescape"))
     try:
-        return Output(Verdict.OK, json.dumps(compare.plain(ending.report["value"])))
-    except (KeyError, TypeError, ValueError, RecursionError):  # no value, or one that JSON cannot hold
+        return Output(Verdict.OK, json.dumps(compare.plain(compare.loads(ending.report.value))))
+    except (TypeError, ValueError, RecursionError):  # no value, or one that JSON cannot hold
         return Output(Verdict.RUNTIME_ERROR, "")
 
 
-def checked(ending: Ending, limits: Limits) -> Verdict:
-    """A checker's one line as a verdict. Its crash or another word is a fault of the checker, not of the solution."""
-    word = ending.stdout.decode(errors="replace").strip().lower()
-    if failure(ending, limits) is None and word in ("ok", "wrong"):
-        return Verdict.OK if word == "ok" else Verdict.WRONG_ANSWER
-    return Verdict.SYSTEM_ERROR
-
-
 def result(verdict: Verdict, ending: Ending) -> TestResult:
-    detail = {name: value for name, value in ending.report.items() if name != "value"}
+    detail = ending.report.detail()
     if ending.signal:
         detail["signal"] = ending.signal
     return TestResult(verdict, ending.cpu_s, ending.wall_s, ending.max_rss, detail)
@@ -81,5 +87,4 @@ def result(verdict: Verdict, ending: Ending) -> TestResult:
 
 def lost(error: GuestLost) -> Ending:
     """The ending of a step of which nothing is known: it judges as `system_error`."""
-    report = {"kind": "guest", "exception": str(error)}
-    return Ending(False, False, 0, 0, 0.0, 0.0, 0, 0, b"", report)
+    return Ending(False, False, 0, 0, 0.0, 0.0, 0, 0, b"", Report("guest", str(error)))

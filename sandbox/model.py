@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+Profile = Literal["strict", "lcb"]
+LARGEST = 1 << 40  # of any limit: beyond it the kernel's own numbers end
+LONGEST_NAME = 200
 
 
 class Verdict(StrEnum):
@@ -29,7 +34,8 @@ class Limits:
     """What one test may use.
 
     cpu_s decides `time_limit`, on the scheduler's own clock, so that a loaded machine changes no verdict;
-    wall_s is the net for sleepers. memory: bytes of address space beyond the bare interpreter's.
+    wall_s is the net for sleepers. Both are seconds of the reference host (calibration.py).
+    memory: bytes of address space beyond the bare interpreter's.
     output: bytes of stdout. threads: tasks of the worker's user id (enforced wherever the worker has an id of its own).
     """
 
@@ -41,8 +47,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("cpu_s", "wall_s", "memory", "output", "threads"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"Limits.{name} must be positive, not {getattr(self, name)!r}")
+            if not 0 < getattr(self, name) < LARGEST:
+                raise ValueError(f"Limits.{name} must be positive and below {LARGEST}, not {getattr(self, name)!r}")
+
+    def scaled(self, cpu_factor: float) -> Limits:
+        """What takes as long on a host that is so many times slower."""
+        return replace(self, cpu_s=self.cpu_s * cpu_factor, wall_s=self.wall_s * cpu_factor)
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,10 @@ class Program:
     code: str
     fn: str | None = None
     prelude: bool = True
+
+    def __post_init__(self) -> None:
+        if self.fn is not None and not (self.fn.isidentifier() and len(self.fn) <= LONGEST_NAME):
+            raise ValueError(f"the function to call must be a name of Python, not {self.fn!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,16 @@ class Comparison:
 
     The default is LiveCodeBench's: lines stripped, and equal as text or, token by token, as decimal numbers.
     float_tolerance: absolute or relative, whichever is kinder, for numeric tokens. checker: a program for problems
-    with several right answers; it runs in the sandbox too, reads the JSON object {input, output, expected} on stdin and
-    prints `ok` or `wrong`. Anything else it does is its own fault: `system_error`.
+    with several right answers (checker.py); it runs in the sandbox too.
     """
 
     ignore_case: bool = False
     float_tolerance: float = 0.0
     checker: Program | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.float_tolerance < math.inf:
+            raise ValueError(f"float_tolerance must be a number from 0 on, not {self.float_tolerance!r}")
 
 
 @dataclass(frozen=True)
@@ -97,11 +114,15 @@ class TestResult:
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """verdict: the first failure's, or `ok`. passed: number of tests passed. tests: those that ran, in order."""
+    """verdict: the first failure's, or `ok`. passed: number of tests passed. tests: those that ran, in order.
+
+    cpu_factor: what the limits' seconds were multiplied by on the host that judged.
+    """
 
     verdict: Verdict
     passed: int
     tests: list[TestResult]
+    cpu_factor: float = 1.0
 
 
 class Output(NamedTuple):

@@ -26,7 +26,8 @@ alarm setitimer getitimer getrandom uname sysinfo getrlimit setrlimit
 CLONE_THREAD = 0x10000
 CLONE_NEW_ANYTHING = 0x7E020080
 WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000  # access mode, O_CREAT, O_TRUNC, O_TMPFILE: a second lock under the mounts
-IOCTLS = {"TCGETS": 0x5401, "TIOCGWINSZ": 0x5413, "FIOCLEX": 0x5451, "FIONREAD": 0x541B}
+IOCTLS = {"TCGETS": 0x5401, "TIOCGWINSZ": 0x5413, "FIOCLEX": 0x5451, "FIONREAD": 0x541B, "FIONBIO": 0x5421}
+AF_UNIX, SOCK_STREAM, SOCK_KIND = 1, 1, 0xF
 # no F_SETOWN or F_SETSIG: with O_ASYNC they send any signal to any process of our user
 FCNTLS = {"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_DUPFD_CLOEXEC": 1030}
 PRCTLS = {"PR_SET_NAME": 15, "PR_GET_NAME": 16, "PR_SET_VMA": 0x53564D41}
@@ -65,6 +66,11 @@ def build(architecture: str) -> bytes:
     policy.add_rule(sc.ALLOW, "openat", sc.Arg(2, sc.MASKED_EQ, WRITING, 0))
     if sc.resolve_syscall(wanted, "open") >= 0:
         policy.add_rule(sc.ALLOW, "open", sc.Arg(1, sc.MASKED_EQ, WRITING, 0))
+    # what wakes an asyncio loop: a connected pair whose ends are both inside, and no address to send to
+    pair = sc.Arg(0, sc.EQ, AF_UNIX), sc.Arg(1, sc.MASKED_EQ, SOCK_KIND, SOCK_STREAM)
+    policy.add_rule(sc.ALLOW, "socketpair", *pair)
+    policy.add_rule(sc.ALLOW, "sendto", sc.Arg(4, sc.EQ, 0))
+    policy.add_rule(sc.ALLOW, "recvfrom")
     for name, position, values in (("ioctl", 1, IOCTLS), ("fcntl", 1, FCNTLS), ("prctl", 0, PRCTLS)):
         for value in values.values():
             policy.add_rule(sc.ALLOW, name, sc.Arg(position, sc.EQ, value))

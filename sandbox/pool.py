@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import re
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,13 @@ from typing import Any, Literal, Self
 from sandbox import compare, judge, tiers
 from sandbox.cache import VerdictCache, environment
 from sandbox.cache import key as cache_key
+from sandbox.calibration import measured_factor
+from sandbox.checker import RUNNER, checked, question
 from sandbox.model import (
     Comparison,
     Limits,
     Output,
+    Profile,
     Program,
     ProgramResult,
     SandboxUnavailable,
@@ -29,7 +31,6 @@ from sandbox.model import (
 from sandbox.worker import Ending, GuestLost, Worker
 
 Tier = Literal["bwrap", "landlock"]
-Profile = Literal["strict", "lcb"]
 TIERS: tuple[Tier, ...] = ("bwrap", "landlock")
 
 EXACT = Comparison()
@@ -100,15 +101,25 @@ class Pool:
     """`workers` guests of the strongest tier that holds here; every method may be called from any thread.
 
     Raises SandboxUnavailable when no tier passes its self-test: there is no fallback in this process.
-    tier: insist on one. cache: verdicts known from before.
+    tier: insist on one. cache: verdicts known from before. cpu_factor: what the seconds of every limit are multiplied
+    by; None: measured now (calibration.py).
     """
 
-    def __init__(self, workers: int = 2, *, tier: Tier | None = None, cache: VerdictCache | None = None) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        *,
+        tier: Tier | None = None,
+        cache: VerdictCache | None = None,
+        cpu_factor: float | None = 1.0,
+    ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         first = first_sealed(TIERS if tier is None else (tier,))
         self.tier = first.tier
         self.python = first.worker(False).description.python
+        self.asked_factor = cpu_factor
+        self.cpu_factor = measured_factor(first.worker(False)) if cpu_factor is None else cpu_factor
         packages = tiers.package_paths(self.python)
         self.has_packages = bool(packages)
         self.cache = cache
@@ -167,7 +178,7 @@ class Pool:
 
         In function mode an input is JSON, one argument a line, and the answer is the JSON of the value.
         """
-        limits = limits or STRICT_LIMITS
+        limits = (limits or STRICT_LIMITS).scaled(self.cpu_factor)
         call = Call()
         with self._slot(call) as slot:
             code, failed = self._compile(call, slot, program, limits)
@@ -211,14 +222,17 @@ class Pool:
         if program.fn is not None:
             _assert_json(tests)
         limits = limits or (LCB_LIMITS if profile == "lcb" else STRICT_LIMITS)
-        asked = (program, tuple(tests), limits, early_stop, comparison, profile)
-        key = "" if self.cache is None else cache_key(self.environment, *asked)
+        asked = (program, tuple(tests), limits.scaled(self.cpu_factor), early_stop, comparison, profile)
+        # of a measured factor only that it was measured: it is there so that a busy minute asks for the same work
+        question = (program, tests, limits, self.asked_factor, early_stop, comparison, profile)
+        key = "" if self.cache is None else cache_key(self.environment, *question)
         if self.cache is not None and (known := self.cache.get(key)) is not None:
             return known
         with self._slot(call) as slot:
             results = list(self._results(call, slot, *asked))
         failures = [result.verdict for result in results if result.verdict is not Verdict.OK]
-        result = ProgramResult(failures[0] if failures else Verdict.OK, len(results) - len(failures), results)
+        verdict = failures[0] if failures else Verdict.OK
+        result = ProgramResult(verdict, len(results) - len(failures), results, self.cpu_factor)
         if self.cache is not None:
             self.cache.put(key, result)
         return result
@@ -264,23 +278,25 @@ class Pool:
         ending = self._execute(call, slot, program, code, test.stdin, limits)
         verdict = judge.failure(ending, limits, exit_code_counts=profile == "strict")
         if verdict is None and comparison.checker is not None:
-            verdict = self._check(call, slot, program, test, ending, comparison.checker, limits)
+            verdict = self._check(call, slot, judge.output(program, ending, limits), test, comparison.checker)
         elif verdict is None:
-            verdict = judge.compared(program, test, ending, comparison)
+            verdict = judge.compared(program, test, ending, comparison, digit_strings=profile == "strict")
         return judge.result(verdict, ending)
 
-    def _check(
-        self, call: Call, slot: Slot, program: Program, test: Test, ending: Ending, checker: Program, limits: Limits
-    ) -> Verdict:
+    def _check(self, call: Call, slot: Slot, output: Output, test: Test, checker: Program) -> Verdict:
         """Ask the checker, in a child of its own: it may see the expected output, the solution has ended."""
-        output = judge.output(program, ending, limits)
         if output.verdict is not Verdict.OK:
             return output.verdict
-        question = json.dumps({"input": test.stdin, "output": output.stdout, "expected": test.expected})
-        code, failed = self._compile(call, slot, checker, limits)
-        if failed is not None:
-            return Verdict.SYSTEM_ERROR
-        return judge.checked(self._execute(call, slot, checker, code, question, limits), limits)
+        limits = STRICT_LIMITS.scaled(self.cpu_factor)
+        code, _ = self._compile(call, slot, RUNNER, limits)
+
+        def says(output: str) -> Verdict:
+            return checked(self._execute(call, slot, checker, code, question(checker, test, output), limits), limits)
+
+        verdict = says(output.stdout)
+        if verdict is Verdict.SYSTEM_ERROR and says(test.expected) is not Verdict.SYSTEM_ERROR:
+            return Verdict.WRONG_ANSWER  # the checker is sound: it was this output that it could not take
+        return verdict
 
     def _step(
         self, call: Call, slot: Slot, program: Program, kind: str, text: bytes, stdin: bytes, limits: Limits
@@ -296,9 +312,9 @@ class Pool:
                 ending = judge.lost(lost)
             if ending.armed:
                 break
-            if ending.report.get("kind") == "arguments":
-                where = f"the function-mode test {stdin[:80].decode(errors='replace')!r}, line {ending.report['line']}"
-                raise ValueError(f"{where}: an argument must be JSON: {ending.report['error']}")
+            if ending.report.kind == "arguments":
+                where = f"the function-mode test {stdin[:80].decode(errors='replace')!r}, line {ending.report.code}"
+                raise ValueError(f"{where}: an argument must be JSON: {ending.report.exception}")
         if call.cancelled:
             raise Cancelled
         return ending

@@ -23,6 +23,7 @@ from typing import Any
 from sandbox.model import SandboxUnavailable
 
 GUEST = Path(__file__).with_name("guest.py")
+SCRATCH = Path(__file__).with_name("scratch.py")
 OLDEST_PYTHON = (3, 11)
 NOBODY = 65534
 FIRST_UID = 60_000  # one user id a worker where we may choose: the kernel counts processes by user id
@@ -37,6 +38,7 @@ ENVIRONMENT = {
 }
 LIBRARY_ROOTS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 INSTALLED = {"site-packages", "dist-packages"}
+TIME_ZONES = "/usr/share/zoneinfo"
 PACKAGES = ("numpy", "numpy.libs", "sortedcontainers")  # what a program may import beside the standard library
 DESCRIBE = """
 import json, os, sys
@@ -161,8 +163,8 @@ def _bwrap(python: GuestPython, uid: int | None, packages: list[str]) -> Start:
     if bwrap is None:
         raise SandboxUnavailable("bwrap is not installed (Debian: apt-get install bubblewrap)")
     # no --proc (a container's masked /proc forbids it), no --dev and no --tmpfs left writable, no --die-with-parent
-    # (it fires when the *thread* that started us ends)
-    argv = [bwrap, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    # (it fires when the *thread* that started us ends). --as-pid-1: else bwrap leaves an init of its own to our init
+    argv = [bwrap, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-uts"]
     argv += ["--unshare-cgroup-try", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"]
     for name, value in ENVIRONMENT.items():
         argv += ["--setenv", name, value]
@@ -174,7 +176,7 @@ def _bwrap(python: GuestPython, uid: int | None, packages: list[str]) -> Start:
     for path in (python.executable, python.stdlib):
         if not path.startswith("/usr/lib"):
             argv += ["--ro-bind", path, path]
-    argv += [part for path in _shared_python(python) for part in ("--ro-bind", path, path)]
+    argv += [part for path in [*_shared_python(python), *_time_zones()] for part in ("--ro-bind", path, path)]
     hidden = [str(Path(python.stdlib) / name) for name in INSTALLED if (Path(python.stdlib) / name).is_dir()]
     for path in hidden:
         argv += ["--tmpfs", path, "--remount-ro", path]
@@ -182,7 +184,7 @@ def _bwrap(python: GuestPython, uid: int | None, packages: list[str]) -> Start:
         argv += ["--ro-bind", path, f"/packages/{Path(path).name}"]
     argv += ["--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom"]
     argv += ["--remount-ro", "/", "--chdir", "/", "--", *_guest(python)]
-    setup = {"sys_path": ["/packages"] if packages else [], "preload": preload(packages), "landlock": []}
+    setup = _setup("/packages" if packages else None, packages, [])
     return Start("bwrap", python, argv, {}, uid, setup, limits_threads=uid is not None or _counts_by_namespace())
 
 
@@ -195,16 +197,29 @@ def _counts_by_namespace() -> bool:
 def _landlock(python: GuestPython, uid: int | None, packages: list[str]) -> Start:
     roots = [path for path in LIBRARY_ROOTS if Path(path).is_dir()]
     stdlib = [str(path) for path in Path(python.stdlib).iterdir() if path.name not in INSTALLED]
-    readable = [*roots, *stdlib, *_shared_python(python), "/dev/urandom", *packages]
+    readable = [*roots, *stdlib, *_shared_python(python), *_time_zones(), "/dev/urandom", *packages]
     site = str(Path(packages[0]).parent) if packages else None
     listed = [python.stdlib, *([site] if site else [])]
     rules = [(p, "read") for p in readable] + [(p, "list") for p in listed] + [("/dev/null", "write")]
-    setup = {"sys_path": [site] if site else [], "preload": preload(packages), "landlock": rules}
+    setup = _setup(site, packages, rules)
     return Start("landlock", python, _guest(python), ENVIRONMENT, uid, setup, limits_threads=uid is not None)
 
 
 def _shared_python(python: GuestPython) -> list[str]:
     return [str(path) for path in Path(python.libraries).glob("libpython3*.so*")]
+
+
+def _time_zones() -> list[str]:
+    return [TIME_ZONES] if Path(TIME_ZONES).is_dir() else []
+
+
+def _setup(site: str | None, packages: list[str], landlock: list[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "sys_path": [site] if site else [],
+        "preload": preload(packages),
+        "landlock": landlock,
+        "scratch": SCRATCH.read_text(),
+    }
 
 
 def preload(packages: list[str]) -> list[str]:

@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sandbox import compare, policy
+from sandbox import policy
 from sandbox.guest import ANSWER
 from sandbox.model import Limits, Program, SandboxUnavailable
 from sandbox.tiers import Start, as_user
@@ -21,6 +22,8 @@ START_S = 60.0  # a guest starts in 0.1 s; a machine on its knees may need longe
 GRACE_S = 10.0  # beyond the wall limit, before we hold the zygote itself for stuck
 PARTING_S = 5.0  # for a guest to notice that we hung up
 STEPS_A_GUEST = 20_000  # then a fresh one
+LONGEST_REPORT = 1 << 14  # bytes of its first line; ours are far shorter
+KINDS = {"value", "exit", "memory", "exception", "compile", "arguments", "guest"}
 
 
 class GuestLost(Exception):
@@ -28,11 +31,31 @@ class GuestLost(Exception):
 
 
 @dataclass(frozen=True)
+class Report:
+    """What a child says of itself. It comes from behind the walls: any of it may be forged, none of it is of our shape
+    until `read_report` has looked, and nothing else of it is kept.
+
+    code: an exit status, or the line of an argument that is no JSON. value: what follows the first line, unread.
+    """
+
+    kind: str = ""
+    exception: str = ""
+    traceback: str = ""
+    code: int | None = None
+    value: bytes = b""
+
+    def detail(self) -> dict[str, Any]:
+        """For people: what is there, without the value."""
+        told = {"kind": self.kind, "exception": self.exception, "traceback": self.traceback, "code": self.code}
+        return {name: said for name, said in told.items() if said not in ("", None)}
+
+
+@dataclass(frozen=True)
 class Ending:
     """How one step ended, as the kernel and the guest tell it.
 
-    armed: the guest's own part went well, so that a failure is the program's. report: what the child wrote about
-    itself; never believed for a pass. stdout: at most the output limit and one byte.
+    armed: the guest's own part went well, so that a failure is the program's. report: never believed for a pass.
+    stdout: at most the output limit and one byte.
     """
 
     armed: bool
@@ -44,7 +67,7 @@ class Ending:
     max_rss: int
     output_size: int
     stdout: bytes
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report = Report()
 
 
 class Worker:
@@ -107,9 +130,8 @@ class Worker:
         if self.guest is not None:
             try:
                 self.guest.wait(PARTING_S)
-            except subprocess.TimeoutExpired:  # stuck: kill it and all it started, nothing inside can leave its group
-                os.killpg(self.guest.pid, signal.SIGKILL)
-                self.guest.wait()
+            except subprocess.TimeoutExpired:
+                kill(self.guest)
             self.guest = None
 
     def step(self, kind: str, program: Program, text: bytes, stdin: bytes, limits: Limits) -> Ending:
@@ -124,6 +146,7 @@ class Worker:
         self.steps += 1
         request = {
             "step": kind,
+            "size": len(text),
             "fn": program.fn,
             "prelude": program.prelude,
             "cpu_s": limits.cpu_s,
@@ -132,13 +155,14 @@ class Worker:
             "output": limits.output,
             "threads": limits.threads if self.description.limits_threads else 0,
         }
-        files = [memory_file(text), memory_file(stdin), memory_file(), memory_file()]
+        stdout, report = memory_file(), memory_file()
+        files = [memory_file(stdin), stdout, report, memory_file(text)]  # in the order of `guest.ARRIVING`
         try:
             try:
                 answer = self._ask(marshal.dumps(request, 2), files, limits.wall_s + GRACE_S)
             except OSError as error:
                 raise GuestLost(str(error)) from error
-            return ending(answer, files[2], files[3], limits)
+            return ending(answer, stdout, report, limits, with_value=program.fn is not None)
         except GuestLost:
             self.stop()
             raise
@@ -156,6 +180,23 @@ class Worker:
         return answer
 
 
+def kill(guest: subprocess.Popen[bytes]) -> None:
+    """End a stuck guest and all it started; nothing inside can leave its process group.
+
+    Its child goes first: a process whose parent dies before it is left to PID 1, and not every container's reaps.
+    """
+    children = Path(f"/proc/{guest.pid}/task/{guest.pid}/children")
+    with suppress(OSError):  # it has just ended, or this kernel does not list children
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        os.killpg(guest.pid, signal.SIGCONT)
+    try:
+        guest.wait(PARTING_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(guest.pid, signal.SIGKILL)
+        guest.wait()
+
+
 def memory_file(data: bytes = b"") -> int:
     """An anonymous file that holds `data`, read from its start."""
     fd = os.memfd_create("sandbox")
@@ -166,7 +207,7 @@ def memory_file(data: bytes = b"") -> int:
     return fd
 
 
-def ending(answer: bytes, stdout: int, report: int, limits: Limits) -> Ending:
+def ending(answer: bytes, stdout: int, report: int, limits: Limits, with_value: bool) -> Ending:
     status, timed_out, armed, wall_s, user_s, system_s, max_rss_kib = ANSWER.unpack(answer)
     sizes = os.fstat(stdout).st_size, os.fstat(report).st_size
     most = limits.output + 1
@@ -180,14 +221,28 @@ def ending(answer: bytes, stdout: int, report: int, limits: Limits) -> Ending:
         max_rss=max_rss_kib * 1024,
         output_size=max(sizes),
         stdout=os.pread(stdout, min(sizes[0], most), 0),
-        report=read_report(os.pread(report, min(sizes[1], most), 0)),
+        report=read_report(os.pread(report, min(sizes[1], most if with_value else LONGEST_REPORT), 0)),
     )
 
 
-def read_report(data: bytes) -> dict[str, Any]:
-    """The child's JSON object; whatever else an untrusted child may have written there is no report at all."""
+def read_report(data: bytes) -> Report:
+    """The child's report, each part of its type and cut to size; what is no report of ours says nothing."""
+    line, _, value = data.partition(b"\n")
     try:
-        report = compare.loads(data or b"{}")
+        told = json.loads(line[:LONGEST_REPORT])
     except (ValueError, RecursionError):
-        return {}
-    return report if isinstance(report, dict) else {}
+        return Report()
+    if not isinstance(told, dict) or not isinstance(told.get("kind"), str) or told["kind"] not in KINDS:
+        return Report()
+    code = told.get("code")
+    return Report(
+        told["kind"],
+        _text(told.get("exception"), 300),
+        _text(told.get("traceback"), 2000),
+        code if type(code) is int and 0 <= code < 1 << 31 else None,
+        value,
+    )
+
+
+def _text(said: Any, longest: int) -> str:
+    return said[:longest] if isinstance(said, str) else ""

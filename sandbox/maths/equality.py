@@ -1,28 +1,38 @@
 """Whether two forms are the same answer. Structure is compared here, exactly; roots, functions and variables are asked
-of a symbolic worker, which may be killed. Types matter: a tuple is no set, an open interval no closed one."""
+of a symbolic worker, which may be killed. Types matter: a tuple is no set, an open interval no closed one.
+
+Types and lengths come first, and all questions of one comparison are paid from one budget: the first that exceeds it
+ends the comparison.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 from sandbox.maths import trees
 from sandbox.maths.forms import (
+    Approximation,
     Choice,
     Collection,
+    Combination,
     Expression,
     Form,
     Interval,
     Matrix,
+    Nothing,
     Number,
     Quantity,
     Relation,
-    Union,
     Unread,
     Words,
+    leaves,
 )
+from sandbox.maths.naming import each_named, is_solved, solution, value_of
 from sandbox.maths.policy import Policy
+from sandbox.maths.sets import FLIPPED, is_certain, same_set
 from sandbox.maths.trees import Tree
 
 MOST_ITEMS = 64  # in unordered collections whose items need a worker
@@ -37,31 +47,44 @@ class Judged(NamedTuple):
 
 
 class Symbolic(Protocol):
-    """What a symbolic worker can be asked. Every answer is (equal, rule, limit)."""
+    """What a symbolic worker can be asked, by the names in `symbolic.py`."""
 
-    def same(self, a: Tree, b: Tree) -> Judged: ...
-    def near(self, a: Tree, b: Tree, tolerance: float) -> Judged: ...
-    def proportional(self, a: Tree, b: Tree) -> Judged: ...
-    def same_latex(self, a: str, b: str) -> Judged: ...
+    def __call__(self, name: str, *arguments: Any) -> Judged: ...
 
 
-def same(a: Form, b: Form, policy: Policy, symbolic: Symbolic) -> Judged:
+def same(a: Form, b: Form, policy: Policy, ask: Symbolic) -> Judged:
     """Reference `a` against answer `b`."""
-    return _Comparison(policy, symbolic).same(a, b)
+    if not policy.restatements and any(map(_is_to_compute, leaves(b))) and not any(map(_is_to_compute, leaves(a))):
+        return Judged(False, "not worked out")
+    comparison = _Comparison(policy, ask)
+    judged = comparison.same(a, b)
+    return Judged(False, "time limit", True) if comparison.limit and not judged.equal else judged
 
 
 class _Comparison:
-    def __init__(self, policy: Policy, symbolic: Symbolic) -> None:
+    def __init__(self, policy: Policy, ask: Symbolic) -> None:
         self.policy = policy
-        self.symbolic = symbolic
+        self.symbolic = ask
+        self.limit = False
+
+    def ask(self, name: str, *arguments: Any) -> Judged:
+        judged = Judged(False, "time limit", True) if self.limit else self.symbolic(name, *arguments)
+        self.limit |= judged.limit
+        return judged
 
     def same(self, a: Form, b: Form) -> Judged:
-        if self.policy.lone_variable and _has_relation(a) != _has_relation(b):
-            a, b = (without_variable(form, lambda x, y: self.same(x, y).equal) for form in (a, b))
+        if isinstance(a, Nothing) or isinstance(b, Nothing):
+            return Judged(False, "no value")
+        if self.policy.lone_variable and not (_has_relation(a) and _has_relation(b)):
+            a, b = value_of(a, self.agree), value_of(b, self.agree, of_answer=True)
+        if isinstance(a, Approximation) or isinstance(b, Approximation):
+            return self.approximations(a, b)
         if isinstance(a, Quantity) or isinstance(b, Quantity):
             return self.quantities(a, b)
         if isinstance(a, Choice) or isinstance(b, Choice):
             return self.choices(a, b)
+        if isinstance(b, Collection) and b.word == "or" and not isinstance(a, Collection | Combination | Relation):
+            return Judged(all(self.agree(a, item) for item in b.items), "one answer, several times")
         if isinstance(a, Number) and isinstance(b, Number):
             return self.numbers(a, b)
         if isinstance(a, Number | Expression) and isinstance(b, Number | Expression):
@@ -70,17 +93,23 @@ class _Comparison:
             return self.unread(a, b)
         if isinstance(a, Words) or isinstance(b, Words):
             return Judged(type(a) is type(b) and a.text == b.text, "words")
-        a, b = _as_sets(a, b)
+        if (is_certain(a) or is_certain(b)) and (equal := same_set(a, b, self.ranks)) is not None:
+            return Judged(equal, "set of real numbers")
+        if isinstance(a, Relation) != isinstance(b, Relation):
+            a, b = each_named(a), each_named(b)
         if type(a) is not type(b):
             return Judged(False, "types differ")
         rules: dict[type, Callable[[Any, Any], Judged]] = {
             Collection: self.collections,
             Interval: self.intervals,
-            Union: self.unions,
+            Combination: self.combinations,
             Matrix: self.matrices,
             Relation: self.relations,
         }
         return rules[type(a)](a, b)
+
+    def agree(self, a: Form, b: Form) -> bool:
+        return self.same(a, b).equal
 
     # --- values
 
@@ -93,11 +122,39 @@ class _Comparison:
 
     def expressions(self, a: Number | Expression, b: Number | Expression) -> Judged:
         if a.tree == b.tree:
-            return Judged(True, "normal form")
-        judged = self.symbolic.same(a.tree, b.tree)
+            return self.ask("defined", a.tree) if _may_lack_value(a.tree) else Judged(True, "normal form")
+        judged = self.ask("same", a.tree, b.tree)
         if not judged.equal and self.policy.tolerance and (a.decimal or b.decimal):
-            return self.symbolic.near(a.tree, b.tree, self.policy.tolerance)
+            return self.ask("near", a.tree, b.tree, self.policy.tolerance)
         return judged
+
+    def approximations(self, a: Form, b: Form) -> Judged:
+        """An answer may say both, if the decimals round the exact value: then either may be what is asked for."""
+        for form in (a, b):
+            if isinstance(form, Approximation) and not self.is_rounding(form):
+                return Judged(False, "no rounding of the exact value")
+        sides = [(form.exact, form.decimals) if isinstance(form, Approximation) else (form,) for form in (a, b)]
+        judged = Judged(False, "approximation")
+        for x in sides[0]:
+            for y in sides[1]:
+                judged = self.same(x, y)
+                if judged.equal:
+                    return judged
+        return judged
+
+    def is_rounding(self, form: Approximation) -> bool:
+        exact, near = form.exact, form.decimals
+        if isinstance(exact, Quantity) and isinstance(near, Quantity) and exact.unit == near.unit:
+            exact, near = exact.value, near.value
+        if not isinstance(exact, Number | Expression) or not isinstance(near, Number):
+            return False
+        shown = next((n for n in range(50) if (near.value * 10**n).denominator == 1), 50)  # decimals
+        half = Fraction(1, 2 * 10**shown)
+        cut = near.value + (half if near.value > 0 else -half)  # decimals may be rounded or cut off
+        if isinstance(exact, Number):
+            return any(abs(exact.value - middle) <= half for middle in (near.value, cut))
+        within = [(middle, float(half / abs(middle))) for middle in (near.value, cut) if middle]
+        return any(self.ask("near", trees.num(middle), exact.tree, error).equal for middle, error in within)
 
     def quantities(self, a: Form, b: Form) -> Judged:
         units = [form.unit if isinstance(form, Quantity) else None for form in (a, b)]
@@ -112,16 +169,19 @@ class _Comparison:
             if a.letter != b.letter or a.value is None or b.value is None:
                 return Judged(a.letter == b.letter, "choice")
             return self.same(a.value, b.value)
-        if isinstance(a, Choice) and a.value is not None:
-            return self.same(a.value, b)
-        return Judged(False, "choice")
+        values = [form.value if isinstance(form, Choice) else form for form in (a, b)]
+        if values[0] is None or values[1] is None:
+            return Judged(False, "choice")
+        return self.same(values[0], values[1])
 
     def unread(self, a: Form, b: Form) -> Judged:
         if a.text == b.text:
             return Judged(True, "same text")
+        if isinstance(a, Unread) and isinstance(b, Unread) and a.tree is not None and a.tree == b.tree:
+            return Judged(True, "normal form")
         forms = [isinstance(form, Number | Expression) or (isinstance(form, Unread) and form.known) for form in (a, b)]
         if all(forms):
-            return self.symbolic.same_latex(_latex(a), _latex(b))
+            return self.ask("same_latex", _latex(a), _latex(b))
         return Judged(False, "unreadable")
 
     # --- structures
@@ -129,6 +189,10 @@ class _Comparison:
     def collections(self, a: Collection, b: Collection) -> Judged:
         if a.kind != b.kind and {a.kind, b.kind} != {"list", "set"}:
             return Judged(False, "types differ")
+        if _has_relation(a) != _has_relation(b):
+            return Judged(False, "values of several unknowns")
+        if (a.word == "or") != (b.word == "or") and _is_of_unknowns(a) and _is_of_unknowns(b):
+            return Judged(False, "all of the unknowns, or one of them")
         free = "set" in (a.kind, b.kind) or (a.kind == "list" and not self.policy.ordered_lists)
         if not free:
             return self.in_order(a.items, b.items, a.kind)
@@ -138,8 +202,7 @@ class _Comparison:
     def in_order(self, xs: Sequence[Form], ys: Sequence[Form], rule: str) -> Judged:
         if len(xs) != len(ys):
             return Judged(False, "lengths differ")
-        judged = Judged(True, rule)
-        for x, y in zip(xs, ys, strict=True):
+        for x, y in sorted(zip(xs, ys, strict=True), key=_needs_worker):
             judged = self.same(x, y)
             if not judged.equal:
                 return Judged(False, rule, judged.limit)
@@ -148,24 +211,16 @@ class _Comparison:
     def in_any_order(self, xs: Sequence[Form], ys: Sequence[Form], rule: str) -> Judged:
         if len(xs) != len(ys):
             return Judged(False, "lengths differ")
-        left = list(ys)
-        unmatched = []
-        for x in xs:  # most items agree to the letter: linear for those
-            twin = next((i for i, y in enumerate(left) if y == x), None) if len(xs) <= MOST_ITEMS else None
-            if twin is None:
-                unmatched.append(x)
-            else:
-                del left[twin]
         if len(xs) > MOST_ITEMS:
             return Judged(sorted(x.text for x in xs) == sorted(y.text for y in ys), rule)
-        limit = False
-        for x in unmatched:
-            judgements = [(i, self.same(x, y)) for i, y in enumerate(left)]
-            limit |= any(judged.limit for _, judged in judgements)
-            match = next((i for i, judged in judgements if judged.equal), None)
-            if match is None:
-                return Judged(False, rule, limit)
-            del left[match]
+        left = list(ys)
+        for x in sorted(xs, key=lambda x: _needs_worker((x,))):  # most items agree to the letter: no question for those
+            at = next((i for i, y in enumerate(left) if y == x and self.same(x, y).equal), None)
+            if at is None:
+                at = next((i for i, y in enumerate(left) if not self.limit and self.same(x, y).equal), None)
+            if at is None:
+                return Judged(False, rule, self.limit)
+            del left[at]
         return Judged(True, rule)
 
     def intervals(self, a: Interval, b: Interval) -> Judged:
@@ -173,8 +228,12 @@ class _Comparison:
             return Judged(False, "interval")
         return self.in_order((a.left, a.right), (b.left, b.right), "interval")
 
-    def unions(self, a: Union, b: Union) -> Judged:
-        return self.in_any_order(a.parts, b.parts, "union")
+    def combinations(self, a: Combination, b: Combination) -> Judged:
+        """Those with variables at their ends, by their parts."""
+        if a.kind != b.kind:
+            return Judged(False, "types differ")
+        compare = self.in_order if a.kind == "difference" else self.in_any_order
+        return compare(a.parts, b.parts, a.kind)
 
     def matrices(self, a: Matrix, b: Matrix) -> Judged:
         if len(a.rows) != len(b.rows) or len(a.rows[0]) != len(b.rows[0]):
@@ -182,88 +241,67 @@ class _Comparison:
         return self.in_order([x for row in a.rows for x in row], [y for row in b.rows for y in row], "matrix")
 
     def relations(self, a: Relation, b: Relation) -> Judged:
-        equations = a.signs == b.signs == ("=",)
+        one, other = solution(a, self.agree), solution(b, self.agree)
+        if one is not None and other is not None:
+            (name, value), (other_name, other_value) = one, other
+            if (name.text, value.text) == (other_value.text, other_name.text):  # AB = CD, CD = AB
+                return Judged(True, "equation")
+            if name.text != other_name.text and not isinstance(name, Words) and not isinstance(other_name, Words):
+                return Judged(False, "another variable")
+            return self.same(value, other_value)
+        if is_solved(a):
+            return Judged(False, "not solved")
         sides = [*a.sides, *b.sides]
-        if equations and all(isinstance(side, Number | Expression) for side in sides):
-            p, q = (trees.add(r.sides[0].tree, trees.negative(r.sides[1].tree)) for r in (a, b))  # type: ignore[union-attr]
+        if a.signs == b.signs == ("=",) and all(isinstance(side, Number | Expression) for side in sides):
+            p, q = (trees.add(r.sides[0].tree, trees.negative(r.sides[1].tree)) for r in (a, b))  # type: ignore[union-attr, arg-type]
             if p in (q, trees.negative(q)):
                 return Judged(True, "equation")
-            return self.symbolic.proportional(p, q)
+            return self.ask("proportional", p, q)
         if a.signs == b.signs:
             return self.in_order(a.sides, b.sides, "relation")
-        if tuple(_FLIPPED[sign] for sign in reversed(a.signs)) == b.signs:
+        if tuple(FLIPPED[sign] for sign in reversed(a.signs)) == b.signs:
             return self.in_order(tuple(reversed(a.sides)), b.sides, "relation")
         return Judged(False, "relation")
 
-
-def without_variable(form: Form, equal: Callable[[Form, Form], bool]) -> Form:
-    """`x = 5` as 5, `x = 1, x = 2` and `x = 1, 2` as a list; `x = 1, y = 2` and `x = 7 = 8` stay what they are."""
-    if isinstance(form, Relation) and form.lone and set(form.signs) == {"="}:
-        return form.sides[-1] if all(equal(side, form.sides[-1]) for side in form.sides[1:-1]) else form
-    if isinstance(form, Collection) and form.kind == "list":
-        named = [item.sides[0] for item in form.items if isinstance(item, Relation)]
-        values = tuple(without_variable(item, equal) for item in form.items)
-        one_variable = len({side.text for side in named}) == 1 and (len(named) in (1, len(values)))
-        if one_variable and not any(isinstance(value, Relation) for value in values):
-            return Collection("list", values)
-    return form
+    def ranks(self, ends: Sequence[Tree]) -> list[int] | None:
+        """Places of constants in their order; rational ones are put in order here."""
+        if all(trees.is_num(end) for end in ends):
+            places = {value: at for at, value in enumerate(sorted({end[1] for end in ends}))}
+            return [places[end[1]] for end in ends]
+        judged = self.ask("ranks", *ends)
+        return json.loads(judged.rule) if judged.equal else None
 
 
-_FLIPPED = {"=": "=", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_INFINITY = Expression(("sym", "infinity"))
-_MINUS_INFINITY = Expression(trees.negative(("sym", "infinity")))
+def _needs_worker(forms: Sequence[Form]) -> bool:
+    return not all(isinstance(form, Number | Words | Choice) for form in forms)
 
 
-def _as_sets(a: Form, b: Form) -> tuple[Form, Form]:
-    """Both as intervals or unions where one is certainly such a set: x > 3 is (3, oo), and (1, 2) may be one."""
-    sets = _as_set(a), _as_set(b)
-    certain = any(isinstance(form, Interval | Union | Relation) for form in (a, b))
-    if not certain or sets[0] is None or sets[1] is None:
-        return a, b
-    if isinstance(a, Relation) and isinstance(b, Relation) and _variable(a) != _variable(b):
-        return a, b
-    return sets[0], sets[1]
+def _is_to_compute(leaf: Form) -> bool:
+    """A constant that has only been written down: a sum, a floor."""
+    return isinstance(leaf, Unread) or (
+        isinstance(leaf, Number | Expression) and leaf.restated and not trees.symbols(leaf.tree)
+    )
 
 
-def _as_set(form: Form) -> Form | None:
-    if isinstance(form, Interval | Union):
-        return form
-    if isinstance(form, Relation):
-        return _interval(form)
-    if isinstance(form, Collection) and form.kind in ("tuple", "brackets") and len(form.items) == 2:
-        return Interval(form.items[0], form.items[1], (form.kind == "brackets",) * 2)
-    if isinstance(form, Collection) and form.kind == "list":
-        parts = [_interval(item) if isinstance(item, Relation) else None for item in form.items]
-        return Union(tuple(part for part in parts if part)) if all(parts) else None
-    return None
-
-
-def _variable(relation: Relation) -> str:
-    return next(side.text for side in relation.sides if isinstance(side, Expression) and side.tree[0] == "sym")
-
-
-def _interval(relation: Relation) -> Interval | None:
-    """x > 3, 3 < x, 1 <= x < 2 as intervals."""
-    sides, signs = relation.sides, relation.signs
-    if any(sign in ("=", "!=") for sign in signs):
-        return None
-    if signs[0] in (">", ">="):
-        sides, signs = tuple(reversed(sides)), tuple(_FLIPPED[sign] for sign in reversed(signs))
-    if any(sign not in ("<", "<=") for sign in signs):
-        return None
-    variable = [isinstance(side, Expression) and trees.symbols(side.tree) == {side.text} for side in sides]
-    if variable == [False, True, False]:
-        return Interval(sides[0], sides[2], (signs[0] == "<=", signs[1] == "<="))
-    if variable == [True, False]:
-        return Interval(_MINUS_INFINITY, sides[1], (False, signs[0] == "<="))
-    if variable == [False, True]:
-        return Interval(sides[0], _INFINITY, (signs[0] == "<=", False))
-    return None
+def _may_lack_value(tree: Tree) -> bool:
+    """Whether something in it could be without a value that folding has not seen: a quotient by a sum, a function."""
+    if tree[0] == "call" and tree[1] not in ("abs", "prime", "factorial", "binomial", "sin", "cos", "gcd", "lcm"):
+        return not trees.symbols(tree)
+    quotient = tree[0] == "pow" and tree[1][0] in ("add", "call") and not trees.symbols(tree)
+    return quotient or any(_may_lack_value(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def _has_relation(form: Form) -> bool:
+    if isinstance(form, Quantity):
+        return _has_relation(form.value)
     items = form.items if isinstance(form, Collection) else (form,)
     return any(isinstance(item, Relation) for item in items)
+
+
+def _is_of_unknowns(form: Collection) -> bool:
+    """Whether every item is of an unknown of its own, as in `x = 1, y = 2`."""
+    names = {item.sides[0].text.split("_")[0] for item in form.items if isinstance(item, Relation)}
+    return len(names) == len(form.items) > 1
 
 
 def _distinct(items: tuple[Form, ...]) -> tuple[Form, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -19,10 +20,11 @@ alpha beta gamma delta epsilon theta lambda mu phi omega \\ begin{vmatrix} end{v
 
 @dataclass(frozen=True)
 class Number:
-    """An exact rational. decimal: it was written with a decimal point."""
+    """An exact rational. decimal: it was written with a decimal point. restated: see `Policy.restatements`."""
 
     value: Fraction
     decimal: bool = False
+    restated: bool = False
 
     @property
     def text(self) -> str:
@@ -39,6 +41,7 @@ class Expression:
 
     tree: Tree
     decimal: bool = False
+    restated: bool = False
 
     @property
     def text(self) -> str:
@@ -82,10 +85,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Collection:
-    """list: `1, 2`; tuple: `(1, 2)`, or an open interval; brackets: `[1, 2]`; set: `{1, 2}`; ratio: `1:2`."""
+    """list: `1, 2`; tuple: `(1, 2)`, or an open interval; brackets: `[1, 2]`; set: `{1, 2}`; ratio: `1:2`.
+
+    word: `and` or `or`, where that stands between the items of a list.
+    """
 
     kind: Literal["list", "tuple", "brackets", "set", "ratio"]
     items: tuple[Form, ...]
+    word: str = ""
 
     @property
     def text(self) -> str:
@@ -111,12 +118,21 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Union:
+class Combination:
+    """Sets united, intersected, or the first without the others. listed: inequalities with commas between them.
+
+    variable: whose inequalities they are, if they come from such.
+    """
+
+    kind: Literal["union", "intersection", "difference", "listed"]
     parts: tuple[Form, ...]
+    variable: str = ""
 
     @property
     def text(self) -> str:
-        return " U ".join(sorted(part.text for part in self.parts))
+        texts = [part.text for part in self.parts]
+        sign = {"union": " U ", "intersection": " n ", "difference": " \\ ", "listed": ", "}[self.kind]
+        return sign.join(texts if self.kind == "difference" else sorted(texts))
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Relation:
-    """`sides[0] signs[0] sides[1] ...`, signs of =, !=, <, <=, >, >=. lone: the first side is one variable or f(x)."""
+    """`sides[0] signs[0] sides[1] ...`, signs of =, !=, <, <=, >, >=. lone: the first side is a name, as x or f(x)."""
 
     sides: tuple[Form, ...]
     signs: tuple[str, ...]
@@ -143,10 +159,37 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Unread:
-    """What our reader does not know: sums, integrals, limits, ... A symbolic worker may, through math-verify."""
+class Approximation:
+    """`sqrt(3)/3 \\approx 0.577`: an exact value and the decimals that it is near."""
+
+    exact: Form
+    decimals: Form
+
+    @property
+    def text(self) -> str:
+        return self.exact.text
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What has no value, such as 1/0: equal to nothing, not even to itself."""
 
     latex: str
+
+    @property
+    def text(self) -> str:
+        return self.latex
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What our reader does not evaluate: sums, integrals, limits, ... A symbolic worker may, through math-verify.
+
+    tree: of sums and products, to see that they differ in the order of factors only.
+    """
+
+    latex: str
+    tree: Tree | None = None
 
     @property
     def known(self) -> bool:
@@ -158,4 +201,25 @@ class Unread:
         return self.latex
 
 
-Form = Number | Expression | Quantity | Words | Choice | Collection | Interval | Union | Matrix | Relation | Unread
+Form = (
+    Number | Expression | Quantity | Words | Choice | Collection | Interval | Combination | Matrix | Relation
+    | Approximation | Nothing | Unread
+)  # fmt: skip
+
+
+def leaves(form: Form) -> Iterator[Form]:
+    """The parts that hold no others: numbers, expressions, words."""
+    match form:
+        case Quantity(value, _):
+            parts: tuple[Form, ...] = (value,)
+        case Collection(items=parts) | Combination(parts=parts) | Relation(sides=parts):
+            pass
+        case Interval(left, right, _) | Approximation(left, right):
+            parts = (left, right)
+        case Matrix(rows):
+            parts = tuple(entry for row in rows for entry in row)
+        case _:
+            yield form
+            return
+    for part in parts:
+        yield from leaves(part)

@@ -9,21 +9,28 @@ from typing import NamedTuple
 
 from sandbox.maths import trees
 from sandbox.maths.forms import (
+    Approximation,
     Collection,
+    Combination,
     Expression,
     Form,
     Interval,
     Matrix,
     Number,
+    Quantity,
     Relation,
-    Union,
+    Unread,
     Words,
 )
 from sandbox.maths.policy import Policy
-from sandbox.maths.spelling import CONSTANT_NAMES, FUNCTION_NAMES, fold
+from sandbox.maths.signs import CONNECTIVES, CONSTANT_NAMES, DENIALS, FUNCTION_NAMES
+from sandbox.maths.spelling import fold
 from sandbox.maths.trees import Tree
+from sandbox.maths.units import unit_named
 
 DEEPEST = 60  # brackets in brackets
+MOST_MARKS = 60  # exponents, factorials and primes in one answer: each makes its tree one level deeper
+LONGEST_NAME = 40  # tokens before an equals sign
 
 
 class Unreadable(ValueError):
@@ -31,8 +38,15 @@ class Unreadable(ValueError):
 
 
 def parse(text: str, policy: Policy) -> Form:
-    """The form of cleaned text. Raises Unreadable, ZeroDivisionError or trees.TooLarge."""
-    return Parser(tokenize(text), policy).answer()
+    """The form of cleaned text. Raises Unreadable, ZeroDivisionError where there is no value, or trees.TooLarge."""
+    tokens = tokenize(text)
+    try:
+        return Parser(tokens, policy).answer()
+    except Unreadable:
+        if not any(token.text in ("\\pm", "\\mp") for token in tokens):
+            raise
+    both = [Parser(_with_signs(tokens, *signs), policy).answer() for signs in ("+-", "-+")]
+    return Collection("list", tuple(item for form in both for item in _both(form)))
 
 
 TOKEN = re.compile(
@@ -51,6 +65,22 @@ phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell emp
 """.split()  # noqa: SIM905
 )
 RELATIONS = {"=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!="}
+SET_SIGNS = {"\\cup": "union", "\\cap": "intersection", "\\setminus": "difference", "-": "difference"}
+NAMING = {"\\mathbb", "\\Pr", "\\det"} | {
+    "\\angle",
+    "\\triangle",
+    "\\overline",
+    "\\overrightarrow",
+    "\\overset",
+    "\\widehat",
+    "\\frown",
+    "\\hat",
+    "\\bar",
+}
+DECORATIONS = {"\\bar", "\\hat", "\\overline", "\\tilde", "\\widehat", "\\angle", "\\triangle", "\\overrightarrow"}
+HYPERBOLIC = {"sinh", "cosh", "tanh", "coth", "sech", "csch"}
+RESTATED = {"floor", "ceil", "gcd", "lcm", "max", "min"}
+REALS = Interval(Expression(trees.negative(trees.INFINITY)), Expression(trees.INFINITY), (False, False))
 
 
 class Token(NamedTuple):
@@ -83,16 +113,23 @@ class Parser:
     at: int = 0
     depth: int = 0
     decimal: bool = False
+    restated: bool = False
     bars: int = 0
+    brackets: int = 0
+    functions: int = 0
+    marks: int = 0
+    group_end: int = -1
 
     def peek(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead].text if self.at + ahead < len(self.tokens) else ""
+        at = self.at + ahead
+        return self.tokens[at].text if at < len(self.tokens) else ""
 
     def kind(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead].kind if self.at + ahead < len(self.tokens) else ""
+        at = self.at + ahead
+        return self.tokens[at].kind if at < len(self.tokens) else ""
 
     def take(self, *texts: str) -> bool:
-        if self.peek() in texts and self.at < len(self.tokens):
+        if self.at < len(self.tokens) and self.tokens[self.at].text in texts:
             self.at += 1
             return True
         return False
@@ -106,107 +143,186 @@ class Parser:
     # --- structures
 
     def answer(self) -> Form:
-        items = self.items()
+        words, items = self.items()
         if self.at < len(self.tokens):
             raise Unreadable(self.peek())
-        return items[0] if len(items) == 1 else Collection("list", tuple(items))
+        return _joined(words, items)
 
-    def items(self) -> list[Form]:
-        """Items up to a closing bracket or the end, separated by a comma, a semicolon, `and` or `or`."""
+    def items(self) -> tuple[list[str], list[Form]]:
+        """Items up to a closing bracket or the end, and what is between them: a comma, a semicolon, `and` or `or`."""
+        words: list[str] = []
         items: list[Form] = []
         while True:
-            items += self.item()
-            separated = False
-            while self.take(",", ";") or self.connective():
-                separated = True
-            if not separated or self.at >= len(self.tokens):
-                return items
+            found = self.item()
+            items += found
+            words += [","] * (len(found) - 1)
+            between = ""
+            while self.peek() in (",", ";") or self.connective():
+                word = self.connective()
+                self.at += len(word) if word and self.kind() != "words" else 1
+                between = word or between or ","
+            if not between or self.at >= len(self.tokens):
+                return words, items
+            words.append(between)
 
-    def connective(self) -> bool:
-        words = self.peek().strip("⟦⟧ ,") if self.kind() == "words" else ""
-        if words in ("and", "or"):
-            self.at += 1
-            return True
-        for word in ("or", "and"):  # plain text: single letters so far
-            spelled = all(self.peek(i) == letter for i, letter in enumerate(word))
-            if spelled and self.tokens[self.at].spaced:
-                self.at += len(word)
-                return True
-        return False
+    def connective(self) -> str:
+        """`and` or `or`, if that comes next: as words, or as the single letters that plain text has so far."""
+        if self.kind() == "words":
+            return CONNECTIVES.get(self.peek().strip("⟦⟧ ,;").lower(), "")
+        for word in ("or", "and"):
+            if all(self.peek(i) == letter for i, letter in enumerate(word)):
+                between_numbers = self.at > 0 and self.kind(-1) == self.kind(len(word)) == "number"
+                if self.tokens[self.at].spaced or between_numbers:
+                    return word
+        return ""
 
     def item(self) -> list[Form]:
         """One item; two for `a \\pm b`, which `scalar` reads as a list."""
+        end = self.name_before_equals()
         start = self.at
-        first = self.side()
+        first = self.side() if end is None else self.named_side(end)
+        lone = end is not None or self.is_lone(start, self.at)
+        if self.peek() == "\\in" and (lone or _is_of_symbols(first)):
+            self.at += 1
+            member = self.side()
+            return [member] if self.policy.lone_variable else [Relation((first, member), ("=",), True)]
         sides: list[Form] = []
         signs: list[str] = []
-        lone = self.is_lone(start, self.at)
-        if self.peek() == "\\in" and lone:
-            self.at += 1
-            return [self.side()] if self.policy.lone_variable else [Relation((first, self.side()), ("=",), True)]
         while self.peek() in RELATIONS:
             signs.append(RELATIONS[self.peek()])
             self.at += 1
             sides.append(self.side())
+        if self.take("\\approx"):
+            near = self.side()
+            last = Approximation(sides.pop() if signs else first, near)
+            if not signs:
+                return [last]
+            sides.append(last)
         ends = _both(sides[-1] if signs else first)
         return [Relation((first, *sides[:-1], end), tuple(signs), lone) for end in ends] if signs else ends
 
+    def named_side(self, end: int) -> Form:
+        """The side that is a name up to `end`: as an expression if it is one, else as words."""
+        start = self.at
+        try:
+            side = self.side()
+        except Unreadable:
+            side = None
+        if side is not None and self.at == end:
+            return side
+        self.at = end
+        return Words(" ".join(token.text.strip("⟦⟧ ") for token in self.tokens[start:end]).lower())
+
+    def name_before_equals(self) -> int | None:
+        """Where the equals sign is behind a name like `Area`, `|AB|`, `\\angle ABC`, `P(X = 1)`, `S_{10}`; or None."""
+        depth, letters = 0, ""
+        for at in range(self.at, min(self.at + LONGEST_NAME, len(self.tokens))):
+            kind, text, _ = self.tokens[at]
+            if text == "=" and depth == 0:
+                geometric = letters.isupper() and (len(letters) > 1 or self.peek() in NAMING or self.peek() == "|")
+                spoken = self.kind() == "words"
+                called = self.kind() == "letter" and self.peek(1) in ("(", "_") and at > self.at + 2
+                return at if geometric or spoken or called or self.peek() in NAMING else None
+            depth += (text in ("(", "[", "{")) - (text in (")", "]", "}"))
+            if depth < 0 or (kind == "words" and DENIALS & set(fold(text.strip("⟦⟧")).split())):
+                return None
+            of_name = kind in ("letter", "words") or text in NAMING or text[1:] in GREEK or text in ")]}|_'"
+            is_index = kind == "number" and at > self.at and self.tokens[at - 1].text == "_"
+            if depth == 0 and not (of_name or is_index):
+                return None
+            letters += text if kind == "letter" and depth == 0 else ""
+        return None
+
     def is_lone(self, start: int, end: int) -> bool:
-        texts = [token.text for token in self.tokens[start:end]]
         kinds = [token.kind for token in self.tokens[start:end]]
+        texts = [token.text for token in self.tokens[start:end] if token.text != "'"]
         if not kinds or kinds[0] not in ("letter", "command"):
             return False
-        rest = texts[1:]
-        return (
-            not rest
-            or rest[0] == "_"
-            or (kinds[0] == "letter" and rest[0] == "(" and rest[-1] == ")" and len(rest) == 3)
-        )
+        called = kinds[0] == "letter" and texts[1:2] == ["("] and texts[-1] == ")" and len(texts) == 4
+        return len(texts) == 1 or texts[1] == "_" or called
 
     def side(self) -> Form:
-        parts = [self.part()]
-        while self.take("\\cup"):
-            parts.append(self.part())
-        return parts[0] if len(parts) == 1 else Union(tuple(parts))
+        left = self.part()
+        while self.peek() in SET_SIGNS and (self.peek() != "-" or isinstance(left, Interval | Combination)):
+            kind = SET_SIGNS[self.peek()]
+            self.at += 1
+            left = Combination(kind, (*_parts_of(left, kind), self.part()))  # type: ignore[arg-type]
+        return left
 
     def part(self) -> Form:
         start, decimal = self.at, self.decimal
         structure = self.structure()
-        if structure is not None and (self.at >= len(self.tokens) or self.ends_part()):
+        if structure is not None and (self.at >= len(self.tokens) or self.ends_part(structure)):
             return structure
         self.at, self.decimal = start, decimal
         if self.kind() == "words":
             self.at += 1
             return Words(fold(self.tokens[self.at - 1].text.strip("⟦⟧")))
-        return self.ratio()
+        return self.measured(self.ratio())
 
-    def ends_part(self) -> bool:
-        return (
-            self.peek() in {",", ";", ")", "]", "\\}", "\\cup", "&", "\\\\", "\\end", *RELATIONS}
-            or self.kind() == "words"
-        )
+    def ends_part(self, structure: Form) -> bool:
+        ends = {",", ";", ")", "]", "}", "\\}", "\\rangle", "&", "\\\\", "\\end", "\\approx", "\\in", *RELATIONS}
+        takes_away = self.peek() == "-" and structure is REALS
+        return self.peek() in ends | (SET_SIGNS.keys() - {"-"}) or takes_away or self.kind() == "words"
+
+    def measured(self, value: Form) -> Form:
+        """The value with the unit behind it, as words or a degree sign."""
+        in_degrees = self.peek() == "^" and "\\circ" in (self.peek(1), self.peek(2))
+        if in_degrees:
+            self.at += 2 if self.peek(1) == "\\circ" else 4
+        start, said = self.at, ""
+        while self.kind() == "words" and not self.connective():
+            said += " " + self.peek().strip("⟦⟧ ")
+            self.at += 1
+            said += self.unit_power()
+            if self.peek() == "/" and self.kind(1) == "words":
+                said += "/"
+                self.at += 1
+        unit = unit_named(said.strip()) if said else None
+        if unit is None:
+            self.at = start
+            return Quantity(value, "degree") if in_degrees else value
+        if unit.scale > 1:
+            if not isinstance(value, Number | Expression):
+                raise Unreadable(said)
+            tree = trees.mul(value.tree, trees.num(unit.scale))
+            value = Number(tree[1], value.decimal) if trees.is_num(tree) else Expression(tree, value.decimal)
+        return Quantity(value, unit.name) if unit.name else value
+
+    def unit_power(self) -> str:
+        """The exponent of a unit: ^2, ^-1, ^{2}, ^{-1}; or nothing."""
+        for length in (2, 3, 4, 5):
+            text = "".join(token.text for token in self.tokens[self.at : self.at + length])
+            if re.fullmatch(r"\^(?:-?\d|\{-?\d\})", text):
+                self.at += length
+                return text.replace("{", "").replace("}", "")
+        return ""
 
     def structure(self) -> Form | None:
-        """A tuple, interval, bracketed list, set or matrix; None for what is no structure."""
+        """A tuple, interval, bracketed list, set or matrix, the real numbers; None for what is no structure."""
         opening = self.peek()
         if opening == "\\begin":
             return self.matrix()
-        if opening not in ("(", "[", "\\{"):
-            return None
-        if opening == "[" and self.peek(1) in ("", "]"):
+        if self.take("\\reals"):
+            return REALS
+        if opening not in CLOSINGS or (opening == "[" and self.peek(1) in ("", "]")):
             return None
         self.at += 1
         self.descend()
+        self.brackets += 1
         try:
-            items = self.items()
-            closing = self.expect(*(("\\}",) if opening == "\\{" else (")", "]")))
+            _, items = self.items()
+            closing = self.expect(*CLOSINGS[opening])
         except Unreadable:
             return None
         finally:
             self.depth -= 1
-        if opening == "\\{":
-            return Collection("set", tuple(items))
-        if opening + closing == "()":
+            self.brackets -= 1
+        if opening in ("\\{", "{"):
+            return Collection("set", tuple(items)) if opening == "\\{" or len(items) > 1 else None
+        if len(items) == 1 and isinstance(items[0], Matrix | Combination) and opening + closing in ("()", "[]"):
+            return items[0]
+        if opening + closing in ("()", "\\langle\\rangle"):
             return Collection("tuple", tuple(items)) if len(items) > 1 else None
         if opening + closing == "[]":
             return Collection("brackets", tuple(items))
@@ -215,7 +331,15 @@ class Parser:
     def matrix(self) -> Form:
         self.expect("\\begin")
         name = self.braced_name()
-        if name not in ("pmatrix", "bmatrix", "matrix", "Bmatrix", "array"):  # vmatrix is a determinant
+        if name not in (
+            "pmatrix",
+            "bmatrix",
+            "matrix",
+            "Bmatrix",
+            "smallmatrix",
+            "psmallmatrix",
+            "array",
+        ):  # vmatrix is a determinant
             raise Unreadable(name)
         if name == "array" and self.peek() == "{":
             self.braced_name()
@@ -260,17 +384,22 @@ class Parser:
         return Collection("ratio", tuple(parts))
 
     def scalar(self) -> Form:
-        self.decimal = False
+        self.decimal = self.restated = False
+        start = self.at
         tree = self.sum()
         if self.peek() in ("\\pm", "\\mp"):
             self.at += 1
             change = self.term()
             both = trees.add(tree, change), trees.add(tree, trees.negative(change))
             return Collection("list", tuple(self.formed(tree) for tree in both))
+        if _has_call(tree, ("sum", "prod")):
+            return Unread(" ".join(token.text for token in self.tokens[start : self.at]), tree)
         return self.formed(tree)
 
     def formed(self, tree: Tree) -> Form:
-        return Number(tree[1], self.decimal) if trees.is_num(tree) else Expression(tree, self.decimal)
+        if trees.is_num(tree):
+            return Number(tree[1], self.decimal, self.restated)
+        return Expression(tree, self.decimal, self.restated)
 
     def sum(self) -> Tree:
         self.descend()
@@ -287,56 +416,49 @@ class Parser:
         return trees.add(*terms)
 
     def term(self) -> Tree:
-        tree = self.signed()
+        factors = [self.signed()]
         while True:
             if self.take("*"):
-                tree = trees.mul(tree, self.signed())
+                factors.append(self.signed())
             elif self.take("/"):
-                tree = trees.divide(tree, self.signed())
+                factors.append(trees.power(self.signed(), trees.MINUS_ONE))
             elif self.begins_factor():
-                mixed = self.mixed(tree)
-                tree = mixed if mixed is not None else trees.mul(tree, self.factor())
+                factors.append(self.factor())
             else:
-                return tree
+                return trees.mul(*factors)
 
-    def mixed(self, whole: Tree) -> Tree | None:
-        """The fraction behind a whole number, `1 1/2` or `1\\frac12`, added to it; None for a product."""
-        before = self.tokens[self.at - 1]
-        if not self.policy.mixed_numbers or before.kind != "number" or not trees.is_num(whole):
-            return None
-        if not before.text.isdigit():
-            return None
+    def mixed(self, whole: Tree) -> Tree:
+        """The whole number just read, with the fraction behind it: `1 1/2` or `1\\frac12`."""
         start = self.at
-        if self.kind() == "number" and self.peek(1) == "/" and self.kind(2) == "number":
+        if self.kind() == "number" and self.peek(1) == "/" and self.kind(2) == "number" and self.tokens[start].spaced:
             self.at += 3
-            fraction = trees.num(Fraction(int(self.tokens[start].text), int(self.tokens[start + 2].text)))
-        elif self.peek() == "\\frac":
-            fraction = self.factor()
-        else:
-            return None
-        plain = trees.is_num(fraction) and 0 < fraction[1] < 1
-        if not plain:
+            above, below = self.tokens[start].text, self.tokens[start + 2].text
+            if not (above.isdigit() and below.isdigit()) or int(above) >= int(below):
+                raise Unreadable("no mixed number")
+            return trees.add(whole, trees.divide(trees.num(above), trees.num(below)))
+        if self.peek() == "\\frac":
+            fraction = self.command_at()
+            if trees.is_num(fraction) and 0 <= fraction[1] < 1 and self.tokens[self.at - 1].text != "^":
+                return trees.add(whole, fraction)
             self.at = start
-            return None
-        return trees.add(whole, fraction) if whole[1] >= 0 else trees.add(whole, trees.negative(fraction))
+        return whole
+
+    def command_at(self) -> Tree:
+        text = self.peek()
+        self.at += 1
+        return self.command(text)
 
     def begins_factor(self) -> bool:
         text, kind = self.peek(), self.kind()
         if kind in ("name", "letter"):
-            return not (self.tokens[self.at].spaced and self.at_connective())
-        if kind == "number":
-            return self.tokens[self.at - 1].kind != "number" or self.tokens[self.at].spaced
+            return not self.connective()
+        if kind == "number":  # `6 7` and `{6}7` are no products
+            return self.kind(-1) != "number" and self.at != self.group_end
         if kind == "command":
-            return text in ("\\frac", "\\sqrt", "\\pi", "\\{", "\\lfloor", "\\lceil", "\\binom", "\\infty") or (
-                text[1:] in GREEK or text[1:] in FUNCTION_NAMES
-            )
+            return text in FACTORS or text in DECORATIONS or text[1:] in GREEK or text[1:] in FUNCTION_NAMES
+        if text == "{" and self.kind(1) == "number":
+            return self.kind(-1) != "number" and self.at != self.group_end
         return text in ("(", "[", "{") or (text == "|" and not self.bars)
-
-    def at_connective(self) -> bool:
-        here = self.at
-        found = self.connective()
-        self.at = here
-        return found
 
     def signed(self) -> Tree:
         negative = False
@@ -347,10 +469,18 @@ class Parser:
         return trees.negative(factor) if negative else factor
 
     def factor(self) -> Tree:
-        """An atom with its exponents, factorials and percent signs."""
+        """An atom with its exponents, factorials, degree and percent signs."""
+        is_whole, is_group = self.kind() == "number" and self.peek().isdigit(), self.peek() == "{"
         tree = self.atom()
+        if is_group:
+            self.group_end = self.at
+        if is_whole and self.policy.mixed_numbers:
+            tree = self.mixed(tree)
         while True:
             if self.peek() in ("^", "**"):
+                if self.is_unit_of_degrees():
+                    return tree
+                self.mark()
                 self.at += 1
                 if self.take("\\circ"):
                     tree = trees.mul(tree, ("sym", "pi"), trees.num(Fraction(1, 180)))
@@ -360,16 +490,34 @@ class Parser:
                 else:
                     tree = trees.power(tree, self.exponent())
             elif self.take("!"):
-                tree = trees.call("factorial", tree)
+                self.mark()
+                tree = trees.call("factorial2" if self.take("!") else "factorial", tree)
+                if self.peek() == "!":
+                    raise Unreadable("!!!")
             elif self.take("%"):
+                self.mark()
                 tree = trees.mul(tree, trees.num(Fraction(1, 100)))
             elif self.take("'"):
+                self.mark()
                 tree = ("call", "prime", tree)
             else:
                 return tree
 
+    def mark(self) -> None:
+        self.marks += 1
+        if self.marks > MOST_MARKS:
+            raise Unreadable("too many marks")
+
+    def is_unit_of_degrees(self) -> bool:
+        """Whether the degree sign here ends an item: then it is the unit of it, and elsewhere part of the value."""
+        length = 2 if self.peek(1) == "\\circ" else 4 if (self.peek(1), self.peek(2)) == ("{", "\\circ") else 0
+        behind = self.peek(length)
+        ends = behind in ("", ",", ";", "=", "\\approx") or self.kind(length) == "words"
+        return bool(length) and ends and not (self.brackets or self.functions) and self.depth == 1
+
     def exponent(self) -> Tree:
         """`x^23` in LaTeX is x^2 3; in plain text it is meant as x^23."""
+        self.mark()
         if self.peek() == "-":
             self.at += 1
             return trees.negative(self.exponent())
@@ -399,7 +547,13 @@ class Parser:
         if kind == "name" or (kind == "command" and text[1:] in FUNCTION_NAMES and text != "\\sqrt"):
             return self.function(text.lstrip("\\"))
         if text in ("(", "[", "{"):
+            self.brackets += 1
             inside = self.sum()
+            if text == "{" and self.take("\\over"):
+                inside = trees.divide(inside, self.sum())
+            elif text == "{" and self.take("\\choose"):
+                inside = trees.call("binomial", inside, self.sum())
+            self.brackets -= 1
             self.expect({"(": ")", "[": "]", "{": "}"}[text])
             return inside
         if text == "|":
@@ -423,6 +577,8 @@ class Parser:
 
     def command(self, text: str) -> Tree:
         if text == "\\frac":
+            if self.is_derivative():
+                return ("sym", f"d{self.braced_name()[1:]}/{self.braced_name()}")
             above, below = self.argument(), self.argument()
             return trees.divide(above, below)
         if text == "\\sqrt":
@@ -433,7 +589,16 @@ class Parser:
             return trees.power(self.argument(), trees.divide(trees.ONE, degree))
         if text in ("\\binom", "\\dbinom", "\\tbinom"):
             return trees.call("binomial", self.argument(), self.argument())
+        if text in ("\\sum", "\\prod"):
+            self.restated = True
+            self.expect("_")
+            limits = self.braced() if self.peek() == "{" else [self.atom()]
+            upper = self.exponent() if self.take("^") else trees.INFINITY
+            return ("call", text[1:], *limits, upper, self.term())
+        if text in DECORATIONS:
+            return ("sym", text[1:] + " " + self.named())
         if text in ("\\lfloor", "\\lceil"):
+            self.restated = True
             inside = self.sum()
             self.expect("\\rfloor" if text == "\\lfloor" else "\\rceil")
             return trees.call("floor" if text == "\\lfloor" else "ceil", inside)
@@ -442,6 +607,34 @@ class Parser:
         if text[1:] in GREEK:
             return self.symbol(text[1:])
         raise Unreadable(text)
+
+    def is_derivative(self) -> bool:
+        """Whether `{d}{dx}` or `{dy}{dx}` follows: no quotient, that the d could be cancelled from."""
+        if (self.peek(), self.peek(1)) != ("{", "d"):
+            return False
+        below = next((at for at in (3, 4, 5) if (self.peek(at - 1), self.peek(at)) == ("}", "{")), 0)
+        return self.peek(below + 1) == "d" and self.kind(below + 2) == "letter"
+
+    def braced(self) -> list[Tree]:
+        """`{k = 1}`: the variable and where it starts."""
+        self.expect("{")
+        sides = [self.sum()]
+        while self.take("="):
+            sides.append(self.sum())
+        self.expect("}")
+        return sides
+
+    def named(self) -> str:
+        """The letters that a bar or an angle sign stands over or before."""
+        if self.peek() == "{":
+            return self.braced_name()
+        letters = ""
+        while self.kind() == "letter" and (not letters or (self.peek().isupper() and letters.isupper())):
+            letters += self.peek()
+            self.at += 1
+        if not letters:
+            raise Unreadable(self.peek())
+        return letters
 
     def argument(self) -> Tree:
         """What `\\frac` or `\\sqrt` applies to: a group, or one digit, letter or command."""
@@ -459,11 +652,14 @@ class Parser:
         base = degree = None
         for _ in range(2):
             if base is None and self.take("_"):
-                base = self.atom()
+                base = self.base_of_logarithm()
             elif degree is None and self.peek() in ("^", "**"):
                 self.at += 1
                 degree = self.exponent()
+        self.functions += 1
         arguments = self.arguments()
+        self.functions -= 1
+        self.restated |= name in RESTATED
         value = _applied(name, base, arguments)
         if degree is None:
             return value
@@ -471,13 +667,20 @@ class Parser:
             return trees.call("arc" + name, *arguments)
         return trees.power(value, degree)
 
+    def base_of_logarithm(self) -> Tree:
+        """`\\log_28` is the logarithm of 8; in plain text, `log_10 x` has the base 10."""
+        followed = self.tokens[self.at + 1 :] and self.peek(1) not in (")", "]", "}", ",", "+", "-", "*", "/", "=")
+        return self.atom() if followed else self.argument()
+
     def arguments(self) -> list[Tree]:
-        """`(a, b)`, or the factors that follow: `\\sin 2x`."""
-        if self.take("("):
+        """`(a, b)`, `\\{a, b\\}`, or the factors that follow: `\\sin 2x`."""
+        if self.peek() in ("(", "\\{"):
+            closing = CLOSINGS[self.peek()][0]
+            self.at += 1
             found = [self.sum()]
             while self.take(","):
                 found.append(self.sum())
-            self.expect(")")
+            self.expect(closing)
             return found
         factors = [self.signed()]
         while (
@@ -488,6 +691,69 @@ class Parser:
         ):
             factors.append(self.factor())
         return [trees.mul(*factors)]
+
+
+CLOSINGS = {
+    "(": (")", "]"), "[": (")", "]"), "\\{": ("\\}",), "{": ("}",), "\\langle": ("\\rangle",),
+}  # fmt: skip
+FACTORS = {"\\frac", "\\sqrt", "\\pi", "\\{", "\\lfloor", "\\lceil", "\\binom", "\\infty", "\\sum", "\\prod"}
+
+
+def _joined(words: list[str], items: list[Form]) -> Form:
+    """One item, or a list; inequalities with both words between them are grouped as `and` binds: closer than `or`."""
+    if len(items) == 1:
+        return items[0]
+    said = set(words) - {","}
+    if said == {"and", "or"} and any(isinstance(item, Relation) for item in items):
+        groups: list[list[Form]] = [[items[0]]]
+        for word, item in zip(words, items[1:], strict=True):
+            groups += [[item]] if word == "or" else []
+            groups[-1] += [item] if word != "or" else []
+        parts = [group[0] if len(group) == 1 else Collection("list", tuple(group), "and") for group in groups]
+        return Combination("union", tuple(parts))
+    return Collection("list", tuple(items), said.pop() if len(said) == 1 else "")
+
+
+def _is_of_symbols(form: Form) -> bool:
+    return (
+        isinstance(form, Collection)
+        and form.kind == "tuple"
+        and all(isinstance(item, Expression) and item.tree[0] == "sym" for item in form.items)
+    )
+
+
+def _parts_of(form: Form, kind: str) -> tuple[Form, ...]:
+    """Those of a combination of the same kind, flat; an intersection or a difference stays one part."""
+    return form.parts if isinstance(form, Combination) and form.kind == kind != "difference" else (form,)
+
+
+def _has_call(tree: Tree, names: tuple[str, ...]) -> bool:
+    return (tree[0] == "call" and tree[1] in names) or any(
+        _has_call(part, names) for part in tree[1:] if isinstance(part, tuple)
+    )
+
+
+def _hyperbolic(name: str, x: Tree) -> Tree:
+    """By powers of e, whose size shows how many digits tell tanh 1000 from 1."""
+    up, down = trees.power(("sym", "e"), x), trees.power(("sym", "e"), trees.negative(x))
+    minus = trees.add(up, trees.negative(down))
+    plus = trees.add(up, down)
+    two = trees.num(2)
+    return {
+        "sinh": lambda: trees.divide(minus, two), "cosh": lambda: trees.divide(plus, two),
+        "tanh": lambda: trees.divide(minus, plus), "coth": lambda: trees.divide(plus, minus),
+        "sech": lambda: trees.divide(two, plus), "csch": lambda: trees.divide(two, minus),
+    }[name]()  # fmt: skip
+
+
+def _with_signs(tokens: list[Token], upper: str, lower: str) -> list[Token]:
+    """One reading of a double sign that stands inside something, as in `\\frac{1 \\pm \\sqrt5}2`."""
+    return [
+        Token("sign", upper if token.text == "\\pm" else lower, token.spaced)
+        if token.text in ("\\pm", "\\mp")
+        else token
+        for token in tokens
+    ]
 
 
 def _both(form: Form) -> list[Form]:
@@ -502,6 +768,10 @@ def _applied(name: str, base: Tree | None, arguments: list[Tree]) -> Tree:
         return trees.power(first, trees.num(Fraction(1, 3)))
     if name == "exp":
         return trees.power(("sym", "e"), first)
+    if name in HYPERBOLIC:
+        return _hyperbolic(name, first)
+    if name == "lg":
+        return trees.divide(trees.call("log", first), trees.call("log", trees.num(10)))
     if name in ("log", "ln"):
         if base is None:
             return trees.call("log", first)

@@ -18,6 +18,8 @@ class Policy:
     mixed_numbers: whether `1 1/2` and `1\\frac{1}{2}` are 3/2; if not, the latter is a product.
     decimal_comma: whether `3,5` is 7/2; if not, it is a list, and `1,234` an integer.
     lone_variable: whether `x = 5` answers the reference `5` and the other way round.
+    restatements: whether what still has to be computed answers a reference that is a number: a sum, an integral, a
+    limit, a determinant, a floor, a greatest common divisor of the question. Rewards refuse it.
     """
 
     percent: Literal["value", "optional"] = "value"
@@ -28,6 +30,8 @@ class Policy:
     mixed_numbers: bool = True
     decimal_comma: bool = False
     lone_variable: bool = True
+    restatements: bool = True
 
 
 DEFAULT = Policy()
+REWARDS = Policy(restatements=False)  # of training and benchmarks: what a completion is paid for

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import reduce
-from math import comb, factorial, isqrt
+from math import comb, factorial, gcd, isqrt, lcm, prod
 from typing import Any
 
 Tree = tuple[Any, ...]
 
-LARGEST = 10_000  # bits of a folded number; larger powers stay powers, larger sums and products are refused
+# bits of a folded number: larger powers stay powers, sums and products of twice the size (4,215 digits, and Python
+# writes out no more than 4,300) are refused
+LARGEST = 7_000
 ZERO, ONE, MINUS_ONE = ("num", Fraction(0)), ("num", Fraction(1)), ("num", Fraction(-1))
 INFINITY = ("sym", "infinity")
 
@@ -35,6 +37,8 @@ def is_num(tree: Tree) -> bool:
 
 def add(*trees: Tree) -> Tree:
     """The sum, with like terms gathered: 2x + 3x is 5x."""
+    if len(trees) == 1:
+        return trees[0]
     coefficients: dict[Tree, Fraction] = {}
     for term in _flat("add", trees):
         coefficient, rest = _split(term)
@@ -49,7 +53,9 @@ def add(*trees: Tree) -> Tree:
 
 def mul(*trees: Tree) -> Tree:
     """The product, with equal bases gathered: x x^2 is x^3. Powers of numbers are gathered only when they fold."""
-    coefficient = Fraction(1)
+    if len(trees) == 1:
+        return trees[0]
+    coefficient = ONE[1]
     exponents: dict[Tree, list[Tree]] = {}
     for factor in _flat("mul", trees):
         if is_num(factor):
@@ -91,7 +97,8 @@ def power(base: Tree, exponent: Tree) -> Tree:
         if base == ZERO:
             raise ZeroDivisionError("0^0")
         _determinate(base)
-        return ONE
+        if base[0] in ("num", "sym") or symbols(base) or (base[:2] == ("call", "log") and is_num(base[2])):
+            return ONE  # of other constants a worker must know whether they vanish
     if is_num(base) and is_num(exponent):
         folded = _fold_power(base[1], exponent[1])
         if folded is not None:
@@ -114,12 +121,22 @@ def call(name: str, *arguments: Tree) -> Tree:
             return ("num", Fraction(value.numerator // value.denominator))
         if name == "ceil":
             return ("num", Fraction(-(-value.numerator // value.denominator)))
+        if name in ("max", "min"):
+            return ("num", max(values) if name == "max" else min(values))
+        if name == "log":
+            if value == 0:
+                raise ZeroDivisionError("log 0")
+            return ZERO if value == 1 else ("call", name, *arguments)
+        if all(v.denominator == 1 for v in values) and name in ("gcd", "lcm"):
+            return num((gcd if name == "gcd" else lcm)(*map(int, values)))
         whole = all(v.denominator == 1 and 0 <= v <= 400 for v in values)
         if name == "factorial" and whole:
             return num(factorial(int(value)))
+        if name == "factorial2" and whole:
+            return num(prod(range(int(value), 0, -2)))
         if name == "binomial" and whole:
             return num(comb(int(value), int(values[1])))
-    return ("call", name, *arguments)
+    return ("call", name, *(sorted(arguments, key=repr) if name in ("max", "min", "gcd", "lcm") else arguments))
 
 
 def _fold_power(base: Fraction, exponent: Fraction) -> Fraction | None:
@@ -178,7 +195,7 @@ def _split(term: Tree) -> tuple[Fraction, Tree]:
         others = [t for t in term[1:] if not is_num(t)]
         if len(numbers) == 1 and others:
             return numbers[0][1], others[0] if len(others) == 1 else ("mul", *others)
-    return Fraction(1), term
+    return ONE[1], term
 
 
 def symbols(tree: Tree) -> set[str]:

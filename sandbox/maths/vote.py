@@ -1,4 +1,4 @@
-"""The label of a problem from many answers: one pass of grouping by normal form, no pair is ever compared."""
+"""The label of a problem from many answers: grouped by what `equivalent` calls equal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sandbox.maths import workers
-from sandbox.maths.equality import without_variable
-from sandbox.maths.forms import Collection, Expression, Form, Interval, Matrix, Quantity, Relation, Union
+from sandbox.maths import equality
+from sandbox.maths.forms import Form, Quantity
 from sandbox.maths.policy import DEFAULT, Policy
 from sandbox.maths.reader import read
+from sandbox.maths.workers import Budget, shared
+
+MOST_FORMS = 64  # different answers that are compared with each other; more than that, and only equal texts meet
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ def majority_vote(answers: Iterable[str | None], min_votes: int = 4, policy: Pol
     if min_votes < 1:
         raise ValueError(f"min_votes must be at least 1, not {min_votes}")
     ballots = list(answers)
-    groups = _groups([answer.strip() for answer in ballots if answer and answer.strip()], policy)
+    groups = _groups(
+        [answer.strip() for answer in ballots if answer and answer.strip()], replace(policy, tolerance=0.0)
+    )
     if not groups:
         return Vote(None, 0, len(ballots), "no answers")
     sizes = sorted((group.total() for group in groups), reverse=True)
@@ -54,14 +58,21 @@ def _spelling(group: Counter[str]) -> str:
 
 def _groups(answers: list[str], policy: Policy) -> list[Counter[str]]:
     """Answers by meaning. Those without a unit join those with one, unless several units compete for them."""
-    by_value: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for answer, count in Counter(answers).items():
-        form = read(answer, policy)
-        unit = form.unit if isinstance(form, Quantity) else ""
+    by_form: dict[Form, Counter[str]] = defaultdict(Counter)
+    for answer, count in sorted(Counter(answers).items()):
+        by_form[read(answer, policy)][answer] += count
+    by_value: list[tuple[Form, dict[str, Counter[str]]]] = []
+    budget = Budget()
+    for form, spellings in by_form.items():
+        unit = form.unit if isinstance(form, Quantity) and policy.units != "ignored" else ""
         value = form.value if isinstance(form, Quantity) else form
-        by_value[key(value, policy)][unit if policy.units != "ignored" else ""][answer] += count
+        units = next((units for other, units in by_value[:MOST_FORMS] if _same(other, value, policy, budget)), None)
+        if units is None:
+            units = defaultdict(Counter)
+            by_value.append((value, units))
+        units[unit] += spellings
     groups: list[Counter[str]] = []
-    for units in by_value.values():
+    for _, units in by_value:
         named = [unit for unit in units if unit]
         if policy.units == "optional" and len(named) == 1 and "" in units:
             groups.append(units[""] + units[named[0]])
@@ -70,29 +81,8 @@ def _groups(answers: list[str], policy: Policy) -> list[Counter[str]]:
     return groups
 
 
-def key(form: Form, policy: Policy) -> str:
-    """Equal for equal answers: the normal form, with thirty digits in the place of every expression."""
+def _same(a: Form, b: Form, policy: Policy, budget: Budget) -> bool:
+    def ask(name: str, *arguments: object) -> equality.Judged:
+        return shared().ask(name, *arguments, budget=budget)
 
-    def agree(x: Form, y: Form) -> bool:
-        return key(x, policy) == key(y, policy)
-
-    if isinstance(form, Expression):
-        seen = workers.shared().fingerprint(form.tree)
-        return seen.rule if seen.equal else form.text
-    if policy.lone_variable and (bare := without_variable(form, agree)) is not form:
-        return key(bare, policy)
-    if isinstance(form, Relation):
-        return f"relation{form.signs}{[key(side, policy) for side in form.sides]}"
-    if isinstance(form, Collection):
-        if any(isinstance(item, Relation) for item in form.items):  # of several variables: each keeps its own
-            policy = replace(policy, lone_variable=False)
-        keys = [key(item, policy) for item in form.items]
-        free = form.kind == "set" or (form.kind == "list" and not policy.ordered_lists)
-        return f"{'unordered' if free else form.kind}{sorted(keys) if free else keys}"
-    if isinstance(form, Interval):
-        return f"interval{form.closed}{key(form.left, policy)}, {key(form.right, policy)}"
-    if isinstance(form, Union):
-        return f"union{sorted(key(part, policy) for part in form.parts)}"
-    if isinstance(form, Matrix):
-        return f"matrix{[[key(entry, policy) for entry in row] for row in form.rows]}"
-    return f"{type(form).__name__} {form.text}"
+    return equality.same(a, b, policy, ask).equal or equality.same(b, a, policy, ask).equal

@@ -13,16 +13,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sandbox.maths.equality import Judged
-from sandbox.maths.trees import Tree
 from sandbox.model import SandboxUnavailable
 
-CPU_S = 2.0
+CPU_S = 2.0  # of one grade, whatever it asks
+LEAST_S = 0.01  # less than that is not asked any more
 PATIENCE_S = 120.0  # of wall clock: a child that used no CPU for so long is not computing
 LARGEST_QUESTION = 100_000  # bytes
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -30,15 +31,26 @@ START = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from sandbox.maths.symbolic import serve
-serve(int(sys.argv[2]), float(sys.argv[3]))
+serve(int(sys.argv[2]))
 """
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}  # nothing of ours, tokens least of all
+
+
+class WorkerLost(SandboxUnavailable):
+    """A symbolic process ended twice in the middle of a question: a failure of ours, and no verdict on an answer."""
+
+
+@dataclass
+class Budget:
+    """CPU seconds that one grade may still use in symbolic workers."""
+
+    left: float = CPU_S
 
 
 class Worker:
     """One symbolic process. One caller at a time."""
 
-    def __init__(self, cpu_s: float) -> None:
-        self.cpu_s = cpu_s
+    def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -46,13 +58,13 @@ class Worker:
         complaints = os.memfd_create("stderr")
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", START, ROOT, str(theirs.fileno()), str(self.cpu_s)],
+                [sys.executable, "-c", START, ROOT, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env={**os.environ, "PYTHONHASHSEED": "0"},
+                env=ENVIRONMENT,
             )
             theirs.close()
             self.socket.settimeout(PATIENCE_S)
@@ -72,8 +84,8 @@ class Worker:
             self.process.wait()
             self.process = None
 
-    def ask(self, question: bytes) -> Judged:
-        """Raises SandboxUnavailable when the worker itself fails, twice: that is no verdict on the answer."""
+    def ask(self, question: bytes) -> list[Any]:
+        """[equal, rule, limit, CPU seconds]. Raises WorkerLost, or SandboxUnavailable when no worker starts."""
         for _ in range(2):
             if self.process is None:
                 self.start()
@@ -83,43 +95,38 @@ class Worker:
             except OSError:
                 answer = b""
             if answer:
-                return Judged(*json.loads(answer))
+                return list(json.loads(answer))
             self.stop()
-        raise SandboxUnavailable("the symbolic worker ended twice in the middle of a question")
+        raise WorkerLost
 
 
 class Workers:
-    """Up to `size` symbolic processes, started on demand. cpu_s: the limit of one question, in CPU seconds."""
+    """Up to `size` symbolic processes, started on demand. spent: CPU seconds of all questions so far."""
 
-    def __init__(self, size: int | None = None, cpu_s: float = CPU_S) -> None:
+    def __init__(self, size: int | None = None) -> None:
         self.size = size or os.cpu_count() or 1
-        self.cpu_s = cpu_s
         self.all: list[Worker] = []
         self.idle: queue.LifoQueue[Worker] = queue.LifoQueue()
         self.lock = threading.Lock()
+        self.spent = 0.0
 
-    def ask(self, name: str, *arguments: Any) -> Judged:
-        question = json.dumps([name, *map(encode, arguments)]).encode()
+    def ask(self, name: str, *arguments: Any, budget: Budget | None = None) -> Judged:
+        """The answer to one question of `symbolic.py`, paid from the budget; without one, from a fresh one."""
+        budget = budget or Budget()
+        if budget.left < LEAST_S:
+            return Judged(False, "time limit", True)
+        try:
+            question = json.dumps([round(budget.left, 3), name, *map(encode, arguments)]).encode()
+        except RecursionError:
+            return Judged(False, "too deep", True)
         if len(question) > LARGEST_QUESTION:
             return Judged(False, "too long", True)
         with self._worker() as worker:
-            return worker.ask(question)
-
-    def same(self, a: Tree, b: Tree) -> Judged:
-        return self.ask("same", a, b)
-
-    def near(self, a: Tree, b: Tree, tolerance: float) -> Judged:
-        return self.ask("near", a, b, tolerance)
-
-    def proportional(self, a: Tree, b: Tree) -> Judged:
-        return self.ask("proportional", a, b)
-
-    def same_latex(self, a: str, b: str) -> Judged:
-        return self.ask("same_latex", a, b)
-
-    def fingerprint(self, a: Tree) -> Judged:
-        """Under `rule`: a key that equal expressions share."""
-        return self.ask("fingerprint", a)
+            equal, rule, limit, used = worker.ask(question)
+        used = min(used, budget.left)  # a child that was killed tells more
+        budget.left -= used
+        self.spent += used
+        return Judged(equal, rule, limit)
 
     def close(self) -> None:
         for worker in self.all:
@@ -139,7 +146,7 @@ class Workers:
     def _another(self) -> Worker:
         with self.lock:
             if len(self.all) < self.size:
-                self.all.append(Worker(self.cpu_s))
+                self.all.append(Worker())
                 return self.all[-1]
         return self.idle.get()
 
