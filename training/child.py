@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ CHILD_ENVIRONMENT = {
 PR_SET_PDEATHSIG = 1
 LAUNCHER_VARIABLES = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set by `accelerate launch` and torchrun
 LAUNCHER_POLL_SECONDS = 1.0
+WRONG_SPEC = 2  # exit code after a SpecError: the same command would fail again
+LONGEST_LAST_WORDS = 2000  # characters
+# The file into which a trainer writes the one sentence it ends with. Its parent would otherwise know an exit code only.
+LAST_WORDS_VARIABLE = "PROMPTCOT_TRAINER_LAST_WORDS"
+OUT_OF_MEMORY = (
+    "a smaller arguments.per_device_train_batch_size (with more gradient_accumulation_steps), "
+    "arguments.gradient_checkpointing: true, a smaller arguments.max_length, or `lora` needs less"
+)
 
 
 class SpecError(ValueError):
@@ -66,6 +74,9 @@ class Spec:
     save_steps: int | None = None
     lora: Lora | None = None  # all weights are trained without
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    judged_within: str = "{}"  # online training only: the limits of the judge, as JSON
+    resample_groups: int = 0  # online training only: tries to replace groups whose rewards are alike
+    rollouts: Path | None = None  # online training only: the folder that every rollout is written to (rollouts.py)
 
 
 def read_spec(path: Path) -> Spec:
@@ -84,7 +95,14 @@ def read_spec(path: Path) -> Spec:
     for name in ("base", "data", "output", "checkpoints"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise SpecError(f"{path}: field {name!r} must be a path (a non-empty string); got {given.get(name)!r}")
-    for name, kinds in {"title": str, "seed": int, "threads": int, "arguments": dict}.items():
+    for name, kinds in {
+        "title": str,
+        "judged_within": str,
+        "seed": int,
+        "threads": int,
+        "resample_groups": int,
+        "arguments": dict,
+    }.items():
         if name in given and (not isinstance(given[name], kinds) or isinstance(given[name], bool)):
             raise SpecError(f"{path}: field {name!r} must be {kinds.__name__}; got {given[name]!r}")
     if given.get("threads", 1) < 1:
@@ -93,7 +111,9 @@ def read_spec(path: Path) -> Spec:
         value = given.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value <= 0):
             raise SpecError(f"{path}: field {name!r} must be a positive number; got {value!r}")
-    paths = {name: Path(given[name]) for name in ("data", "output", "checkpoints")}
+    if given.get("rollouts") is not None and not isinstance(given["rollouts"], str):
+        raise SpecError(f"{path}: field 'rollouts' must be a path; got {given['rollouts']!r}")
+    paths = {name: Path(given[name]) for name in ("data", "output", "checkpoints", "rollouts") if given.get(name)}
     return Spec(**{**given, **paths, "lora": _lora(path, given.get("lora"))})
 
 
@@ -128,6 +148,11 @@ class Report:
         elif self._rank == 0:
             print(text, flush=True)
 
+    def point(self, values: Mapping[str, float]) -> None:
+        """One point of the curves, for who watches the run; without Dagster nobody does."""
+        if self._pipes is not None:
+            self._pipes.report_custom_message({"point": dict(values)})
+
     def result(self, message: Mapping[str, Any]) -> None:
         if self._pipes is not None:
             self._pipes.report_custom_message(dict(message))
@@ -139,7 +164,8 @@ class Report:
 def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
     """The spec named on the command line and where to report.
 
-    Ends the process with one line: exit code 2 for a SpecError, 1 for an OutputError.
+    Ends the process with one line: exit code 2 for a SpecError, 1 for an OutputError. The first sentence of every error
+    is written to the file that LAST_WORDS_VARIABLE names, for `obituary` in the parent.
     """
     if len(argv) != 2:
         raise SystemExit(f"usage: python -m {module} SPEC.json")
@@ -161,7 +187,41 @@ def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
     except (SpecError, OutputError) as error:
         who = module if rank == 0 else f"{module} (process {rank})"
         print(f"{who}: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(2 if isinstance(error, SpecError) else 1) from error
+        _leave_last_words(str(error))
+        raise SystemExit(WRONG_SPEC if isinstance(error, SpecError) else 1) from error
+    except Exception as error:  # the traceback goes to standard error, its last line to the parent
+        _leave_last_words(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _leave_last_words(text: str) -> None:
+    """Of several processes the first that fails is the cause: the others fail because it is gone."""
+    if path := os.environ.get(LAST_WORDS_VARIABLE):
+        with suppress(FileExistsError), Path(path).open("x") as file:
+            file.write(" ".join(text.split())[:LONGEST_LAST_WORDS])
+
+
+def obituary(code: int, last_words: Path) -> str:
+    """Why a trainer that ended with exit code `code` ended, and the mend where one is known, in one sentence."""
+    said = last_words.read_text() if last_words.exists() else ""
+    if said:
+        mend = f"; {OUT_OF_MEMORY}" if "out of memory" in said.lower() else ""
+        return said + mend
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return (
+            f"the trainer was killed (exit code {code}), most likely by the kernel because memory ran out: "
+            f"{OUT_OF_MEMORY}. The same command goes on from its last whole checkpoint"
+        )
+    if code < 0:
+        return f"the trainer was ended by {_signal_name(-code)} (exit code {code}); see the end of its output"
+    return f"the trainer ended with exit code {code}; see the end of its output"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def die_with_parent(and_its_parent: bool = False) -> None:

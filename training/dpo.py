@@ -22,7 +22,8 @@ def main(argv: list[str]) -> None:
         from training.folders import base_folder, begin
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
-        from training.rows import dpo_rows
+        from training.memory import refuse_what_cannot_fit
+        from training.rows import dpo_rows, positions
 
         class Trainer(DPOTrainer):
             """Takes token rows as they come: TRL tokenizes prompt + completion joined, sampling and scoring do not."""
@@ -38,8 +39,10 @@ def main(argv: list[str]) -> None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
         # TRL keeps the reference's scores beside the rows' file, where every process finds them
-        rows = dpo_rows(spec.data, tokenizer, args.max_length, spec.checkpoints)
+        longest = positions(base) if args.max_length is None else args.max_length
+        rows = dpo_rows(spec.data, tokenizer, longest, spec.checkpoints)
         lengths = rows.lengths("prompt_ids", "chosen_ids", "prompt_ids", "rejected_ids")
+        refuse_what_cannot_fit(spec, args, base, lengths)
         trainer = resumable(Trainer, lengths)(
             model=str(base),
             args=args,

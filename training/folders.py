@@ -3,21 +3,27 @@
 With several processes the first one writes and decides; the others hear of it. The folders are shared by all.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from training.child import OutputError, Report, Spec, SpecError
 
 T = TypeVar("T")
 RESULT = "training.json"
 NOTE = "run.json"  # whose checkpoints these are
+LOCK, LOCK_WAIT_S, LOCK_POLL_S = "lock", 60.0, 0.2  # a file in the checkpoints' folder; locks end with their process
+_held: list[IO[str]] = []  # open as long as this process lives
 WHOLE = "whole"  # an empty file in a checkpoint, written last
 TORCH_SAVE = "inline_container"  # in what torch.save says of a file it could not write, a bare RuntimeError
 
@@ -45,7 +51,8 @@ def identity(spec: Spec, kind: str, base: Path) -> dict[str, Any]:
         weights.update(f"{path.name} {_sha256(path)}\n".encode())
     inputs = {"base": weights.hexdigest(), "data": _sha256(spec.data)}
     lora = {} if spec.lora is None else {"lora": asdict(spec.lora)}
-    return {"trainer": kind, **inputs, "seed": spec.seed, "arguments": dict(spec.arguments), **lora}
+    replacing = {"resample_groups": spec.resample_groups} if spec.resample_groups else {}
+    return {"trainer": kind, **inputs, "seed": spec.seed, "arguments": dict(spec.arguments), **lora, **replacing}
 
 
 def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[str, Any] | None:
@@ -55,11 +62,46 @@ def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[
     or the checkpoints are.
     """
     launched = {"processes": args.world_size, "sharding": _sharding(args)}
-    return by_the_first(lambda: _ready(spec, identity(spec, kind, base), launched, report))
+
+    def ready() -> dict[str, Any] | None:
+        run = identity(spec, kind, base)
+        if _is_done(spec, run, report):
+            return None
+        hold(spec)  # whoever held the checkpoints may have finished meanwhile
+        return None if _is_done(spec, run, report) else _ready(spec, run, launched)
+
+    return by_the_first(ready)
+
+
+def hold(spec: Spec) -> None:
+    """Be the only trainer of these checkpoints until this process ends, however it ends.
+
+    A trainer dies with its parent. One that does not yet, as when it is stuck in its device's driver, is waited for.
+    Raises: OutputError naming the process that holds them after LOCK_WAIT_S.
+    """
+    spec.checkpoints.mkdir(parents=True, exist_ok=True)
+    lock = (spec.checkpoints / LOCK).open("a+")
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.seek(0)
+                raise OutputError(
+                    f"checkpoints: {spec.checkpoints} are held by {lock.read() or 'another trainer'}: wait until it "
+                    "has ended, or end it, then give the same command again"
+                ) from None
+            time.sleep(LOCK_POLL_S)
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} of {socket.gethostname()}")
+    lock.flush()
+    _held.append(lock)
 
 
 def by_the_first(work: Callable[[], T]) -> T:
-    """What `work` gives in the first process, in all of them; its SpecError too."""
+    """What `work` gives in the first process, in all of them; its SpecError or OutputError too."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -67,10 +109,10 @@ def by_the_first(work: Callable[[], T]) -> T:
     if PartialState().is_main_process:
         try:
             heard = [work()]
-        except SpecError as error:
+        except (SpecError, OutputError) as error:
             heard = [error]
     broadcast_object_list(heard)
-    if isinstance(heard[0], SpecError):
+    if isinstance(heard[0], SpecError | OutputError):
         raise heard[0]
     return heard[0]
 
@@ -84,14 +126,19 @@ def _sharding(args: Any) -> str:
     return "DeepSpeed" if args.deepspeed or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") else "none"
 
 
-def _ready(spec: Spec, run: dict[str, Any], launched: Mapping[str, Any], report: Report) -> dict[str, Any] | None:
-    if spec.output.exists():
-        done = _read_json(spec.output / RESULT)
-        if not _same(done, run):
-            raise SpecError(f"output: {spec.output} exists and is not this run's: remove it or name another")
-        shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a kill may have come between the rename and this
-        report.result({**done, "figures": {}})
-        return None
+def _is_done(spec: Spec, run: dict[str, Any], report: Report) -> bool:
+    """Whether this very run has left its output; then its result is reported again."""
+    if not spec.output.exists():
+        return False
+    done = _read_json(spec.output / RESULT)
+    if not _same(done, run):
+        raise SpecError(f"output: {spec.output} exists and is not this run's: remove it or name another")
+    shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a kill may have come between the rename and this
+    report.result({**done, "figures": {}})
+    return True
+
+
+def _ready(spec: Spec, run: dict[str, Any], launched: Mapping[str, Any]) -> dict[str, Any]:
     shutil.rmtree(draft(spec), ignore_errors=True)  # what a kill left
     spec.output.parent.mkdir(parents=True, exist_ok=True)
     spec.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -142,6 +189,8 @@ def publish(spec: Spec, result: dict[str, Any]) -> dict[str, Any]:
     (made / "training_args.bin").unlink(missing_ok=True)  # a pickle, with paths
     result = {**result, "files": {path.name: _sha256(path) for path in sorted(made.iterdir())}}
     (made / RESULT).write_text(json.dumps(result, indent=1) + "\n")
+    for path in (*made.iterdir(), made):  # a power cut after the rename must not find half of it
+        _sync(path)
     made.rename(spec.output)
     shutil.rmtree(spec.checkpoints)
     return result
@@ -169,8 +218,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     """Empty when it is not there or was cut short by a kill."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ Sampling is TRL's own, on the trainer's random state: a resumed run goes on from
 """
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,15 +17,16 @@ from typing import Any
 from training.child import SpecError, started
 
 # A process of its own: trainers import nothing of the project. A line in, {"labels": [...], "completions": [...]};
-# a line out, the list of rewards: 1, 0, or null where the judge itself failed.
-JUDGE = (sys.executable, "-m", "promptcot_assets.stages.reward_service")
+# a line out, a list of what is said of each: an object with its `reward`, 1, 0, or null where the judge itself failed.
+JUDGE = (sys.executable, "-m", "promptcot_assets.stages.students.reward_service")
 
 
 class Judge:
     """The judging process. A context manager."""
 
-    def __init__(self, command: Sequence[str] = JUDGE) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, command: Sequence[str] = JUDGE, limits: str = "{}") -> None:
+        """limits: what it judges within, the sandbox's settings as JSON."""
+        self._process = subprocess.Popen([*command, limits], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Judge":
         return self
@@ -36,7 +38,7 @@ class Judge:
         self._process.wait()
         self._process.stdout.close()
 
-    def rewards(self, labels: Sequence[str], completions: Sequence[str]) -> list[float | None]:
+    def verdicts(self, labels: Sequence[str], completions: Sequence[str]) -> list[dict[str, Any]]:
         """Raises: SpecError when the judge has ended; what it had to say is on standard error."""
         assert self._process.stdin and self._process.stdout
         try:
@@ -47,8 +49,8 @@ class Judge:
         answer = self._process.stdout.readline()
         if not answer:
             raise SpecError("the judge has ended without an answer; see its message above")
-        rewards: list[float | None] = json.loads(answer)
-        return rewards
+        said: list[dict[str, Any]] = json.loads(answer)
+        return said
 
 
 def neutral(rewards: Sequence[float | None], group: int) -> list[float]:
@@ -65,6 +67,25 @@ def neutral(rewards: Sequence[float | None], group: int) -> list[float]:
     return filled
 
 
+def _ends(base: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a completion: the tokenizer's, and those that the model's generation settings name."""
+    from transformers import GenerationConfig
+
+    try:
+        named = GenerationConfig.from_pretrained(base).eos_token_id
+    except OSError:  # a folder without generation settings
+        named = None
+    more = named if isinstance(named, list) else [named]
+    return {one for one in (tokenizer.eos_token_id, *more) if one is not None}
+
+
+def _cycle(args: Any) -> int:
+    """Optimiser steps after which a new generation begins with a new step: where a run can be resumed exactly."""
+    a_generation = args.steps_per_generation * args.num_iterations
+    accumulated: int = args.gradient_accumulation_steps
+    return math.lcm(a_generation, accumulated) // accumulated
+
+
 def main(argv: list[str]) -> None:
     with started(argv, "training.grpo") as (spec, report):
         import torch
@@ -72,10 +93,12 @@ def main(argv: list[str]) -> None:
         from transformers import AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
-        from training.folders import base_folder, begin
+        from training.dynamic_sampling import resampling
+        from training.folders import base_folder, begin, by_the_first, last_checkpoint
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
-        from training.rows import grpo_rows
+        from training.rollouts import Sampled, Shards, ended, forget_from
+        from training.rows import grpo_rows, positions
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
@@ -84,16 +107,45 @@ def main(argv: list[str]) -> None:
         if run is None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
-        rows, lengths = grpo_rows(spec.data, tokenizer)
-        with Judge() as judge:
+        limit = positions(base)
+        room = limit and limit - (args.max_completion_length or 1)
+        rows, lengths = grpo_rows(spec.data, tokenizer, room)
+        done = last_checkpoint(spec.checkpoints)
+        by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
+        shards = Shards(spec.rollouts, args.process_index)
+        ends = _ends(base, tokenizer)
+        if spec.resample_groups and args.world_size > 1:
+            raise SpecError("resample_groups needs one process: leave the launcher out, or set it to 0")
+        sampled = Sampled(shards)
+        with Judge(limits=spec.judged_within) as judge:
 
-            def reward(completions: list[str], label: list[str], **_: Any) -> list[float]:
-                own = judge.rewards(label, completions)
+            def reward(
+                prompts: list[str],
+                completions: list[str],
+                completion_ids: list[list[int]],
+                label: list[str],
+                trainer_state: Any,
+                **_: Any,
+            ) -> list[float]:
+                said = judge.verdicts(label, completions)
+                own = [one["reward"] for one in said]
                 every = gather_object(own)  # a group may lie across processes
                 first = len(own) * args.process_index
-                return neutral(every, args.num_generations)[first : first + len(own)]
+                texts = zip(prompts, completions, completion_ids, said, strict=True)
+                sampled.part(trainer_state.global_step, [
+                    {"place": first + at, "attempt": (first + at) % args.num_generations, "prompt": prompt,
+                     "completion": completion, "tokens": len(ids), "finish_reason": ended(ids, ends),
+                     "reward": one["reward"], "judged": json.dumps(one), "learned": True}
+                    for at, (prompt, completion, ids, one) in enumerate(texts)
+                ])  # fmt: skip
+                sampled.rewards = neutral(every, args.num_generations)[first : first + len(own)]
+                return sampled.rewards
 
-            trainer = resumable(GRPOTrainer)(
+            def settled(learned: Sequence[set[int]]) -> None:
+                sampled.settle(learned, args.num_generations)
+
+            kind = resampling(GRPOTrainer, spec.resample_groups, lambda: sampled.rewards, settled)
+            trainer = resumable(kind)(
                 model=str(base),
                 reward_funcs=reward,
                 args=args,
@@ -101,7 +153,7 @@ def main(argv: list[str]) -> None:
                 processing_class=tokenizer,
                 peft_config=peft_config(spec),
             )
-            train(trainer, spec, run, report, rows, lengths, base, sampled=True)
+            train(trainer, spec, run, report, rows, lengths, base, sampled=True, steps_a_cycle=_cycle(args))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The command that starts a trainer, alone or by a launcher such as `accelerate launch`. Imports no torch.
+"""The command that starts a trainer, alone, by a launcher such as `accelerate launch`, or from the server of trainers.
+
+Imports no torch.
 
 A launcher is a list of words. Its program is the one beside this Python, where there is one; a word that begins with
 `training/configs/` is a file of this package, wherever that is installed.
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.child import SpecError
+from training.server import client
 
 CONFIGS = Path(__file__).parent / "configs"
 PREFIX = "training/configs/"
@@ -17,6 +20,8 @@ PREFIX = "training/configs/"
 
 def command(method: str, spec: Path, launcher: Sequence[str] = ()) -> list[str]:
     """method: sft, dpo, grpo. Raises: SpecError naming a program or a configuration file that is not there."""
+    if not launcher and (asking := client(method, spec)):
+        return asking
     started_by = [_program(launcher[0]), *map(_word, launcher[1:])] if launcher else [sys.executable]
     return [*started_by, "-m", f"training.{method}", str(spec)]
 

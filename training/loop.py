@@ -119,11 +119,13 @@ def train(
     lengths: list[int],
     base: Path,
     sampled: bool = False,
+    steps_a_cycle: int = 1,
 ) -> None:
     """Train (from the last checkpoint of the same run, if there is one), write `spec.output`, report the result.
 
     run: what `begin` gave; lengths: tokens of every row or pack, what their order is made of. sampled: the trainer
-    samples what it learns from, so that only it knows the tokens. Raises: OutputError when writing fails.
+    samples what it learns from, so that only it knows the tokens. steps_a_cycle: checkpoints are taken at multiples of
+    it. Raises: OutputError when writing fails.
     """
     from transformers import PrinterCallback
 
@@ -131,7 +133,7 @@ def train(
     trainer.remove_callback(PrinterCallback)  # a dictionary a step on standard output
     batch = rows_a_step(trainer.args)
     agree = alone if trainer.args.world_size == 1 else _agreed
-    trainer.add_callback(Watch(spec, report, sum(lengths) / len(lengths) * batch, agree).callback())
+    trainer.add_callback(Watch(spec, report, sum(lengths) / len(lengths) * batch, agree, steps_a_cycle).callback())
     checkpoint = last_checkpoint(spec.checkpoints)
     if checkpoint is not None:
         report.line(f"continuing from {checkpoint.name}")

@@ -24,6 +24,7 @@ BATCHES_A_CHUNK = 16  # batches of like length are cut from random chunks of thi
 TEXTS_AT_ONCE = 1024
 TOKENS, COUNTS = "rows.arrow", "rows.json"  # the second is written last: then the first is whole
 LONGER, EQUAL = "longer_than_max_length", "chosen_equals_rejected"
+NO_ROOM = "prompt_leaves_no_room"  # for the completion that a trainer samples
 
 Ids = list[int]
 Encoded = tuple[dict[str, Ids] | None, str | None]  # a row's columns, or why it is dropped
@@ -78,16 +79,36 @@ def dpo_rows(data: Path, tokenizer: Any, max_length: int | None, folder: Path) -
     return _rows(data, ("prompt", "chosen", "rejected"), columns, encode, folder, max_length)
 
 
-def grpo_rows(data: Path, tokenizer: Any) -> tuple[Rows, list[int]]:
-    """`prompt`, `completion` -> `prompt`, `label` as texts, which the trainer samples from; tokens of every prompt."""
+def grpo_rows(data: Path, tokenizer: Any, longest_prompt: int | None = None) -> tuple[Rows, list[int]]:
+    """`prompt`, `completion` -> `prompt`, `label` as texts, which the trainer samples from; tokens of every prompt.
+
+    Raises: SpecError when no prompt has at most `longest_prompt` tokens.
+    """
     from datasets import Dataset
 
-    prompts, labels = list[str](), list[str]()
+    prompts, labels, lengths, dropped = list[str](), list[str](), list[int](), 0
     for texts in _texts(data, ("prompt", "completion")):
-        prompts += texts["prompt"]
-        labels += texts["completion"]
-    rows = Rows(Dataset.from_dict({"prompt": prompts, "label": labels}), len(prompts), {})
-    return rows, [len(ids) for ids in tokenizer(prompts)["input_ids"]]
+        tokenized = tokenizer(texts["prompt"])["input_ids"]
+        for prompt, label, ids in zip(texts["prompt"], texts["completion"], tokenized, strict=True):
+            if longest_prompt is not None and len(ids) > longest_prompt:
+                dropped += 1
+                continue
+            prompts.append(prompt)
+            labels.append(label)
+            lengths.append(len(ids))
+    if not prompts:
+        raise SpecError(f"{data}: no row to train on: no prompt has {longest_prompt} tokens or fewer, which leave room "
+                        "for max_completion_length more")  # fmt: skip
+    why = {NO_ROOM: dropped} if dropped else {}
+    return Rows(Dataset.from_dict({"prompt": prompts, "label": labels}), len(prompts) + dropped, why), lengths
+
+
+def positions(base: Path) -> int | None:
+    """Tokens that the model has positions for; None where its config names no limit. A longer row may end training."""
+    from transformers import AutoConfig
+
+    found: int | None = getattr(AutoConfig.from_pretrained(base).get_text_config(), "max_position_embeddings", None)
+    return found
 
 
 def _rows(

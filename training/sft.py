@@ -19,8 +19,9 @@ def main(argv: list[str]) -> None:
         from training.folders import base_folder, begin
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
+        from training.memory import refuse_what_cannot_fit
         from training.packing import packed, refuse_mixing
-        from training.rows import sft_rows
+        from training.rows import positions, sft_rows
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
@@ -29,12 +30,14 @@ def main(argv: list[str]) -> None:
         if run is None:
             return
         tokenizer = AutoTokenizer.from_pretrained(base)
-        rows = sft_rows(spec.data, tokenizer, args.max_length, spec.checkpoints)
+        longest = positions(base) if args.max_length is None else args.max_length
+        rows = sft_rows(spec.data, tokenizer, longest, spec.checkpoints)
         data, lengths = rows.data, rows.lengths("input_ids")
         if args.packing:
             with args.main_process_first(local=False):  # the others find what it wrote
                 data = packed(rows, args.max_length)
             lengths = [sum(inside) for inside in data["seq_lengths"]]
+        refuse_what_cannot_fit(spec, args, base, lengths)
         trainer = resumable(SFTTrainer, lengths)(
             model=str(base),
             args=args,

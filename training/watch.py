@@ -1,6 +1,7 @@
 """Watching a run: when to log a point of the curve, to save, to say how far we are; what the machine did meanwhile."""
 
 import math
+import resource
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +9,15 @@ from typing import Any
 from training.child import Report, Spec
 
 CURVE_POINTS = 200
+# Of what a trainer logs at a point of the curve: the name it has on pages, and TRL's or transformers' names for it.
+CURVES = {
+    "loss": ("loss",),
+    "reward": ("reward", "rewards/margins"),
+    "share right": ("rewards/accuracies",),
+    "tokens": ("completions/mean_length",),
+    "KL": ("kl",),
+    "learning rate": ("learning_rate",),
+}
 PROGRESS_SECONDS = 5.0
 
 
@@ -19,11 +29,20 @@ def alone(due: bool) -> bool:
 class Watch:
     """Decides, step by step, when to log a point of the curve, save a checkpoint and say how far we are.
 
-    agree: what the first process has decided, for all; asked only where clocks decide (`save_seconds`).
+    agree: what the first process has decided, for all; asked only where clocks decide (`save_seconds`). steps_a_cycle:
+    steps after which an online trainer samples anew; between them a checkpoint would not hold what was sampled.
     """
 
-    def __init__(self, spec: Spec, report: Report, tokens_a_step: float, agree: Callable[[bool], bool] = alone) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        report: Report,
+        tokens_a_step: float,
+        agree: Callable[[bool], bool] = alone,
+        steps_a_cycle: int = 1,
+    ) -> None:
         self._spec, self._report, self._tokens_a_step, self._agree = spec, report, tokens_a_step, agree
+        self._cycle = steps_a_cycle
         self._title = spec.title and f"{spec.title} · "
         self._stride, self._first, self._unsaved = 1, 0, 0
         self._started = self._said = self._saved = time.monotonic()
@@ -39,12 +58,22 @@ class Watch:
     def step(self, state: Any, control: Any) -> None:
         now, step = time.monotonic(), state.global_step
         control.should_log = step % self._stride == 0 or step == state.max_steps
-        control.should_save = step % self._stride == 0 and step < state.max_steps and self._due(step, now)
+        resumable = step % self._stride == 0 and step % self._cycle == 0
+        control.should_save = resumable and step < state.max_steps and self._due(step, now)
         if control.should_save:
             self._saved, self._unsaved = now, step
         if now - self._said >= PROGRESS_SECONDS:
             self._said = now
             self._say(state, (step - self._first) / (now - self._started))
+
+    def point(self, state: Any, logged: Mapping[str, Any]) -> None:
+        """Report one point of every curve that the trainer has."""
+        values = {
+            name: float(logged[theirs]) for name, known in CURVES.items() for theirs in known
+            if isinstance(logged.get(theirs), int | float)
+        }  # fmt: skip
+        if "loss" in values:  # not the summary at the end
+            self._report.point({"step": state.global_step, "of": state.max_steps, **values})
 
     def _due(self, step: int, now: float) -> bool:
         steps, seconds = self._spec.save_steps, self._spec.save_seconds
@@ -72,6 +101,10 @@ class Watch:
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 watch.step(state, control)
+
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+                if state.is_world_process_zero:
+                    watch.point(state, logs or {})
 
         return Callback()
 
@@ -106,6 +139,7 @@ class Meter:
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
             "padded_share": 1 - tokens / max(1, positions),
+            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20),  # of main memory
             "processes": accelerator.num_processes,
             "accelerator_seconds": seconds * accelerator.num_processes,
         }

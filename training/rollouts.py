@@ -1,0 +1,100 @@
+"""What an online trainer samples, as files that can be read while it runs: one a generation and process.
+
+A file is named after the optimiser step that its rollouts were sampled in, and is written whole or not at all. A
+resumed run takes away those of the steps that it does again: none is lost and none is there twice. Columns:
+
+    step, part      optimiser steps that the weights had seen; which of the step's generations, from 0
+    place           of the generation, over all processes; a prompt's group are `group` neighbours
+    attempt         0..group-1
+    prompt, completion, tokens, finish_reason   what was sampled; `stop` or `length`
+    reward          what the judge gave; null where it failed
+    judged          JSON of all that the judge said
+    learned         whether it was trained on: of a group that was replaced nothing is
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+NAME = re.compile(r"step_(\d{8})_(\d{4})_(\d{4})\.parquet")
+
+
+class Shards:
+    """The files of one process's rollouts. Without a folder nothing is written."""
+
+    def __init__(self, folder: Path | None, process: int = 0) -> None:
+        self._folder, self._process = folder, process
+        self._last = (-1, -1)
+
+    def write(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The rollouts of one generation in step `step`, `part` filled in; synced, then renamed into place."""
+        if self._folder is None or not rows:
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        part = self._last[1] + 1 if step == self._last[0] else 0
+        self._last = (step, part)
+        path = self._folder / f"step_{step:08d}_{part:04d}_{self._process:04d}.parquet"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}")
+        kinds = {"step": pa.int64(), "part": pa.int64(), "place": pa.int64(), "attempt": pa.int64(),
+                 "prompt": pa.string(), "completion": pa.string(), "tokens": pa.int64(), "finish_reason": pa.string(),
+                 "reward": pa.float64(), "judged": pa.string(), "learned": pa.bool_()}  # fmt: skip
+        whole = [{**row, "step": step, "part": part} for row in rows]
+        columns = {name: pa.array([row[name] for row in whole], kind) for name, kind in kinds.items()}
+        pq.write_table(pa.table(columns), draft, compression="zstd")
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.rename(path)
+
+
+class Sampled:
+    """The parts of one step's generation, until it is settled which of their groups are trained on."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+        self._parts: list[tuple[int, list[dict[str, Any]]]] = []
+        self.rewards: list[float] = []  # of the last part
+
+    def part(self, step: int, rows: list[dict[str, Any]]) -> None:
+        self._parts.append((step, rows))
+
+    def settle(self, learned: Sequence[set[int]], group: int) -> None:
+        """Write all parts. learned: of each, the groups (this process's) that are trained on."""
+        for (step, rows), groups in zip(self._parts, learned, strict=True):
+            self._shards.write(step, [row | {"learned": at // group in groups} for at, row in enumerate(rows)])
+        self._parts.clear()
+
+
+def forget_from(folder: Path | None, step: int) -> None:
+    """Take away the rollouts of steps that are done again, and what a kill left half written."""
+    if folder is None or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        match = NAME.fullmatch(path.name)
+        if match is None or int(match[1]) >= step:
+            path.unlink()
+
+
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """All rollouts in the order in which they were sampled, `judged` parsed; a file at a time in memory."""
+    import pyarrow.parquet as pq
+
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if match := NAME.fullmatch(path.name):
+            groups.setdefault((match[1], match[2]), []).append(path)
+    for paths in groups.values():  # one generation, of all processes
+        rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+        for row in sorted(rows, key=lambda row: row["place"]):
+            yield row | {"judged": json.loads(row["judged"])}
+
+
+def ended(ids: Iterable[int], ends: Iterable[int]) -> str:
+    """Why sampling ended: `stop` where the last token is one of those that end."""
+    last = list(ids)[-1:]
+    return "stop" if last and last[0] in set(ends) else "length"
