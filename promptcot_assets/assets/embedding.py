@@ -8,16 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from promptcot_assets.assets.resources import EngineResource, Step
-from promptcot_assets.automation.partitions import LAST_ROUND
+from promptcot_assets.assets.partitions import last_round
+from promptcot_assets.assets.resources import EngineResource
+from promptcot_assets.assets.step import Step
 from promptcot_assets.inference.sentence_encoder import Embedder, SentenceEncoder, folder_version
+from promptcot_assets.settings import Settings
 from promptcot_assets.settings.profile import SentenceModel
 from promptcot_assets.stages.base_models import from_hub
 
 
-def embedder_inputs(model: SentenceModel | None) -> list[str]:
-    """The checkpoint that embeds, as a step's input."""
-    return [] if model else [f"problem_generator[{LAST_ROUND}]"]
+def last_generator(settings: Settings) -> str:
+    return f"problem_generator[{last_round(settings)}]"
+
+
+def embedder_inputs(settings: Settings) -> list[str]:
+    """The checkpoint that embeds, as an input, where no sentence model is named."""
+    return [] if settings.synthesis.embedding else [last_generator(settings)]
 
 
 def embedder_version(model: SentenceModel | None) -> dict[str, Any]:

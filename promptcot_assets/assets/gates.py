@@ -1,4 +1,4 @@
-"""What ends a run: a verdict of stages/em_gates.py, shown as a blocking check, and an input that failed its checks."""
+"""What ends a run: a verdict of stages/em/gates.py, shown as a blocking check, and an input that failed its checks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from promptcot_assets.lake import Commit
 from promptcot_assets.lake.ref import UNPARTITIONED
-from promptcot_assets.stages.em_gates import STOPPED, Verdict
+from promptcot_assets.stages.em.gates import STOPPED, Verdict
+from promptcot_assets.tables import TABLES
 
 
 def gate(asset: str, check: str, verdict: Verdict, advice: str) -> Iterator[dg.AssetCheckResult]:
@@ -38,15 +40,25 @@ def refuse_failed(instance: dg.DagsterInstance, wanted_by: str, given: Commit, c
     ref = given.ref
     partition = PartitionKeyFilter(key=None if ref.partition == UNPARTITIONED else ref.partition)
     for check in checks:
+        on, _, name = check.rpartition(":")  # `asset:check` where the check is on another asset than the input
+        if on and TABLES[on].leg == TABLES[wanted_by].leg:
+            continue  # the leg that is made anew to mend it
         executed = instance.event_log_storage.get_asset_check_execution_history(
-            dg.AssetCheckKey(dg.AssetKey(ref.asset), check),
+            dg.AssetCheckKey(dg.AssetKey(on or ref.asset), name),
             limit=1, status={Status.SUCCEEDED, Status.FAILED}, partition_filter=partition,
         )  # fmt: skip
         for last in executed:
             of_this_version = last.event and last.event.timestamp >= given.timestamp.timestamp()
             if of_this_version and last.status is Status.FAILED:
                 raise dg.Failure(
-                    f"{wanted_by} does not start, its input {ref} failed the check {check}: mend what the check found "
-                    f"(Checks, on the page of {ref.asset}) and make {ref.asset} anew, or execute the check again",
+                    f"{wanted_by} does not start, its input {ref} failed the check {name}{_said(last)}; "
+                    f"mend what the check found (Checks, on the page of {on or ref.asset}) and make "
+                    f"{' or '.join(dict.fromkeys((ref.asset, on or ref.asset)))} anew, or execute the check again",
                     allow_retries=False,
                 )
+
+
+def _said(executed: AssetCheckExecutionRecord) -> str:
+    """What the check found, in its words."""
+    evaluation = executed.evaluation
+    return f": {evaluation.description}" if evaluation and evaluation.description else ""

@@ -1,51 +1,78 @@
 """The student plays on labelled problems it was not taught, and learns from its own passes and fails."""
 
-from typing import Any
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
 
 import dagster as dg
 
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource, Step, TrainerResource
-from promptcot_assets.automation.partitions import ALL_BATCHES, PROFILE, STUDENTS
-from promptcot_assets.lake import Rows
-from promptcot_assets.settings.profile import Band, SelfPlay, Settings, Training
-from promptcot_assets.settings.section import Section
-from promptcot_assets.stages import Row, reward_service, self_play, synthesis
-from promptcot_assets.stages import difficulty as hardness
-from promptcot_assets.stages.asking import solve_prompt
-from promptcot_assets.stages.verdicts import metered
+from promptcot_assets.assets.fingerprint import Used, judged_by, votes_grouped_by
+from promptcot_assets.assets.resources import EngineResource, SandboxResource
+from promptcot_assets.assets.step import Step
+from promptcot_assets.assets.table_asset import Result, table_asset
+from promptcot_assets.assets.trainer import TrainerResource, commit_trained
+from promptcot_assets.lake import Row, Rows, RowStream
+from promptcot_assets.settings.profile import Band, Settings
+from promptcot_assets.stages.analysis import difficulty as hardness
+from promptcot_assets.stages.asking import refusals, solve_prompt
+from promptcot_assets.stages.students import relabelling, reward_service, self_play
+from promptcot_assets.stages.synthesis import writing
+from training.rollouts import read as rollouts_of_training
 
-PROBLEMS = ("problems[*]", "math_answers[*]", "code_tests[*]")
-PROBLEM_DEPS: list[dg.AssetDep | str] = [
-    dg.AssetDep(one, partition_mapping=ALL_BATCHES) for one in ("problems", "math_answers", "code_tests")
-]
-OPTIMISER = PROFILE.self_play.optimiser
-if PROFILE.self_play.real_problems:  # only then: a new seed makes no rollout stale that is not of a seed
-    PROBLEM_DEPS.append("seed_problems")
-
-
-def _problems(play: SelfPlay) -> tuple[str, ...]:
-    """The inputs that problems and their labels come from."""
-    return (*PROBLEMS, "seed_problems") if play.real_problems else PROBLEMS
-
-
-def _labels(step: Step, play: SelfPlay) -> list[Row]:
-    seeds = step.rows("seed_problems") if play.real_problems else []
-    return self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
+# which problems are played on, how, and what becomes of the rollouts
+CHOSEN = (
+    "pool_share",
+    "held_out_share",
+    "real_problems",
+    "synthetic_problems",
+    "bands",
+)
+PLAYED = ("rollouts", "sampling", "shard_rows")
+PAIRED = ("max_pass_rate", "max_pairs_per_problem")
+FIGURES = "figures.json"  # what a training cost, beside its weights until they are committed
 
 
-def _asked_with(settings: Settings, student: str) -> list[Section]:
-    """What a student's answers depend on, besides the checkpoint and the sampling."""
-    chat = settings.students[student].chat
-    return [settings.engine_of_student(student), *([chat] if chat else [])]
+def _problems(settings: Settings) -> list[str]:
+    """The inputs that problems and their labels come from.
+
+    Seeds are among them only where they are played on; otherwise new seeds would make every rollout stale. With them
+    come the benchmark items, which they must share no words with.
+    """
+    seeds = ["seed_problems", "benchmark_items"] if settings.self_play.real_problems else []
+    return ["problems", "math_answers", "code_tests", *seeds]
 
 
-def _play(step: Step, engine: EngineResource, model: str, pool: list[Row], settings: Settings) -> Rows:
-    """Attempts of an input model, of the step's student, at every problem of `pool`."""
-    play, name = settings.self_play, step.model_id(model)
-    chat, own_engine = settings.students[step.partition].chat, settings.engine_of_student(step.partition)
+def _chosen_by(settings: Settings) -> list[Used]:
+    """The settings that say which problems are played on, besides how."""
+    words = [settings.deduplication.part("decontamination_ngram")] if settings.self_play.real_problems else []
+    return [settings.self_play.part(*CHOSEN), *words]
+
+
+def _labels(step: Step) -> list[Row]:
+    values, seeds = step.settings, list[Row]()
+    if values.self_play.real_problems:
+        real = [row for row in step.rows("seed_problems") if row["split"] in ("train", "play")]
+        ngram = values.deduplication.decontamination_ngram
+        seeds, step.dropped = self_play.uncontaminated(real, step.rows("benchmark_items"), ngram)
+    known = self_play.labels(step.rows("problems"), step.rows("math_answers"), step.rows("code_tests"), seeds)
+    for name in _new_labels(values, step.partition):
+        known = relabelling.with_new_labels(known, step.rows_of(name))
+    return known
+
+
+def _new_labels(settings: Settings, student: str) -> list[str]:
+    """What the round before made of the labels, where a student continues it; an input and no edge of the graph."""
+    former = settings.students[student].continues
+    return [f"relabelled[{former}]"] if settings.self_play.relabel and former else []
+
+
+def _play(step: Step, engine: EngineResource, model: str, pool: list[Row]) -> Rows:
+    """Attempts of an input model at every problem of `pool`."""
+    play, name = step.settings.self_play, step.model_id(model)
     if not pool:
         return []
-    with engine.load(step, model, chat, own_engine) as student:
+    with engine.load(step, model) as student:
         return step.map(
             f"{play.rollouts} rollouts a problem of {model}", pool,
             lambda problems: self_play.rollouts(problems, student, play, name, step.seed),
@@ -65,152 +92,224 @@ def _rounds_before(settings: Settings, student: str) -> list[str]:
     return rounds
 
 
-def _bands(step: Step, rounds: list[str]) -> dict[str, frozenset[Band]]:
-    """The bands that problems may be of, as former rounds measured them."""
+def _rounds_so_far(settings: Settings, student: str) -> list[str]:
+    """The rounds before, and this one: what it solved before it learned decides what it learns from."""
+    return [*_rounds_before(settings, student), student] if settings.self_play.chooses_bands else []
+
+
+def _bands(step: Step, rounds: Sequence[str]) -> dict[str, frozenset[Band]]:
+    """The bands that problems may be of, as these rounds measured them."""
     played = ((step.rows_of(f"rollouts[{name}]"), step.rows_of(f"verdicts[{name}]")) for name in rounds)
     return hardness.measured_bands(hardness.difficulty(drawn, judged) for drawn, judged in played)
 
 
-@dg.asset(code_version="1", deps=["sft_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
-def rollouts(
-    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+@table_asset(
+    inputs=lambda settings: ["sft_model", *_problems(settings)],
+    reads=lambda settings, name: [
+        "sft_model", *_problems(settings), *_new_labels(settings, name),
+        *(f"{asset}[{former}]" for former in _rounds_before(settings, name) for asset in ("rollouts", "verdicts")),
+    ],
+    uses=lambda settings, _: [*_chosen_by(settings), settings.self_play.part(*PLAYED)],
+    pool="gpu",
+)  # fmt: skip
+def rollouts(step: Step, engine: EngineResource) -> Result:
     """The student's attempts at every labelled problem kept out of SFT (method section 6)."""
-    values, play = settings.values, settings.values.self_play
-    rounds = _rounds_before(values, context.partition_key)
-    former = [f"{asset}[{name}]" for name in rounds for asset in ("rollouts", "verdicts")]
-    inputs = (f"sft_model[{context.partition_key}]", *_problems(play), *former)
-    step = lake.step(context, "rollouts", *inputs, uses=[play, *_asked_with(values, context.partition_key)])
-    if done := step.unchanged():
-        return done
-    known = _labels(step, play)
-    pool = self_play.play_pool(known, play, _bands(step, rounds))
-    rows = _play(step, engine, "sft_model", pool, values)
+    known, play = _labels(step), step.settings.self_play
+    pool = self_play.play_pool(known, play, _bands(step, _rounds_before(step.settings, step.partition)))
+    rows = _play(step, engine, "sft_model", pool)
+    step.dropped = refusals(rows)
     out_of_band = len(self_play.play_pool(known, play)) - len(pool)
     return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)), out_of_band=out_of_band)
 
 
-@dg.asset(code_version="2", deps=["rollouts", *PROBLEM_DEPS], partitions_def=STUDENTS)
-def verdicts(context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource) -> dg.MaterializeResult:
+def _usable_by(settings: Settings) -> list[Used]:
+    """What a rollout must have to be learned from, where that is not the paper's rule."""
+    return [] if settings.self_play.think_block else [settings.self_play.part("think_block")]
+
+
+@table_asset(
+    "3",
+    inputs=lambda settings: ["rollouts", *_problems(settings)],
+    reads=lambda settings, name: ["rollouts", *_problems(settings), *_new_labels(settings, name)],
+    uses=lambda settings, _: _usable_by(settings),
+)
+def verdicts(step: Step, sandbox: SandboxResource) -> Result:
     """Every rollout judged in the sandbox: passed, failed, or an infrastructure failure that is neither."""
-    values, play = settings.values, settings.values.self_play
-    inputs = (f"rollouts[{context.partition_key}]", *_problems(play))
-    step = lake.step(context, "verdicts", *inputs, uses=[values.sandbox])
-    if done := step.unchanged():
-        return done
-    labels = {row["problem_id"]: row for row in _labels(step, play)}
-    with metered(values.sandbox) as (verifier, sandbox):
+    play, labels = step.settings.self_play, {row["problem_id"]: row for row in _labels(step)}
+    with sandbox.open() as (verifier, meter):
         rows = step.map(
-            "judge rollouts", step.stream("rollouts"), lambda drawn: self_play.verdicts(drawn, labels, verifier),
+            "judge rollouts", step.stream("rollouts"),
+            lambda drawn: self_play.verdicts(drawn, labels, verifier, play.think_block),
             play.shard_rows * play.rollouts,
         )  # fmt: skip
-    step.dropped = synthesis.drop_counts(rows, "unusable_because")
+    step.dropped = writing.drop_counts(rows, "unusable_because")
     passed = [row["passed"] for row in rows if row["passed"] is not None]
     figures = {"pass_rate": sum(passed) / max(1, len(passed)), "system_errors": len(rows) - len(passed)}
-    return step.commit(rows, **figures, **sandbox.figures())
+    return step.commit(rows, **figures, **meter.figures())
 
 
-@dg.asset(code_version="1", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)
-def preference_pairs(
-    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+@table_asset(inputs=lambda _: ["rollouts", "verdicts"], uses=lambda settings, _: [settings.self_play.part(*PAIRED)])
+def preference_pairs(step: Step) -> Result:
     """A usable pass and a usable fail of the same problem, each completion used once."""
-    name, play = context.partition_key, settings.values.self_play
-    step = lake.step(context, "preference_pairs", f"rollouts[{name}]", f"verdicts[{name}]", uses=[play])
-    if done := step.unchanged():
-        return done
-    return step.commit(self_play.preference_pairs(step.stream("rollouts"), step.stream("verdicts"), play, step.seed))
+    drawn, judged = step.stream("rollouts"), step.stream("verdicts")
+    return step.commit(self_play.preference_pairs(drawn, judged, step.settings.self_play, step.seed))
 
 
-@dg.asset(code_version="1", deps=["rollouts", "verdicts"], partitions_def=STUDENTS)
-def self_play_examples(
-    context: dg.AssetExecutionContext, lake: LakeResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+@table_asset(inputs=lambda _: ["rollouts", "verdicts"], uses=lambda settings, _: [settings.self_play.part(*PAIRED)])
+def self_play_examples(step: Step) -> Result:
     """The student's own usable passes: what it learns from where the optimiser is sft (rejection sampling)."""
-    name, play = context.partition_key, settings.values.self_play
-    step = lake.step(context, "self_play_examples", f"rollouts[{name}]", f"verdicts[{name}]", uses=[play])
-    if done := step.unchanged():
-        return done
-    return step.commit(self_play.rejection_sampled(step.stream("rollouts"), step.stream("verdicts"), play, step.seed))
+    drawn, judged = step.stream("rollouts"), step.stream("verdicts")
+    return step.commit(self_play.rejection_sampled(drawn, judged, step.settings.self_play, step.seed))
 
 
-LEARNED_FROM = {"dpo": "preference_pairs", "sft": "self_play_examples"}  # by optimiser, a module of training/
+def _online_uses(settings: Settings, _: str) -> list[Used]:
+    """Training, the problems that are played on, and who judges."""
+    play = settings.self_play
+    replaces: list[Used] = [play.part("resample_groups")] if play.resample_groups else []
+    return [play.training, *_chosen_by(settings), judged_by(settings), *_usable_by(settings), *replaces]
 
 
-def _learned_from(play: SelfPlay, student: str) -> tuple[str, ...]:
-    """The inputs that a student's self-play model learns from; online, the problems themselves."""
-    return _problems(play) if play.optimiser == "grpo" else (f"{LEARNED_FROM[play.optimiser]}[{student}]",)
+@table_asset(
+    inputs=lambda settings: [
+        "sft_model", *_problems(settings), *(("rollouts", "verdicts") if settings.self_play.chooses_bands else ()),
+    ],
+    reads=lambda settings, name: [
+        "sft_model", *_problems(settings), *_new_labels(settings, name),
+        *(f"{asset}[{one}]" for one in _rounds_so_far(settings, name) for asset in ("rollouts", "verdicts")),
+    ],
+    uses=_online_uses,
+    pool="gpu",
+    when=lambda settings: settings.self_play.learning.online,
+)  # fmt: skip
+def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
+    """The student plays on the problems and learns at once (grpo); every rollout of the training, judged.
+
+    The weights wait in this step's work folder for `self_play_model`, which is made of the very same training.
+    """
+    play = step.settings.self_play
+    known = _labels(step)
+    pool = self_play.play_pool(known, play, _bands(step, _rounds_so_far(step.settings, step.partition)))
+    out_of_band = len(self_play.play_pool(known, play)) - len(pool)
+    if not pool:
+        return step.commit([], out_of_band=out_of_band)
+    examples = [
+        {"prompt": solve_prompt(row), "completion": reward_service.label(row, play.think_block)} for row in pool
+    ]
+    figures = trainer.fit(step, play.optimiser, "sft_model", examples, play.training, play.resample_groups)
+    work = step.work_folder()
+    if figures:
+        (work / FIGURES).write_text(json.dumps(figures))
+    name = step.model_id("sft_model")
+    rows = RowStream.of_rows(lambda: self_play.online_rows(rollouts_of_training(work / "rollouts"), name))
+    rewards = [row["reward"] for row in rows if row["reward"] is not None]
+    passed = {"mean_reward": sum(rewards) / max(1, len(rewards))}
+    return step.commit(rows, **passed, out_of_band=out_of_band, mix=dg.MetadataValue.json(self_play.mix(pool)))
 
 
-def _examples(step: Step, play: SelfPlay) -> Rows:
-    if play.optimiser != "grpo":
-        return step.stream(LEARNED_FROM[play.optimiser])
-    pool = self_play.play_pool(_labels(step, play), play)
-    return [{"prompt": solve_prompt(row), "completion": reward_service.label(row)} for row in pool]
+def _learned_from(settings: Settings) -> list[str]:
+    """What a student's self-play model starts and learns from."""
+    return ["sft_model", settings.self_play.learning.learns_from]
 
 
-def _uses(play: SelfPlay) -> list[Training | dict[str, Any]]:
-    """Training, and where the trainer plays on the problems itself the settings that choose them."""
-    chosen = {"pool_share", "held_out_share", "real_problems"}
-    return [play.training, play.model_dump(include=chosen)] if play.optimiser == "grpo" else [play.training]
-
-
-@dg.asset(
-    code_version="1",
-    deps=["sft_model", *(PROBLEM_DEPS if OPTIMISER == "grpo" else [LEARNED_FROM[OPTIMISER]])],
-    partitions_def=STUDENTS,
+@table_asset(
+    inputs=_learned_from,
+    uses=lambda settings, _: [] if settings.self_play.learning.online else [settings.self_play.training],
     pool="gpu",
 )
-def self_play_model(
-    context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+def self_play_model(step: Step, trainer: TrainerResource) -> Result:
     """The student after learning from its own play: on pairs (dpo), on its own passes (sft), or online (grpo).
 
     Without a single example there is nothing to learn: the model is then the SFT model itself, and says so.
     """
-    name, play = context.partition_key, settings.values.self_play
-    chat = settings.values.students[name].chat
-    inputs = (f"sft_model[{name}]", *_learned_from(play, name))
-    step = lake.step(context, "self_play_model", *inputs, uses=[*_uses(play), *([chat] if chat else [])])
-    if done := step.unchanged():
-        return done
-    examples = _examples(step, play)
+    play = step.settings.self_play
+    examples = step.stream(play.learning.learns_from)
     if not examples:
-        context.log.warning("self-play left nothing to learn from: self_play_model is the SFT model, unchanged")
+        step.context.log.warning("self-play left nothing to learn from: self_play_model is the SFT model, unchanged")
         return step.commit_copy("sft_model")
-    return trainer.train(step, play.optimiser, "sft_model", examples, play.training, chat)
+    if play.learning.online:
+        return _trained_online(step)
+    return trainer.train(step, play.optimiser, "sft_model", examples, play.training)
 
 
-@dg.asset(code_version="1", deps=["sft_model", "self_play_model", *PROBLEM_DEPS], partitions_def=STUDENTS, pool="gpu")
-def self_play_gate(
-    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+def _trained_online(step: Step) -> Result:
+    """The weights of the training that wrote `rollouts_online`. Raises: dagster.Failure where they are gone."""
+    work, played = step.work_folder(), step.version("rollouts_online")
+    if not (work / "model").exists():
+        fingerprint = step.lake.commit_of(played).provenance.fingerprint
+        if not step.lake.hand_over("rollouts_online", fingerprint, ("model", FIGURES), work):
+            if (made := step.existing()) is not None:
+                return made
+            raise dg.Failure(
+                f"{step.title}: the weights that {played} was sampled with are no longer in their work folder; "
+                f"materialize rollouts_online of {step.partition} once more, which trains them anew",
+                allow_retries=False,
+            )
+    figures = json.loads((work / FIGURES).read_text()) if (work / FIGURES).exists() else {}
+    return commit_trained(step, "sft_model", figures)
+
+
+def _played(settings: Settings) -> str:
+    """The table of a student's judged rollouts."""
+    return "rollouts_online" if settings.self_play.learning.online else "verdicts"
+
+
+def _all_rounds(settings: Settings, student: str) -> list[str]:
+    rounds = [student]
+    while former := settings.students[rounds[0]].continues:
+        rounds.insert(0, former)
+    return rounds
+
+
+@table_asset(
+    inputs=lambda settings: ["math_answers", _played(settings)],
+    reads=lambda settings, name: [
+        "math_answers", *(f"{_played(settings)}[{one}]" for one in _all_rounds(settings, name)),
+    ],
+    uses=lambda settings, _: [settings.self_play.part("relabel_withdraw"), votes_grouped_by()],
+    when=lambda settings: settings.self_play.relabel,
+)  # fmt: skip
+def relabelled(step: Step) -> Result:
+    """Labels after the rounds so far, votes and the students' verified rollouts counted together; the change shown.
+
+    The next round, a student that continues this one, is judged by them.
+    """
+    rounds, judged_in = _all_rounds(step.settings, step.partition), _played(step.settings)
+    rolled = [row for one in rounds for row in step.rows_of(f"{judged_in}[{one}]")]
+    rows = relabelling.relabelled(step.rows("math_answers"), rolled, step.settings.self_play.relabel_withdraw)
+    changed = [row for row in rows if row["changed"]]
+    withdrawn = sum(row["after"] is None for row in changed)
+    return step.commit(rows, labels_changed=len(changed) - withdrawn, labels_withdrawn=withdrawn)
+
+
+@table_asset(
+    inputs=lambda settings: ["sft_model", "self_play_model", *_problems(settings)],
+    reads=lambda settings, name: [
+        "sft_model", "self_play_model", *_problems(settings), *_new_labels(settings, name),
+    ],
+    uses=lambda settings, _: [*_chosen_by(settings), settings.self_play.part(*PLAYED), *_usable_by(settings)],
+    pool="gpu",
+)  # fmt: skip
+def self_play_gate(step: Step, engine: EngineResource, sandbox: SandboxResource) -> Result:
     """Problems neither taught nor played on, asked before and after the round: whether the student got worse.
 
     A student that `continues` this one starts from its model only if it did not.
     """
-    values, play, name = settings.values, settings.values.self_play, context.partition_key
-    models = ("sft_model", "self_play_model")
-    inputs = (*(f"{model}[{name}]" for model in models), *_problems(play))
-    used = [play, *_asked_with(values, name)]
-    used.insert(2, values.sandbox)
-    step = lake.step(context, "self_play_gate", *inputs, uses=used)
-    if done := step.unchanged():
-        return done
-    pool = self_play.gate_pool(_labels(step, play), play)
+    play, models = step.settings.self_play, ("sft_model", "self_play_model")
+    pool = self_play.gate_pool(_labels(step), play)
     if not pool:
         return step.commit([], regressed=False)  # nothing is held out: no round is stopped
     labels = {row["problem_id"]: row for row in pool}
-    drawn = {model: _play(step, engine, model, pool, values) for model in models}
-    with metered(values.sandbox) as (verifier, sandbox):
+    drawn = {model: _play(step, engine, model, pool) for model in models}
+    with sandbox.open() as (verifier, meter):
         before, after = (
             step.map(
                 f"judge rollouts of {model}", drawn[model],
-                lambda some: self_play.verdicts(some, labels, verifier), play.shard_rows * play.rollouts,
+                lambda some: self_play.verdicts(some, labels, verifier, play.think_block),
+                play.shard_rows * play.rollouts,
             )
             for model in models
         )  # fmt: skip
     rows = self_play.gate_rows(before, after, step.model_id("self_play_model"))
     gain = self_play.gate_difference(rows)
     figures = {"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high} if gain else {}
-    return step.commit(rows, regressed=self_play.regressed(gain), **figures, **sandbox.figures())
+    return step.commit(rows, regressed=self_play.regressed(gain), **figures, **meter.figures())

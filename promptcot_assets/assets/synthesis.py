@@ -1,133 +1,166 @@
 """From the last round's generator to a clean problem set, one synthesis batch at a time."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import dagster as dg
 import numpy as np
 
 from promptcot_assets.assets.em import refuse_stopped
-from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ONLY_LAST_ROUND, round_number
-from promptcot_assets.lake import RowStream
-from promptcot_assets.stages import problem_set, synthesis
+from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version, last_generator
+from promptcot_assets.assets.fingerprint import Used
+from promptcot_assets.assets.partitions import last_round, round_number
+from promptcot_assets.assets.resources import EngineResource
+from promptcot_assets.assets.step import Step
+from promptcot_assets.assets.table_asset import Result, Results, joint_assets, joint_part, table_asset
+from promptcot_assets.lake import Ref, RowStream
+from promptcot_assets.settings import Settings
+from promptcot_assets.settings.profile import Focus
+from promptcot_assets.stages.synthesis import focus, problem_set, writing
 
 
-@dg.asset(
-    code_version="2",
-    deps=["seed_problems", "concept_corpus", dg.AssetDep("problem_generator", partition_mapping=ONLY_LAST_ROUND)],
-    partitions_def=BATCHES,
+def _focus(settings: Settings, batch: str) -> list[Focus]:
+    return [settings.synthesis.focus[batch]] if batch in settings.synthesis.focus else []
+
+
+def _samples_concepts(settings: Settings) -> bool:
+    """Whether concepts are drawn by the sampler, which compares them by what embeds them."""
+    return bool(writing.sampled_domains(settings.synthesis))
+
+
+@table_asset(
+    "2",
+    inputs=lambda settings: ["seed_problems", "concept_corpus", last_generator(settings)],
+    reads=lambda settings, batch: [
+        "seed_problems", "concept_corpus", *(embedder_inputs(settings) if _samples_concepts(settings) else []),
+        *(f"self_play_gate[{one.student}]" for one in _focus(settings, batch)),
+    ],
+    uses=lambda settings, batch: [
+        settings.synthesis.concept_set_uses(),
+        *_focus(settings, batch),
+        *([embedder_version(settings.synthesis.embedding)] if _samples_concepts(settings) else []),
+    ],
+    asks=(),
     pool="gpu",
-)
-def concept_sets(
-    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> dg.MaterializeResult:
-    """Concept sets to write problems on, drawn by frequency, co-occurrence and similarity (method section 4)."""
-    values = settings.values.synthesis
-    drawn_by_sampler = synthesis.sampled_domains(values)
-    inputs, uses = ["seed_problems", "concept_corpus"], [values.concept_set_uses()]
-    if drawn_by_sampler:  # concepts are compared by what embeds them
-        inputs += embedder_inputs(values.embedding)
-        uses.append(embedder_version(values.embedding))
-    step = lake.step(context, "concept_sets", *inputs, uses=uses)
-    if done := step.unchanged():
-        return done
+)  # fmt: skip
+def concept_sets(step: Step, engine: EngineResource) -> Result:
+    """Concept sets to write problems on, drawn by frequency, co-occurrence and similarity (method section 4).
+
+    A batch with a `synthesis.focus` draws the concepts more often that its student stably fails on held-out problems.
+    Their verdicts are an input and no edge of the graph, where it would be a circle.
+    """
+    values = step.settings.synthesis
     embeddings: dict[str, dict[str, np.ndarray]] = {}
-    if drawn_by_sampler:
+    if drawn_by_sampler := writing.sampled_domains(values):
         concepts = [row for row in step.rows("concept_corpus") if row["domain"] in drawn_by_sampler]
         with embedder(step, engine, values.embedding) as model:
-            embeddings = synthesis.concept_embeddings(concepts, model)
-    rows = synthesis.concept_sets(step.rows("seed_problems"), embeddings, values, step.partition, step.seed)
-    return step.commit(rows, levels=synthesis.level_counts(rows))
+            embeddings = writing.concept_embeddings(concepts, model)
+    seeds = step.rows("seed_problems")
+    failed = _failures(step)
+    favour = focus.weights(failed, values.focus[step.partition].strength) if failed else None
+    rows = writing.concept_sets(seeds, embeddings, values, step.partition, step.seed, favour)
+    step.dropped = writing.without_concepts(rows, values)
+    told = (
+        {"stably_failed": [f"{one.domain}: {one.concept}" for one in failed]}
+        if _focus(step.settings, step.partition)
+        else {}
+    )
+    return step.commit(rows, levels=writing.level_counts(rows), shortened_to=writing.shortened(seeds, values), **told)
 
 
-@dg.asset(
-    code_version="1",
-    deps=["concept_sets", dg.AssetDep("problem_generator", partition_mapping=ONLY_LAST_ROUND)],
-    partitions_def=BATCHES,
+def _failures(step: Step) -> list[focus.Failure]:
+    """What the student of the batch's focus stably fails, by the problems that its gate was made from."""
+    gates = [ref for name, refs in step.refs.items() if name.startswith("self_play_gate[") for ref in refs]
+    if not gates:
+        return []
+    made_from = [ref for gate in gates for ref in step.lake.commit_of(gate).provenance.inputs]
+    concepts = {
+        row["problem_id"]: row["concepts"]
+        for ref in made_from if ref.asset == "problems"
+        for row in step.lake.table(ref, ["problem_id", "concepts"]).to_pylist()
+    }  # fmt: skip
+    return focus.stable_failures((row for gate in gates for row in step.lake.table(gate).to_pylist()), concepts)
+
+
+@table_asset(
+    inputs=lambda settings: ["concept_sets", last_generator(settings)],
+    uses=lambda settings, _: [settings.synthesis.writing_uses()],
     pool="gpu",
 )
-def raw_problems(
-    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+def raw_problems(step: Step, engine: EngineResource) -> Result:
     """Problems as the generator wrote them, one row a completion, parsed or with the reason why not."""
-    values = settings.values
-    generator = f"problem_generator[{LAST_ROUND}]"
-    step = lake.step(
-        context,
-        "raw_problems",
-        f"concept_sets[{context.partition_key}]",
-        generator,
-        uses=[values.synthesis.writing_uses(), values.engine],
-    )
-    if done := step.unchanged():
-        return done
-    refuse_stopped(lake, values.em.gate, step.asset, round_number(LAST_ROUND))
+    values = step.settings.synthesis
+    refuse_stopped(step.lake, step.settings.em, step.asset, round_number(last_round(step.settings)))
     model = step.model_id("problem_generator")
     with engine.load(step, "problem_generator") as writer:
         rows = step.map(
-            f"write {values.synthesis.problems_per_set} problems a concept set", step.rows("concept_sets"),
-            lambda sets: synthesis.synthesize(sets, writer, values.synthesis, model, step.seed),
-            values.synthesis.shard_rows,
+            f"write {values.problems_per_set} problems a concept set", step.rows("concept_sets"),
+            lambda sets: writing.synthesize(sets, writer, values, model, step.seed), values.shard_rows,
         )  # fmt: skip
-    step.dropped = synthesis.drop_counts(rows)
-    return step.commit(rows, **synthesis.well_posed_rates(rows))
+    step.dropped = writing.drop_counts(rows)
+    return step.commit(rows, **writing.well_posed_rates(rows))
 
 
-PROBLEM_DEPS = ["raw_problems", "seed_problems", "benchmark_items"]
+def _problem_set_inputs(_: Settings) -> Sequence[str]:
+    return ["raw_problems", "seed_problems", "benchmark_items"]
+
+
+def _problem_set_uses(settings: Settings, _: str) -> list[Used]:
+    return [settings.deduplication, embedder_version(settings.deduplication.semantic)]
+
+
 KEPT = "Unique, uncontaminated, askable problems of the batch."
 DROPPED = "Every parsed problem that fell, with its reason and evidence."
-
-
-@dg.multi_asset(
-    specs=[
-        dg.AssetSpec("problems", code_version="3", description=KEPT, deps=PROBLEM_DEPS),
-        dg.AssetSpec("dropped_problems", code_version="3", description=DROPPED, deps=PROBLEM_DEPS),
-    ],
-    partitions_def=BATCHES,
-    pool="deduplication",
+problems, dropped_problems = (
+    joint_part(name, says, "3", _problem_set_inputs, _problem_set_uses, ("engine",), "deduplication")
+    for name, says in (("problems", KEPT), ("dropped_problems", DROPPED))
 )
-def problem_sets(
-    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> Iterator[dg.MaterializeResult]:
+
+
+@joint_assets(problems, dropped_problems)
+def problem_sets(context: dg.AssetExecutionContext) -> Results:
     """Drop what cannot be asked, decontaminate, deduplicate against seeds and earlier batches.
 
     Batches are compared in the order of their first commit; the pool lets one batch at a time through. What earlier
     batches kept is an input of exact version, not an edge of the graph; the index of each is kept in the lake.
     """
-    values = settings.values.deduplication
-    raw = f"raw_problems[{context.partition_key}]"
-    earlier = [f"problems[{batch}]" for batch in lake.earlier_batches("problems", context.partition_key)]
-    inputs = [raw, "seed_problems", "benchmark_items", *earlier]
-    kept_step, dropped_step = (
-        lake.step(context, name, *inputs, uses=[values, embedder_version(values.semantic)])
-        for name in ("problems", "dropped_problems")
-    )
-    done = [step.unchanged() for step in (kept_step, dropped_step)]
+    batches = context.resources.lake.earlier_batches("problems", context.partition_key)
+    earlier = [f"problems[{batch}]" for batch in batches]
+    kept, dropped = (asset.begin(context, more=earlier) for asset in (problems, dropped_problems))
+    done = [step.unchanged() for step in (kept, dropped)]
     if done[0] and done[1]:
         yield from (result for result in done if result)
         return
-    (read,) = kept_step.refs[raw]
-    former = [ref for name in ("seed_problems", *earlier) for ref in kept_step.refs[name]]
-    threads = os.cpu_count() or 1
     with contextlib.ExitStack() as open_models:
-        encoder = None
-        if values.semantic:
-            model = open_models.enter_context(embedder(kept_step, engine, values.semantic))
-            encoder = problem_set.Encoder(model.embed, str(embedder_version(values.semantic)))
-        fates = problem_set.settle(
-            kept_step.lake.batches(read, problem_set.READ),
-            problem_set.published(kept_step.lake, former, values, threads, encoder),
-            kept_step.rows_of("benchmark_items"),
-            values,
-            kept_step.lake.spool("problems", kept_step.partition, kept_step.provenance.fingerprint).folder,
-            threads,
-            encoder,
-        )
-    kept = problem_set.kept_rows(kept_step.lake.batches(read), fates.kept)
-    kept_step.dropped = dropped_step.dropped = Counter(fates.dropped["reason"].to_pylist())
-    yield kept_step.commit(row for table in kept for row in table.to_pylist())
-    yield dropped_step.commit(RowStream.of(fates.dropped))
+        encoder = _encoder(kept, context.resources.engine, open_models)
+        fates = _settle(kept, [ref for name in ("seed_problems", *earlier) for ref in kept.refs[name]], encoder)
+    kept.dropped = dropped.dropped = Counter(fates.dropped["reason"].to_pylist())
+    tables = problem_set.kept_rows(kept.lake.batches(kept.version("raw_problems")), fates.kept)
+    yield kept.commit(row for table in tables for row in table.to_pylist())
+    yield dropped.commit(RowStream.of(fates.dropped))
+
+
+def _encoder(step: Step, engine: EngineResource, open_models: contextlib.ExitStack) -> problem_set.Encoder | None:
+    semantic = step.settings.deduplication.semantic
+    if semantic is None:
+        return None
+    model = open_models.enter_context(embedder(step, engine, semantic))
+    return problem_set.Encoder(model.embed, str(embedder_version(semantic)))
+
+
+def _settle(step: Step, former: list[Ref], encoder: problem_set.Encoder | None) -> problem_set.Fates:
+    """What becomes of every parsed problem. former: versions that hold what problems may repeat."""
+    values, threads = step.settings.deduplication, os.cpu_count() or 1
+    return problem_set.settle(
+        step.lake.batches(step.version("raw_problems"), problem_set.READ),
+        problem_set.published(step.lake, former, values, threads, encoder),
+        step.rows_of("benchmark_items"),
+        values,
+        step.lake.spool("problems", step.partition, step.provenance.fingerprint).folder,
+        threads,
+        encoder,
+    )

@@ -1,45 +1,45 @@
 """How hard a batch is for a model that was never trained here. In the graph where a profile has `zero_shot`."""
 
-import dagster as dg
+from __future__ import annotations
 
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
-from promptcot_assets.assets.teaching import asked_model, role_deps, role_inputs, role_uses
-from promptcot_assets.automation.partitions import BATCHES, PROFILE
-from promptcot_assets.stages import synthesis, zero_shot
-from promptcot_assets.stages.verification import Verifier
+from promptcot_assets.assets.fingerprint import Used
+from promptcot_assets.assets.resources import EngineResource, SandboxResource
+from promptcot_assets.assets.step import Step
+from promptcot_assets.assets.table_asset import Result, table_asset
+from promptcot_assets.assets.teaching import asked_model, role_inputs, teacher_input
+from promptcot_assets.settings import Settings
+from promptcot_assets.stages.analysis import zero_shot
+from promptcot_assets.stages.synthesis import writing
 
-ROLES = (PROFILE.zero_shot.reference, PROFILE.zero_shot.solver) if PROFILE.zero_shot else ()
+
+def _inputs(settings: Settings) -> list[str]:
+    asked = settings.zero_shot
+    return ["problems", *(role_inputs(settings, asked.reference, asked.solver) if asked else [])]
 
 
-@dg.asset(code_version="1", deps=["problems", *role_deps(*ROLES)], partitions_def=BATCHES, pool="gpu")
-def zero_shot_difficulty(
-    context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource, settings: SettingsResource
-) -> dg.MaterializeResult:
+def _uses(settings: Settings, _: str) -> list[Used]:
+    return [settings.zero_shot] if settings.zero_shot else []
+
+
+@table_asset("2", inputs=_inputs, uses=_uses, asks=("solve",), pool="gpu", when=lambda settings: settings.zero_shot)
+def zero_shot_difficulty(step: Step, engine: EngineResource, sandbox: SandboxResource) -> Result:
     """A sample of the batch's maths problems, answered by a reference model and by a solver that is held against it."""
-    values = settings.values
-    assert values.zero_shot
-    asked, reference, solver = values.zero_shot, values.zero_shot.reference, values.zero_shot.solver
-    inputs = dict.fromkeys([*role_inputs(values, reference), *role_inputs(values, solver)])
-    uses = [asked, values.sandbox, *role_uses(values, reference), *role_uses(values, solver)]
-    batch = f"problems[{context.partition_key}]"
-    step = lake.step(context, "zero_shot_difficulty", batch, *inputs, uses=uses)
-    if done := step.unchanged():
-        return done
+    asked = step.settings.zero_shot
+    assert asked
+    reference, solver = asked.reference, asked.solver
     problems = zero_shot.sampled(step.rows("problems"), asked.problems)
-    names = {
-        role.teacher: step.model_id(step.refs[f"teacher_model[{role.teacher}]"][0]) for role in (reference, solver)
-    }
-    with asked_model(step, engine, values, reference) as model:
+    names = {role.teacher: step.model_id(step.refs[teacher_input(role)][0]) for role in (reference, solver)}
+    with asked_model(step, engine, reference) as model:
         known = step.map(
             "reference answers", problems,
             lambda some: zero_shot.references(some, model, reference.sampling, names[reference.teacher], step.seed),
             asked.shard_rows,
         )  # fmt: skip
-    with asked_model(step, engine, values, solver) as model, Verifier.open(values.sandbox) as verifier:
+    with asked_model(step, engine, solver) as model, sandbox.open() as (verifier, _):
         rows = step.map(
             "zero-shot answers", known,
             lambda some: zero_shot.solved(some, model, solver.sampling, verifier, names[solver.teacher], step.seed),
             asked.shard_rows,
         )  # fmt: skip
-    step.dropped = synthesis.drop_counts(rows)
+    step.dropped = writing.drop_counts(rows)
     return step.commit(rows, **zero_shot.summary(list(rows)))

@@ -6,6 +6,7 @@ differ in nothing but their settings. A killed command is continued by the same 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,20 +20,28 @@ from pathlib import Path
 
 import yaml
 
+from promptcot_assets.assets.partitions import round_key
 from promptcot_assets.assets.progress import clock
 from promptcot_assets.automation.arc import ArcError
-from promptcot_assets.automation.partitions import round_key
 from promptcot_assets.inference import open_engine
-from promptcot_assets.lake import Lake
-from promptcot_assets.lake.ids import seed_from
+from promptcot_assets.lake import Lake, Row
+from promptcot_assets.lake.disk import complete
+from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.settings import Settings, profile_name
 from promptcot_assets.settings.profile import Filters
-from promptcot_assets.stages import Row, ablations, em, em_bounds, em_gates
+from promptcot_assets.stages.em import ablations, bounds, gates, loop
+from promptcot_assets.tables import open_lake
 from training.child import CHILD_ENVIRONMENT, die_with_parent
+from training.server import serving
 
 COLD_START, CURVES = "cold start bounds", "EM curves"
 EM = "EM"  # the arm without overrides: the profile as it is, with its control
+
+# q, p and their bounds
+OF_COLD_START = ("cold_rationale_model", "cold_problem_generator", "cold_start_bounds")
+OF_ROUND = ("rationale_model", "problem_generator", "em_bounds")
+OF_CONTROL = ("control_rationale_model", "control_problem_generator", "control_bounds")
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ def run_ablations(settings: Settings, home: Path) -> None:
     Raises: ArcError when EM itself fails. An arm that a gate stops is a result: its reason is kept (`Arm.stopped`).
     """
     every = arms(settings, home)
+    print(cost(settings), file=sys.stderr, flush=True)
     references = [arm for arm in every if arm.name == EM]
     others = [arm for arm in every if arm.name != EM]
     last = f"EM {round_key(settings.em.rounds)}"
@@ -81,13 +91,26 @@ def run_ablations(settings: Settings, home: Path) -> None:
     _together(settings, "ablations", others, last)
 
 
+def cost(settings: Settings) -> str:
+    """What the command is about to do, in runs and in texts: printed before it starts."""
+    held_out, seeds, named = settings.em.held_out, len(settings.ablations.seeds), len(settings.ablations.arms)
+    problems = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
+    grown = sum(min(one.held_out, held_out.large_pool_problems) for one in settings.corpus.procedural.values())
+    each = held_out.proposals * problems + max(0, held_out.large_pool // 2 - held_out.proposals) * grown
+    pools = seeds * (named + 3)  # EM itself, the cold start and the control besides the arms
+    return (
+        f"{seeds * (named + 1)} runs of {settings.em.rounds} rounds ({seeds} seeds, EM and {named} arms), then {pools} "
+        f"pools: {pools * 2 * each:,} rationales drawn and {pools * 8 * each:,} texts scored. What is finished is kept"
+    )
+
+
 def _kept_start(reference: Arm) -> Path:
     """A copy of EM's home as its cold start left it: an arm that is added later must find none of EM's rounds.
 
     Raises: ArcError when EM went on before there was one.
     """
     start = reference.folder.parent / "_cold_start"  # no arm's folder begins like this
-    if not start.exists() and Lake(reference.home).partitions("em_bounds"):
+    if not start.exists() and open_lake(reference.home).partitions("em_bounds"):
         raise ArcError(
             f"{reference.home} went on to its rounds before its cold start was kept apart: "
             f"delete {reference.folder.parent} and run the same command again"
@@ -99,15 +122,13 @@ def _kept_start(reference: Arm) -> Path:
 def _copy_once(home: Path, to: Path) -> None:
     """A copy that was killed half-way is begun anew."""
     if not to.exists():
-        partial = to.with_name(f"{to.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(home, partial)
-        partial.rename(to)
+        with complete(to) as draft:
+            shutil.copytree(home, draft)
 
 
 def _together(settings: Settings, phase: str, runs: Sequence[Arm], last: str) -> None:
     began, done = time.monotonic(), 0
-    with ThreadPoolExecutor(settings.lanes) as pool:
+    with serving(), ThreadPoolExecutor(settings.lanes) as pool:
         futures = {pool.submit(_run, arm, last): arm for arm in runs}
         for future in as_completed(futures):
             arm, failure, done = futures[future], future.result(), done + 1
@@ -144,7 +165,7 @@ def _run(arm: Arm, last: str) -> str | None:
     if code == 0:
         return None
     reason = log.read_text(errors="replace").rpartition("Error: ")[2].partition("\n")[0]
-    if em_gates.STOPPED not in reason:
+    if gates.STOPPED not in reason:
         raise ArcError(f"seed {arm.seed}, {arm.name}: {reason or f'exit code {code}'}; see {log}, mend the cause and "
                        "run the same command again")  # fmt: skip
     arm.stopped.write_text(reason)
@@ -165,63 +186,82 @@ def measure(settings: Settings, home: Path) -> list[Row]:
     """Rows of `ablations.outcomes`: every arm's last models on the seed's held-out problems, beside EM's.
 
     For every arm p and EM's p are scored on one pool: as many proposals of the arm's q as of EM's, as a sample of their
-    mixture. So neither is measured where only the other's q looks.
+    mixture. So neither is measured where only the other's q looks. What was measured of the same models and sizes
+    before is read from the arm's folder.
     """
     outcomes = []
     for seed in settings.ablations.seeds:
         own = [arm for arm in arms(settings, home) if arm.seed == seed]
-        em_lake, last = Lake(own[0].home), round_key(settings.em.rounds)
+        em_lake, last = open_lake(own[0].home), round_key(settings.em.rounds)
         pairs = {
-            "cold start": _pair(em_lake, "cold_rationale_model", "cold_problem_generator", "cold_start_bounds"),
-            "extra training (control)": _pair(
-                em_lake, "control_rationale_model", "control_problem_generator", "control_bounds", last
-            ),
+            "cold start": _pair(em_lake, OF_COLD_START),
+            "extra training (control)": _pair(em_lake, OF_CONTROL, last),
         } | {arm.name: _last_pair(arm) for arm in own}
         (problems,) = (em_lake.table(ref).to_pylist() for ref in [em_lake.newest("seed_problems")] if ref)
-        seeds = em_bounds.measured_seeds(problems, training_seeds=0)
+        seeds = bounds.measured_seeds(problems, training_seeds=0)
         measured = {}
         for name, pair in pairs.items():
             print(f"seed {seed} · {name}: EM and the arm on one pool", file=sys.stderr, flush=True)
-            measured[name] = (pair.bounds, *_on_one_pool(settings, seeds, pairs[EM], pair), pair.stopped)
+            kept = own[0].folder.parent / "_pools"
+            measured[name] = (pair.bounds, *_measured_once(kept, settings, seeds, pairs[EM], pair), pair.stopped)
         outcomes += ablations.outcomes(seed, EM, measured)
     return outcomes
 
 
-def _pair(lake: Lake, q: str, p: str, bounds: str, partition: str = UNPARTITIONED) -> Pair:
-    refs = [lake.newest(asset, partition) for asset in (q, p, bounds)]
+def _pair(lake: Lake, names: tuple[str, str, str], partition: str = UNPARTITIONED) -> Pair:
+    refs = [lake.newest(asset, partition) for asset in names]
     if None in refs:
-        raise ArcError(f"{lake.home} has no {q}, {p} or {bounds} of {partition}; run the same command again")
+        raise ArcError(f"{lake.home} has no {' or '.join(names)} of {partition}; run the same command again")
     q_ref, p_ref, bounds_ref = (ref for ref in refs if ref)
     return Pair(lake.checkpoint(q_ref), lake.checkpoint(p_ref), lake.table(bounds_ref).to_pylist())
 
 
 def _last_pair(arm: Arm) -> Pair:
     """Of the last round that was measured; of the cold start when no round was."""
-    lake = Lake(arm.home)
+    lake = open_lake(arm.home)
     measured = sorted(lake.partitions("em_bounds"))
-    if measured:
-        pair = _pair(lake, "rationale_model", "problem_generator", "em_bounds", measured[-1])
-    else:
-        pair = _pair(lake, "cold_rationale_model", "cold_problem_generator", "cold_start_bounds")
+    pair = _pair(lake, OF_ROUND, measured[-1]) if measured else _pair(lake, OF_COLD_START)
     return replace(pair, stopped=arm.stopped.read_text() if arm.stopped.exists() else None)
 
 
+def _measured_once(
+    folder: Path, settings: Settings, seeds: list[Row], em_pair: Pair, arm: Pair
+) -> tuple[list[Row], list[Row]]:
+    """`_on_one_pool`, kept in a file of these models, problems and sizes."""
+    models = [pair_part.name for pair in (em_pair, arm) for pair_part in (pair.q, pair.p)]
+    sizes = settings.em.held_out.part("proposals", "large_pool", "large_pool_problems")
+    file = folder / f"{content_id(models, sizes, [row['problem_id'] for row in seeds])}.json"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with complete(file) as draft:
+            draft.write_text(json.dumps(_on_one_pool(settings, seeds, em_pair, arm)))
+    em_common, common = json.loads(file.read_text())
+    return em_common, common
+
+
 def _on_one_pool(settings: Settings, seeds: list[Row], em_pair: Pair, arm: Pair) -> tuple[list[Row], list[Row]]:
-    """Common bounds of EM's p and of the arm's p."""
+    """Common bounds of EM's p and of the arm's p, on a small pool and on larger ones that begin with it."""
     held_out = settings.em.held_out
     plain = settings.em.sampling.model_copy(update={"temperature": 1.0, "top_p": 1.0})
-    proposed, densities, bounds = {}, [], []
+    sizes = bounds.pool_sizes(2 * held_out.proposals, held_out.large_pool)  # half of each q's
+    most = -(-sizes[-1] // 2)
+    grown = bounds.large_pool_seeds(seeds, held_out.large_pool_problems) if len(sizes) > 1 else []
+    proposed, densities, measured = {}, [], []
     for number, pair in enumerate((em_pair, arm)):
         with open_engine(settings.engine, pair.q) as q:
             seed = seed_from("ablations", number)
-            proposed[str(number)] = em.propose(seeds, q, plain, held_out.proposals, Filters(), seed)
-    pool = em_bounds.pooled(proposed)
+            small = loop.propose(seeds, q, plain, held_out.proposals, Filters(), seed)
+            large = loop.propose(grown, q, plain, most, Filters(), seed) if grown else []
+            proposed[str(number)] = [*small, *(row for row in large if row["candidate"] >= held_out.proposals)]
+    pool = bounds.pooled(proposed, held_out.proposals)
+    lost = bounds.without_usable(pool, sizes[0])
     for pair in (em_pair, arm):
         with open_engine(settings.engine, pair.q) as q:
-            densities.append(em_bounds.proposal_densities(pool, q))
-    pool = em_bounds.with_mixture_density(pool, densities)
+            densities.append(bounds.proposal_densities(pool, q))
+    pool = bounds.with_mixture_density(pool, densities)
     for number, pair in enumerate((em_pair, arm)):
         with open_engine(settings.engine, pair.p) as p:
             of = {"series": str(number), "round": 0, "problem_generator": str(pair.p)}
-            bounds.append(em_bounds.common_bounds(pool, em_bounds.score_pool(pool, p), of))
-    return bounds[0], bounds[1]
+            floors = bounds.without_rationale(lost, p) if lost else []
+            measured.append(bounds.common_bounds(pool, bounds.score_pool(pool, p), of, sizes, floors))
+    return measured[0], measured[1]

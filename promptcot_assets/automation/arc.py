@@ -8,35 +8,59 @@ fingerprint, half-finished ones by their shards and trainer checkpoints.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from promptcot_assets.assets.em import CONTROL_OUTPUTS, ROUND_OUTPUTS
+from promptcot_assets.assets.everything import ASSETS, in_use
+from promptcot_assets.assets.inputs import EVERY, split
+from promptcot_assets.assets.partitions import keys_of
 from promptcot_assets.assets.progress import clock
-from promptcot_assets.assets.resources import RESUME_TAG
+from promptcot_assets.assets.step import RESUME_TAG
+from promptcot_assets.automation.failures import error_of
 from promptcot_assets.automation.home import ARC_TAG, only_arc_of, open_home, release_dead_runs
-from promptcot_assets.automation.partitions import FIRST_BATCH, round_key
+from promptcot_assets.automation.processes import own_tags
+from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.settings import Settings
+from promptcot_assets.tables import TABLES, Unit
 from training.child import die_with_parent
+from training.server import serving
 
+LoadDefinitions = Callable[[], dg.Definitions]
+LOCATION = "promptcot"  # the code location's name (workspace.yaml, pyproject.toml)
 TICK_S = 15.0
+CARRIED_OVER = 0.1  # a leg that took less than this share of its seconds was there already: it tells no speed
 PRIOR_S, PRIOR_SPEED = 60.0, 1.5  # before there is anything to measure: weight per second of two lanes
-CORPUS = ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items", "contest_standings")
-BATCH = ("concept_sets", "raw_problems", "problems", "dropped_problems", "math_answers", "code_tests", "teacher_traces",
-         "yield_report")  # fmt: skip
-SFT = ("sft_examples", "sft_model")
-SELF_PLAY = ("rollouts", "verdicts", "preference_pairs", "self_play_examples", "self_play_model", "self_play_gate",
-             "difficulty")  # fmt: skip
-EVALUATION = ("benchmark_generations", "benchmark_verdicts", "benchmark_scores", "codeforces_ratings", "scaling")
+# Every leg that a table may declare, in the order of the plan, with its seconds on the demo profile, for the ETA; a
+# profile whose legs take other times says so (`leg_seconds`).
+LEGS = {
+    "teacher": 4, "annotations": 60, "corpus": 4, "base model": 8, "cold start q": 165, "cold start p": 165,
+    "cold start bounds": 20, "EM": 140, "batch": 60, "zero shot": 60, "base": 70, "SFT": 120, "self-play": 35,
+    "evaluation": 20, "control": 75, "EM curves": 30, "analysis": 8,
+}  # fmt: skip
+# The control needs the cold start alone; it waits so as to fill the lane that post-training leaves idle.
+WAITS_FOR = {"control": "EM"}
 
 
 class ArcError(RuntimeError):
@@ -45,7 +69,7 @@ class ArcError(RuntimeError):
 
 @dataclass(frozen=True)
 class Leg:
-    """One Dagster run. `weight`: its seconds on the demo profile, for the ETA; `after`: legs it needs."""
+    """One Dagster run. `weight`: its seconds as they were once measured, for the ETA; `after`: legs it needs."""
 
     name: str
     assets: tuple[str, ...]
@@ -55,42 +79,50 @@ class Leg:
 
 
 def legs(settings: Settings) -> list[Leg]:
-    """The arc of a profile."""
-    rounds = [round_key(number) for number in range(1, settings.em.rounds + 1)]
-    annotators = [role.teacher for role in settings.annotators]
-    plan = [
-        *(Leg(f"teacher {name}", ("teacher_model",), name, (), 4) for name in sorted(settings.teachers)),
-        *(Leg(f"annotations {name}", ("seed_annotations",), name, (f"teacher {name}",), 60) for name in annotators),
-        Leg("corpus", CORPUS, None, tuple(f"annotations {name}" for name in annotators), 4),
-        Leg("base model", ("base_model",), None, ("corpus",), 8),
-        Leg("cold start q", ("cold_rationale_model",), None, ("base model",), 165),
-        Leg("cold start p", ("cold_problem_generator",), None, ("base model",), 165),
-        Leg("cold start bounds", ("cold_start_bounds",), None, ("cold start q", "cold start p"), 20),
+    """The arc of a profile: the assets that declare one leg are one run; what it needs follows from their inputs."""
+    if unknown := sorted(settings.leg_seconds.keys() - LEGS.keys()):
+        raise ArcError(f"leg_seconds.{unknown[0]}: there is no such leg; there are {', '.join(LEGS)}")
+    seconds = LEGS | settings.leg_seconds
+    places: dict[tuple[str, str], list[str]] = {}  # (leg, partition) -> assets
+    for asset in (member for step in in_use(settings) for member in step.members):
+        for partition in keys_of(asset.table.unit, settings) or [UNPARTITIONED]:
+            places.setdefault((asset.table.leg, partition), []).append(asset.name)
+    order = sorted(places, key=lambda place: (list(LEGS).index(place[0]), place[1]))
+    made_in = {(asset, partition): (leg, partition) for (leg, partition), made in places.items() for asset in made}
+    return [
+        Leg(
+            _leg_name(*place),
+            tuple(places[place]),
+            None if place[1] == UNPARTITIONED else place[1],
+            tuple(_leg_name(*one) for one in order if one in _needs(place, places, made_in, settings)),
+            seconds[place[0]],
+        )
+        for place in order
     ]
-    before = "cold start bounds"
-    for key in rounds:
-        plan.append(Leg(f"EM {key}", ROUND_OUTPUTS, key, (before,), 140))
-        before = f"EM {key}"
-    teachers = tuple(f"teacher {name}" for name in sorted(settings.teachers))
-    plan.append(Leg(f"batch {FIRST_BATCH}", BATCH, FIRST_BATCH, (before, *teachers), 60))
-    if settings.zero_shot:
-        plan.append(Leg("zero shot", ("zero_shot_difficulty",), FIRST_BATCH, (f"batch {FIRST_BATCH}",), 60))
-    for student, setup in sorted(settings.students.items()):
-        former = (f"{setup.continues}: self-play",) if setup.continues else ()
-        plan += [
-            Leg(f"{student}: base", ("student_base",), student, ("base model",), 70),
-            Leg(f"{student}: SFT", SFT, student, (f"{student}: base", f"batch {FIRST_BATCH}", *former), 120),
-            Leg(f"{student}: self-play", SELF_PLAY, student, (f"{student}: SFT",), 35),
-            Leg(f"{student}: evaluation", EVALUATION, student, (f"{student}: self-play",), 20),
-        ]
-    # the control needs the cold start alone; it waits so as to fill the lane that post-training leaves idle
-    for key in rounds:
-        plan.append(Leg(f"control {key}", CONTROL_OUTPUTS, key, (before,), 75))
-        before = f"control {key}"
-    plan.append(Leg("EM curves", ("proposal_pool", "common_bounds", "em_curves"), None, (before,), 30))
-    played = tuple(f"{student}: self-play" for student in sorted(settings.students))
-    plan.append(Leg("analysis", ("distribution", "item_difficulty"), None, (f"batch {FIRST_BATCH}", *played), 8))
-    return plan
+
+
+Place = tuple[str, str]
+
+
+def _needs(place: Place, places: dict[Place, list[str]], made_in: dict[Place, Place], settings: Settings) -> set[Place]:
+    """The legs that make what the assets of this one read, and the one that it waits for."""
+    made = [ASSETS[name] for name in places[place]]
+    read = {
+        split(name) for asset in made for name in (*asset.read(settings, place[1]), *asset.edges(settings, place[1]))
+    }
+    needed = {made_in[asset, of or UNPARTITIONED] for asset, of in read if of != EVERY}
+    needed |= {at for (asset, _), at in made_in.items() if (asset, EVERY) in read}
+    if waited_for := WAITS_FOR.get(place[0]):
+        needed.add(max(one for one in places if one[0] == waited_for))
+    return needed - {place}
+
+
+def _leg_name(leg: str, partition: str) -> str:
+    """`corpus`, `EM round_01`, `tiny: SFT`."""
+    if partition == UNPARTITIONED:
+        return leg
+    is_student = next(table.unit for table in TABLES.values() if table.leg == leg) is Unit.STUDENT
+    return f"{partition}: {leg}" if is_student else f"{leg} {partition}"
 
 
 def until(plan: Sequence[Leg], name: str) -> list[Leg]:
@@ -106,13 +138,19 @@ def until(plan: Sequence[Leg], name: str) -> list[Leg]:
     return [leg for leg in plan if leg.name in needed]
 
 
-def run_arc(settings: Settings, home: Path, last: str | None = None) -> None:
+def run_arc(settings: Settings, home: Path, definitions: LoadDefinitions, last: str | None = None) -> None:
     """Run every leg of this process's profile (or up to the leg `last`), printing progress.
 
-    Raises: ArcError when a leg fails; what is finished stays.
+    definitions: gives the code location; each lane, a process of its own, calls it anew.
+
+    Raises: ArcError as soon as a leg fails or a lane is killed; the other lanes are ended, and what is finished stays.
     """
-    plan = until(legs(settings), last) if last else legs(settings)
-    with only_arc_of(home), open_home(home, settings) as instance:
+    run_legs(until(legs(settings), last) if last else legs(settings), settings, home, definitions)
+
+
+def run_legs(plan: Sequence[Leg], settings: Settings, home: Path, definitions: LoadDefinitions) -> None:
+    """Run these legs, each after those of the plan that it needs. Raises: ArcError as `run_arc`."""
+    with only_arc_of(home), serving(), open_home(home, settings) as instance:
         release_dead_runs(instance)
         board, spawn = Board(plan), multiprocessing.get_context("spawn")
         with (
@@ -125,29 +163,62 @@ def run_arc(settings: Settings, home: Path, last: str | None = None) -> None:
                 for leg in ready[: settings.lanes - len(running)]:
                     waiting.remove(leg)
                     board.start(leg)
-                    running[lanes.submit(_run_leg, leg)] = leg
+                    running[lanes.submit(_run_leg, definitions, leg)] = leg
+                processes = list((lanes._processes or {}).values())
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
+                    at_work = [leg.name for leg in running.values()]
                     leg = running.pop(future)
-                    if failure := future.result():
-                        lanes.shutdown(wait=False, cancel_futures=True)
+                    try:
+                        failure = future.result()
+                    except BrokenProcessPool:
+                        failure = _killed(at_work, processes)
+                    if failure:
+                        _end(processes)
+                        release_dead_runs(instance, f"ended: {failure.splitlines()[0]}")
                         raise ArcError(failure)
                     finished.add(leg.name)
                     board.finish(leg)
 
 
-def _run_leg(leg: Leg) -> str | None:
-    """Execute one leg in this lane's process; what went wrong, or None."""
-    from promptcot_assets.definitions import defs
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """End the lanes: nobody should wait hours for an arc that has failed. Their shards and checkpoints are kept."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
 
+
+def _killed(at_work: Sequence[str], processes: Sequence[BaseProcess]) -> str:
+    """What to say of a lane that ended in the middle of a leg. The pool ends the others itself, by SIGTERM."""
+    for process in processes:
+        process.join()
+    codes = [process.exitcode for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
+    code = min(codes, default=-signal.SIGTERM)  # a signal rather than the code of one that only lost its pool
+    why = ", most likely by the kernel because memory ran out: fewer `lanes`, fewer `engine.workers` or a smaller "
+    why += "`engine.batch_size` need less"
+    return (
+        f"a lane was killed (exit code {code}) during {' or '.join(sorted(at_work))}"
+        f"{why if code == -signal.SIGKILL else ''}\n"
+        "What is finished is kept; run the same command again to go on"
+    )
+
+
+def _run_leg(definitions: LoadDefinitions, leg: Leg) -> str | None:
+    """Execute one leg in this lane's process; what went wrong, or None."""
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(name) for name in leg.assets],
-            partition_key=leg.partition,
-            run_config={"loggers": {"console": {}}},
-            tags={RESUME_TAG: "true", ARC_TAG: leg.name},
-            raise_on_error=False,
+        _on_the_timeline(instance)
+        result = (
+            definitions()
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(name) for name in leg.assets],
+                partition_key=leg.partition,
+                run_config={"loggers": {"console": {}}},
+                tags={RESUME_TAG: "true", ARC_TAG: leg.name, **own_tags()},
+                raise_on_error=False,
+            )
         )
     if result.success:
         return None
@@ -158,14 +229,21 @@ def _run_leg(leg: Leg) -> str | None:
     )
 
 
+def _on_the_timeline(instance: dg.DagsterInstance) -> None:
+    """Runs that this process makes say which code location they are of.
+
+    Dagster's timeline leaves out a run that does not say so, and `execute_in_process` has no argument for it.
+    """
+    target = LoadableTargetOrigin(module_name="promptcot_assets.definitions", working_directory=".")
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), IMPLICIT_ASSET_JOB_NAME)
+    setattr(instance, "create_run_for_job", partial(instance.create_run_for_job, remote_job_origin=origin))  # noqa: B010
+
+
 def _first_error(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
-        data = event.event_specific_data
-        error = getattr(data, "error", None)
-        if event.is_step_failure and error:
-            while error.cause and (error.cls_name or "").startswith("Dagster"):
-                error = error.cause
-            return str(error.message).strip().removeprefix("dagster._core.definitions.events.Failure: ")
+        if event.is_step_failure and (said := error_of(event)):
+            return said
     return next((event.message or "" for event in result.all_events if event.is_failure), "no error was recorded")
 
 
@@ -210,8 +288,10 @@ class Board:
     def _say(self, what: str) -> None:
         with self._lock:
             done = self._weight_done()
+            there, there_s = self._there_already()
         elapsed = time.monotonic() - self._began
-        speed = (done + PRIOR_S * PRIOR_SPEED) / (elapsed + PRIOR_S)  # the first legs are too short to tell
+        # the first legs are too short to tell
+        speed = (done - there + PRIOR_S * PRIOR_SPEED) / (elapsed - there_s + PRIOR_S)
         left = clock((self._total - done) / speed)
         at = f"{len(self._done)}/{len(self._plan)}"
         line = f"[{at:>5} {done / self._total:4.0%} {clock(elapsed)} elapsed, ETA {left}] {what}"
@@ -221,7 +301,14 @@ class Board:
         """Weight of what is done, and of each running leg what its age suggests: at most nine tenths."""
         done = sum(leg.weight for leg in self._plan if leg.name in self._done)
         now = time.monotonic()
-        pace = (sum(self._done.values()) + PRIOR_S) / (done + PRIOR_S)  # seconds a unit of weight
+        there, there_s = self._there_already()
+        # seconds a unit of weight
+        pace = (sum(self._done.values()) - there_s + PRIOR_S) / (done - there + PRIOR_S)
         return done + sum(
             leg.weight * min(0.9, (now - began) / (leg.weight * pace)) for leg, began in self._running.values()
         )
+
+    def _there_already(self) -> tuple[float, float]:
+        """Weight of the legs that a run before this one had finished, and the seconds that it took to see so."""
+        legs = [leg for leg in self._plan if self._done.get(leg.name, math.inf) < CARRIED_OVER * leg.weight]
+        return sum(leg.weight for leg in legs), sum(self._done[leg.name] for leg in legs)

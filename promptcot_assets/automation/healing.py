@@ -11,12 +11,13 @@ from pathlib import Path
 
 import dagster as dg
 
+from promptcot_assets.assets.partitions import BATCHES
 from promptcot_assets.automation.home import ARC_TAG, only_arc_of, open_home, release_dead_runs
-from promptcot_assets.automation.partitions import BATCHES
+from promptcot_assets.automation.processes import own_tags
 from promptcot_assets.lake import LakeError
-from promptcot_assets.reports.backfill import Run, runs
-from promptcot_assets.reports.history import History
-from promptcot_assets.reports.recall import current, left_to_heal, made_in, recall
+from promptcot_assets.lineage.backfill import Run, runs
+from promptcot_assets.lineage.history import History
+from promptcot_assets.lineage.recall import current, left_to_heal, made_in, recall
 from promptcot_assets.settings import Settings
 
 
@@ -24,10 +25,10 @@ class NotHealed(LakeError):
     """The bad row came out again, or a run failed. The message says how to go on."""
 
 
-def heal(home: Path, settings: Settings, row_id: str, say: Callable[[str], None]) -> list[Run]:
+def heal(home: Path, settings: Settings, defs: dg.Definitions, row_id: str, say: Callable[[str], None]) -> list[Run]:
     """Make the row's own table anew, and when the row is gone or changed, what came of it; the runs that were made.
 
-    say: is told each command as it begins.
+    defs: the code location of these settings and this home; say: is told each command as it begins.
     Raises: NotHealed under another seed than the row's, and as soon as the row comes out as it was, before anything
     else is made; HomeBusy; LakeError.
     """
@@ -43,7 +44,7 @@ def heal(home: Path, settings: Settings, row_id: str, say: Callable[[str], None]
 
         def make(run: Run) -> None:
             say(run.command)
-            _materialize(instance, home, run, row_id)
+            _materialize(instance, defs, run, row_id)
             done.append(run)
 
         before = current(home, row_id)
@@ -60,10 +61,8 @@ def heal(home: Path, settings: Settings, row_id: str, say: Callable[[str], None]
         return done
 
 
-def _materialize(instance: dg.DagsterInstance, home: Path, run: Run, row_id: str) -> None:
+def _materialize(instance: dg.DagsterInstance, defs: dg.Definitions, run: Run, row_id: str) -> None:
     """Raises: NotHealed when the run fails."""
-    from promptcot_assets.definitions import defs
-
     graph, keys = defs.resolve_asset_graph(), [dg.AssetKey(name) for name in run.assets]
     if run.partition_key and graph.get(keys[0]).partitions_def == BATCHES:  # a restored home may not know its batches
         instance.add_dynamic_partitions(str(BATCHES.name), [run.partition_key])
@@ -72,7 +71,7 @@ def _materialize(instance: dg.DagsterInstance, home: Path, run: Run, row_id: str
         asset_selection=keys,
         partition_key=run.partition_key,
         run_config={"loggers": {"console": {}}},
-        tags={ARC_TAG: f"recall {row_id}"},
+        tags={ARC_TAG: f"recall {row_id}", **own_tags()},
         raise_on_error=False,
     )
     if not result.success:

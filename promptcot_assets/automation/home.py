@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -11,13 +12,21 @@ from pathlib import Path
 
 import dagster as dg
 
-from promptcot_assets.automation.partitions import BATCHES, FIRST_BATCH
-from promptcot_assets.lake import Lake, LakeError
+from promptcot_assets.assets.partitions import BATCHES, FIRST_BATCH
+from promptcot_assets.automation.processes import is_gone
+from promptcot_assets.lake import LakeError
 from promptcot_assets.settings import Settings
+from promptcot_assets.tables import open_lake
 
 DAGSTER_YAML_VARIABLE = "PROMPTCOT_DAGSTER_YAML"  # another instance, e.g. docker/dagster.yaml's on PostgreSQL
 ARC_TAG = "promptcot/leg"  # on the runs that `promptcot run` executes itself
-UNFINISHED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING)
+UNFINISHED = (
+    dg.DagsterRunStatus.NOT_STARTED,  # killed between making the run and starting it
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.CANCELING,
+)
+BEGINS_WITHIN_S = 3600.0  # a run that was only written down for longer has lost who was to start it
 
 
 class HomeBusy(LakeError):
@@ -29,7 +38,7 @@ def open_home(home: Path, settings: Settings) -> dg.DagsterInstance:
 
     Raises: LakeError naming the path when the home cannot be written.
     """
-    Lake(home)  # says so when the home is not writable
+    open_lake(home).prepare()  # says so when the home is not writable
     folder = home / "dagster"
     folder.mkdir(exist_ok=True)
     _configure(folder / "dagster.yaml")
@@ -64,7 +73,7 @@ def _configure(config: Path) -> None:
 @contextmanager
 def only_arc_of(home: Path) -> Iterator[None]:
     """Hold the home's arc lock: two arcs in one home would do the same work twice. Raises: HomeBusy."""
-    Lake(home)  # says so when the home is not writable
+    open_lake(home).prepare()  # says so when the home is not writable
     with (home / "arc.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,13 +82,23 @@ def only_arc_of(home: Path) -> Iterator[None]:
         yield
 
 
-def release_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Fail what a killed arc left running, and give its pool slots back, or the next arc waits for them for ever.
+def release_dead_runs(
+    instance: dg.DagsterInstance, why: str = "its process was killed; run the same command again to go on"
+) -> None:
+    """Fail what a killed process left running or never started, and give its pool slots back, or others wait for ever.
 
-    Only for who holds the arc lock: then no arc lives, and its lanes died with it. (Looking for the processes would
-    not do: a killed one is a zombie until somebody reaps it.)
+    Only for who holds the arc lock: then no arc lives, and its lanes died with it. Of other runs only those whose
+    process is known to be gone.
     """
-    for run in instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED))):
-        if ARC_TAG in run.tags:
-            instance.report_run_failed(run, "its process was killed; run the same command again to go on")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    now = time.time()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED))):
+        run = record.dagster_run
+        never_began = run.status is dg.DagsterRunStatus.NOT_STARTED
+        forgotten = never_began and now - record.create_timestamp.timestamp() > BEGINS_WITHIN_S
+        if ARC_TAG in run.tags or is_gone(run.tags) or forgotten:
+            instance.report_run_failed(run, why)
+    storage = instance.event_log_storage
+    for run_id in storage.get_concurrency_run_ids():
+        holder = instance.get_run_by_id(run_id)
+        if holder is None or holder.is_finished:
+            storage.free_concurrency_slots_for_run(run_id)

@@ -15,7 +15,8 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
-from promptcot_assets.assets.resources import RESUME_TAG
+from promptcot_assets.assets.step import RESUME_TAG
+from promptcot_assets.automation.processes import PID_TAG, is_gone
 
 ANSWER_S = 30
 
@@ -37,10 +38,15 @@ class LocalRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the code server that started `run` lives; a living one reports the end of its runs itself."""
+        """Whether the code server that started `run` lives; a living one reports the end of its runs itself.
+
+        A run that no code server started names its process (processes.py).
+        """
         server = self._get_grpc_client_for_termination(run.run_id)
+        if server is None and is_gone(run.tags):
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"its process {run.tags[PID_TAG]} is gone")
         if server is None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "finished, or not started by a code server")
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "finished, or the command line's and at work")
         try:
             known = _knows(server, run)
         except DagsterUserCodeUnreachableError as error:

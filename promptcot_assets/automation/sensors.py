@@ -1,53 +1,87 @@
 """What runs when something new has come about. Off until somebody switches it on in the UI (Automation).
 
-Every sensor remembers, as its cursor, the storage id of the last materialization that it has seen, and after it those
-of earlier ones whose run may yet succeed. Switched on, it begins with what is newest: history is not played again.
+Every sensor on materializations remembers, as its cursor, the storage id of the last one that it has seen, and after
+it those of earlier ones whose run may yet succeed. Switched on, it begins with what is newest: history is not played
+again. A tick says what it asks for, or why it asks for nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import urllib.error
 import urllib.request
 from typing import Literal
 
 import dagster as dg
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RESUME_RETRY_TAG
 
-from promptcot_assets.assets.resources import RESUME_TAG, LakeResource
-from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND
-from promptcot_assets.lake import Ref
-from promptcot_assets.stages import Row
+from promptcot_assets.assets.partitions import last_round
+from promptcot_assets.assets.resources import LakeResource
+from promptcot_assets.assets.step import RESUME_TAG
+from promptcot_assets.automation.schedules import batches_asked_for, weekly_synthesis
+from promptcot_assets.lake import Commit, Lake, Ref, Row
+from promptcot_assets.settings import Settings
+from promptcot_assets.stages.evaluation.benchmarks import averages
+from promptcot_assets.tables import TABLES, Unit
 
 WEBHOOK = "PROMPTCOT_ALERT_WEBHOOK"  # where a regression is posted, as JSON with one key `text` (Slack, Mattermost)
 WEBHOOK_WAIT_S = 10.0
 AT_ONCE = 100  # materializations that are looked at in a tick
+AFTER_EM = (
+    "When the last EM round is new and its gate let it through: a batch of its generator, if that has written none."
+)
+EVALUATION = "When a student comes out of self-play: its benchmarks."
+REGRESSION = "When a student has new scores: one whose interval lies below its former one is an error in this log."
 
 
-@dg.sensor(job_name="synthesis_batch_job", minimum_interval_seconds=60)
-def synthesis_after_the_last_round(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """The last EM round is new and its gate let it through: one batch of its generator, named after its data."""
-    rounds = [event for event in _new(context, "em_bounds") if event.partition_key == LAST_ROUND]
-    batches = list(dict.fromkeys(f"em_{_data_version(event)[:12]}" for event in rounds))
-    return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=batch, partition_key=batch) for batch in batches],
-        # asked for, not added here: a tick that is only tried out in the UI leaves no batch behind
-        dynamic_partitions_requests=[BATCHES.build_add_request(batches)] if batches else [],
-    )
+def synthesis_after(round_: str) -> dg.SensorDefinition:
+    """The sensor that waits for this EM round, the profile's last."""
+
+    @dg.sensor(job_name="synthesis_batch_job", minimum_interval_seconds=60, description=AFTER_EM)
+    def synthesis_after_the_last_round(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+        """One batch of the generator of the last EM round, named after the round's data."""
+        rounds = [event for event in _new(context, "em_bounds") if event.partition_key == round_]
+        by_batch = {f"em_{_data_version(event)[:12]}": event for event in rounds}
+        written = {batch: _written_by_its_generator(lake.lake, event) for batch, event in by_batch.items()}
+        batches = [batch for batch, already in written.items() if already is None]
+        if not batches:
+            had = ", ".join(str(one) for one in dict.fromkeys(written.values()))
+            why = f"the generator of {round_} has written already: {had}" if had else f"{round_} has no new bounds"
+            return dg.SensorResult(skip_reason=why)
+        return batches_asked_for(batches)
+
+    return synthesis_after_the_last_round
 
 
-@dg.sensor(job_name="evaluation_job", minimum_interval_seconds=60)
-def evaluation_of_a_new_model(context: dg.SensorEvaluationContext) -> list[dg.RunRequest]:
-    """A student came out of self-play: its benchmarks."""
-    return [
+def _written_by_its_generator(lake: Lake, event: dg.EventLogRecord) -> Ref | None:
+    """The newest completions of the generator that these bounds are of, if there are any in the lake."""
+    if (bounds := _ref(event)) is None:
+        return None
+    carried_over = lake.newest("problem_generator", bounds.partition)  # by a round that only copies the one before
+    its = _generators(lake.commit_of(bounds)) or ({carried_over.data_version} if carried_over else set())
+    written = (one.ref for one in reversed(lake.history("raw_problems")) if one.ref.rows and _generators(one) & its)
+    return next(written, None)
+
+
+def _generators(commit: Commit) -> set[str]:
+    """Data versions of the generators that a commit was made from."""
+    return {one.data_version for one in commit.provenance.inputs if one.asset == "problem_generator"}
+
+
+@dg.sensor(job_name="evaluation_job", minimum_interval_seconds=60, description=EVALUATION)
+def evaluation_of_a_new_model(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """The benchmarks of every student that came out of self-play."""
+    asked = [
         # not named after the data: a model that is as it once was needs its scores again, and students may be equal.
         # One too many costs little: the job leaves alone what is finished.
         dg.RunRequest(run_key=f"{event.partition_key}/{event.storage_id}", partition_key=event.partition_key)
         for event in _new(context, "self_play_model")
     ]
+    return dg.SensorResult(run_requests=asked, skip_reason=None if asked else "no new model came out of self-play")
 
 
-@dg.sensor(minimum_interval_seconds=60)
+@dg.sensor(minimum_interval_seconds=60, description=REGRESSION)
 def alert_on_a_regression(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SkipReason:
     """A stage of a student scores lower than before, intervals apart: an error in the log, and the webhook."""
     found = []
@@ -58,7 +92,7 @@ def alert_on_a_regression(context: dg.SensorEvaluationContext, lake: LakeResourc
     for text in found:
         context.log.error(text)
         if url := os.environ.get(WEBHOOK):
-            _post(url, text)
+            _post(context, url, text)
     return dg.SkipReason(f"{len(found)} regressions" if found else "no new scores are worse")
 
 
@@ -70,11 +104,11 @@ def version_before(instance: dg.DagsterInstance, event: dg.EventLogRecord) -> Re
 
 
 def regressions(before: list[Row], after: list[Row]) -> list[str]:
-    """One sentence for every score whose interval lies below its former one."""
-    former = {(row["benchmark"], row["metric"], row["stage"]): row for row in before if row["compared_with"] is None}
+    """One sentence for every avg@k whose interval lies below its former one."""
+    former = {(row["benchmark"], row["metric"], row["stage"]): row for row in averages(before)}
     worse = []
-    for row in after:
-        was = former.get((row["benchmark"], row["metric"], row["stage"])) if row["compared_with"] is None else None
+    for row in averages(after):
+        was = former.get((row["benchmark"], row["metric"], row["stage"]))
         if was and row["high"] < was["low"]:
             worse.append(
                 f"{row['benchmark']} {row['metric']} of {row['model']} ({row['stage']}): {row['value']:.3f} "
@@ -166,19 +200,26 @@ def _data_version(event: dg.EventLogRecord) -> str:
     return event.asset_materialization.tags["dagster/data_version"]
 
 
-def _post(url: str, text: str) -> None:
+def _post(context: dg.SensorEvaluationContext, url: str, text: str) -> None:
+    """The address is a secret of the webhook's owner: what is said of a failure does not repeat it."""
     body = json.dumps({"text": text}).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=WEBHOOK_WAIT_S):
-        pass
+    try:
+        request = urllib.request.Request(url, body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=WEBHOOK_WAIT_S):
+            pass
+    except (OSError, ValueError) as error:
+        why = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
+        context.log.error(f"the webhook of {WEBHOOK} did not take the alert above ({why})")
 
 
 # Reports that need no device follow their data by themselves: a condition on the asset says when, this sensor looks.
 # Not the models and tables they report on, which are asked for; not EM rounds, whose order no condition keeps.
-REPORTS = ("yield_report", "difficulty", "item_difficulty", "scaling", "codeforces_ratings", "em_curves")
+REPORTS = [table.name for table in TABLES.values() if table.report]
 # A report on all batches and students (`item_difficulty`) takes those that exist: one batch that failed, or one student
-# not trained yet, must not silence it. Where such an input is of the report's own partition, "some of it" is all of it.
-IN_PARTS = dg.AssetSelection.assets("difficulty", "teacher_traces")
+# not trained yet, must not silence it. A report on EM rounds waits for all of them: they come one after the other.
+IN_PARTS = dg.AssetSelection.assets(
+    *(name for one in REPORTS for name in TABLES[one].reads_every if TABLES[name].unit is not Unit.ROUND)
+)
 MISSING = dg.AutomationCondition.any_deps_missing()
 THERE = ~dg.AutomationCondition.missing() | dg.AutomationCondition.will_be_requested()
 WHEN_ITS_DATA_IS_NEW = (
@@ -194,9 +235,13 @@ reports_follow_their_data = dg.AutomationConditionSensorDefinition(
     description="Reports are made anew when what they report on has new data.",
 )
 
-SENSORS = [
-    synthesis_after_the_last_round,
-    evaluation_of_a_new_model,
-    alert_on_a_regression,
-    reports_follow_their_data,
-]
+
+def sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """Every sensor of a profile."""
+    return [
+        weekly_synthesis,
+        synthesis_after(last_round(settings)),
+        evaluation_of_a_new_model,
+        alert_on_a_regression,
+        reports_follow_their_data,
+    ]

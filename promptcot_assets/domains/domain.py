@@ -1,7 +1,7 @@
 """What a domain is. One small class each, in a file of its name: prompts, extraction, what can be told of a text.
 
 Judging an answer is not a domain's business: maths answers and programs are untrusted text and go to `sandbox`
-(stages/verification.py). A domain only says which of the two its answers are.
+(judging/verifier.py). A domain only says which of the two its answers are.
 """
 
 from __future__ import annotations
@@ -32,12 +32,17 @@ class Seed:
 class Attempt:
     """A teacher's answer to a problem: the whole completion, and the answer or program in it (None: none).
 
-    seed: what this one sample was drawn with; whoever seeds the teacher fills it in (stages/teacher.py).
+    seed: what this one sample was drawn with; whoever seeds the teacher fills it in (stages/labels/teacher.py).
+    refused: why a teacher that is a model was not asked, or gave no answer (inference/refusals.py). tokens: sampled
+    ones, the end token included; None of what no model wrote.
     """
 
     completion: str
     answer: str | None
     seed: int | None = None
+    refused: str | None = None
+    tokens: int | None = None
+    finish_reason: str = "stop"
 
 
 class Domain(Protocol):
@@ -58,6 +63,9 @@ class Domain(Protocol):
 
     def well_posed(self, problem: str) -> bool | None:
         """Whether the text has exactly one answer, where the domain can tell exactly; else None."""
+
+    def concepts_of(self, problem: str) -> list[str] | None:
+        """The concepts that the text is about, each as often as it is used, where the domain can tell; else None."""
 
     def worked_example(self, problem: str) -> dict[str, str] | None:
         """The test {stdin, expected} that a statement carries itself, or None."""

@@ -184,6 +184,10 @@ class MiniCode(ProceduralWorld):
         parsed = parse(problem)
         return parsed is not None and parsed.consistent()
 
+    def concepts_of(self, problem: str) -> list[str] | None:
+        parsed = parse(problem)
+        return parsed.concepts if parsed else None
+
     def teach(self, problem: str, error: float, rng: random.Random) -> Attempt:
         parsed = parse(problem)
         if parsed is None:

@@ -311,6 +311,10 @@ class MiniMaths(ProceduralWorld):
     def well_posed(self, problem: str) -> bool:
         return solve(problem) is not None
 
+    def concepts_of(self, problem: str) -> list[str] | None:
+        parsed = parse(problem)
+        return parsed.concepts if parsed else None
+
     def teach(self, problem: str, error: float, rng: random.Random) -> Attempt:
         solved = solve(problem)
         if solved is None:  # it cannot know: a guess, with no reasoning worth learning from

@@ -32,6 +32,9 @@ class PublishedPrompts:
     def well_posed(self, problem: str) -> None:
         return None
 
+    def concepts_of(self, problem: str) -> None:
+        return None
+
     def worked_example(self, problem: str) -> dict[str, str] | None:
         return None
 

@@ -1,6 +1,7 @@
-"""Language models behind one protocol: see `engine.py`."""
+"""Language models behind one protocol: see `protocol.py`; `factory.py` opens them."""
 
-from promptcot_assets.inference.engine import (
+from promptcot_assets.inference.factory import open_engine
+from promptcot_assets.inference.protocol import (
     Completion,
     EngineError,
     EngineSettings,
@@ -9,7 +10,6 @@ from promptcot_assets.inference.engine import (
     TokenScores,
     Usage,
     completion_seed,
-    open_engine,
     prompt_seed,
 )
 

@@ -4,8 +4,14 @@ Tables hold plain text: the prompt that a domain writes, and the completion in t
 Only two places see a template, and both here: `ChatEngine`, through which a model is asked, and `ChatTemplate.example`,
 which makes the examples of a trainer. So what is trained is exactly what is sampled, token for token.
 
-A template may begin the model's own thoughts (Qwen3-Thinking's prompt ends on `<think>` and a line break). The model
-reads that and does not write it, so it belongs to the prompt; in tables it stands at the head of the completion.
+A template may begin the model's own thoughts (the prompt of Qwen3-Thinking and of R1's distills ends on `<think>` and a
+line break). The model reads that and does not write it, so it belongs to the prompt; in tables it stands at the head of
+the completion. One that is told not to think has an empty block in its prompt (Qwen3, SmolLM3): then the model writes
+an answer and no thoughts, and so do its examples.
+
+A turn ends with the token that the template puts after an answer. Where a tokenizer ends a text with another one
+(Gemma: `<eos>`), a trainer is given the base with that token in its place (`ends_turns`); a model that does not stop at
+it would write on, and is refused.
 
 Templates are programs of the checkpoint; transformers renders them in a sandbox. They are not asked for the day: a
 prompt that says today's date would differ tomorrow (`Chat.today`).
@@ -13,21 +19,25 @@ prompt that says today's date would differ tomorrow (`Chat.today`).
 
 import datetime
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from promptcot_assets.inference.channels import BEGIN_THINK, END_THINK, MARK, without_channels
+from promptcot_assets.inference.channels import BEGIN_THINK, END_THINK, MARK, with_channels, without_channels
 from promptcot_assets.inference.closing import Closing
-from promptcot_assets.inference.engine import Completion, InferenceEngine, SamplingParams, TokenScores, Usage
-from promptcot_assets.inference.model_folder import base_of
+from promptcot_assets.inference.model_folder import base_of, read_model_folder
+from promptcot_assets.inference.protocol import Completion, InferenceEngine, SamplingParams, TokenScores, Usage
 
 OPENED = re.compile(r"<think>\s*\Z")
+CLOSED = re.compile(r"</think>\s*\Z")
 DATES = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 ANSWER = "the answer of this turn"  # stands for a completion, to see what a template puts after it
+TOKENIZER = ("special_tokens_map.json", "added_tokens.json")  # older files, which would speak against a changed one
 
 
 class ChatError(ValueError):
@@ -49,10 +59,12 @@ class ChatSettings(Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """What a model reads. `opened`: its end, where the template begins the model's thoughts; else empty."""
+    """What a model reads. `opened`: its end, where the template begins the model's thoughts; else empty. `closed`:
+    whether the template has ended them before they begin."""
 
     prompt: str
     opened: str
+    closed: bool = False
 
 
 class ChatTemplate:
@@ -79,7 +91,7 @@ class ChatTemplate:
         """The user's turn `text`, up to where the model goes on."""
         prompt = self._rendered([{"role": "user", "content": text}], True).removeprefix(self._adds)
         opened = OPENED.search(prompt)
-        return Turn(prompt, opened.group() if opened else "")
+        return Turn(prompt, opened.group() if opened else "", bool(CLOSED.search(prompt)))
 
     def completion(self, turn: Turn, written: str) -> str:
         """What the model wrote, in the one form of all tables."""
@@ -93,8 +105,13 @@ class ChatTemplate:
     def written(self, turn: Turn, completion: str) -> str:
         """The part of a completion that the model writes after `turn`: the inverse of `completion`.
 
-        One without thoughts, where the template begins them, closes them at once.
+        One without thoughts, where the template begins them, closes them at once. One with thoughts, where the template
+        has ended them, is its answer.
         """
+        if self.has_channels:
+            return with_channels(completion)
+        if turn.closed and completion.startswith(BEGIN_THINK) and END_THINK in completion:
+            return completion.partition(END_THINK)[2].lstrip()
         if not turn.opened:
             return completion
         if completion.startswith(turn.opened):
@@ -103,21 +120,54 @@ class ChatTemplate:
             return completion.removeprefix(BEGIN_THINK).lstrip()
         return END_THINK + completion
 
-    def check_trainable(self) -> None:
-        """Raises: ChatError where a trainer would teach another text than the one that is sampled."""
-        if self.has_channels:
-            raise ChatError(
-                f"{self._folder}: its template writes thoughts and answer in channels, which completions do not keep; "
-                "such a model can teach and be evaluated, but not be trained"
-            )
-        end = self._tokenizer.eos_token
+    @cached_property
+    def end(self) -> str:
+        """The token that the template puts after an answer; empty where it puts none of the tokenizer's own there."""
         whole = self._rendered([{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER}], False)
-        after = whole.rpartition(ANSWER)[2].strip()
-        if not end or not after.startswith(end):
+        after = whole.rpartition(ANSWER)[2].lstrip()
+        known = [token for token in map(str, self._tokenizer.added_tokens_decoder.values()) if after.startswith(token)]
+        return max(known, key=len, default="")
+
+    def check_trainable(self, online: bool = False) -> None:
+        """Raises: ChatError where a trainer would teach another text than the one that is sampled.
+
+        online: the trainer samples and has judged what it learns from, which it decodes itself.
+        """
+        if self.has_channels and online:
             raise ChatError(
-                f"{self._folder}: its template ends an answer with {after!r}, its tokenizer a text with {end!r}, which "
-                "is what would be taught; set eos_token in its tokenizer_config.json to what the template writes"
+                f"{self._folder}: its template writes thoughts and answer in channels, which an online trainer does "
+                "not tell apart; set self_play.optimiser to dpo or sft"
             )
+        stops_at = read_model_folder(self._folder).end_tokens
+        if not self.end or self._tokenizer.convert_tokens_to_ids(self.end) not in stops_at:
+            raise ChatError(
+                f"{self._folder}: its template ends an answer with {self.end!r}, its tokenizer a text with "
+                f"{self._tokenizer.eos_token!r}, which is what would be taught, and it does not stop at the former: "
+                "set eos_token in its tokenizer_config.json, or eos_token_id in its generation_config.json, to what "
+                "the template writes"
+            )
+
+    @property
+    def ends_texts(self) -> bool:
+        """Whether the tokenizer ends every text as the template ends a turn."""
+        return bool(self._tokenizer.eos_token == self.end)
+
+    def ends_turns(self, folder: Path) -> Path:
+        """The checkpoint with the template's end of an answer as its tokenizer's end token: itself where it is that.
+
+        Else a folder of links to its files, made anew at `folder`, beside a tokenizer that ends texts as turns.
+        """
+        if self.ends_texts:
+            return self._folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        changed = _tokenizer(self._folder)
+        changed.eos_token = self.end
+        changed.save_pretrained(folder)
+        for file in self._folder.iterdir():
+            if not (folder / file.name).exists() and file.name not in TOKENIZER:
+                (folder / file.name).symlink_to(file.resolve())
+        return folder
 
     def _rendered(self, turns: list[dict[str, str]], goes_on: bool) -> str:
         from jinja2 import TemplateError
@@ -167,14 +217,20 @@ class ChatEngine(Closing):
         drawn = self._engine.generate([turn.prompt for turn in turns], params, seeds)
         self.usage = self._engine.usage
         return [
-            [replace(one, text=self._template.completion(turn, one.text)) for one in completions]
+            [
+                one if one.refusal else replace(one, text=self._template.completion(turn, one.text))
+                for one in completions
+            ]
             for turn, completions in zip(turns, drawn, strict=True)
         ]
 
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
-        """Of what the model would write; offsets are those of a continuation without what the template begins."""
+        """Of what the model would write, up to the end of its turn; offsets are those of a continuation without what
+        the template begins."""
         pairs = [self._template.example(*pair) for pair in zip(prefixes, continuations, strict=True)]
-        scores = self._engine.score([prefix for prefix, _ in pairs], [more for _, more in pairs], end)
+        last = self._template.end if end and not self._template.ends_texts else ""
+        written = [more + last for _, more in pairs]
+        scores = self._engine.score([prefix for prefix, _ in pairs], written, end and not last)
         self.usage = self._engine.usage
         return scores
 

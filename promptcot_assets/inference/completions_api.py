@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptcot_assets.inference.endpoints import Models, WrongReply
-from promptcot_assets.inference.engine import EngineError, SamplingParams
+from promptcot_assets.inference.endpoints import Models, Refused, WrongReply
+from promptcot_assets.inference.protocol import EngineError, SamplingParams
+from promptcot_assets.inference.refusals import FILTERED, Refusal, is_logprob, is_unicode
 
 # What vllm serve would otherwise take from a checkpoint's generation_config.json, and we do not mean
 PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -99,32 +100,42 @@ def sample_body(
     return body
 
 
-def read_sample(reply: Any, served: Served, prompt: list[int], limit: int) -> Sampled:
-    """Raises: WrongReply when it cannot be the answer to that request; EngineError when a feature is missing."""
-    choice, usage = _choice_and_usage(reply, served)
+def read_sample(reply: Any, served: Served, prompt: list[int], limit: int, stop: Sequence[str] = ()) -> Sampled:
+    """Raises: WrongReply when it cannot be the answer to that request; Refused when a content filter stopped it;
+    EngineError when a feature is missing."""
+    choice = _choice(reply, served)
+    reason = choice.get("finish_reason")
+    if reason == "content_filter":
+        raise Refused(Refusal(FILTERED, "the server ended it with finish_reason 'content_filter'"))
+    if reason not in ("stop", "length"):
+        raise WrongReply(f"finish_reason {reason!r:.200}")
+    usage = field_of(reply, "usage", dict)
+    prompt_tokens, cached = _prompt_usage(usage, served, len(prompt))
     ids = _token_ids(choice, prompt) if served.by_vllm else None
     values = _token_logprobs(choice)
-    tokens = _field(usage, "completion_tokens", int) if ids is None else len(ids)
-    if not tokens or any(not isinstance(value, float | int) for value in values):
-        raise WrongReply(f"{tokens} tokens with log-probabilities {values!r:.200}")
-    if ids is not None and len(values) != tokens:
+    tokens = count_of(usage, "completion_tokens") if ids is None else len(ids)
+    if not 1 <= tokens <= limit:
+        raise WrongReply(f"{tokens} tokens where 1 to {limit} were asked for")
+    # other servers may leave out the end token, or count it and not show it; and of a stop string any number
+    fewer, more = (0, 0) if ids is not None else (tokens if stop else 1, 1)
+    if not tokens - fewer <= len(values) <= tokens + more or not values:
         raise WrongReply(f"{len(values)} log-probabilities for {tokens} tokens")
-    reason = choice.get("finish_reason")
-    if reason not in ("stop", "length"):
-        raise WrongReply(f"finish_reason {reason!r}")
     if reason == "length" and tokens < limit:
         raise EngineError(
             f"the completion is cut at {tokens} tokens where {limit} were asked for: the server has a limit of its own "
             "(max_new_tokens in generation_config.json: start it with --generation-config vllm)"
         )
+    text = field_of(choice, "text", str)
+    if not is_unicode(text):
+        raise WrongReply("its text is not valid Unicode")
     return Sampled(
         ids=ids,
-        text=_field(choice, "text", str),
+        text=text,
         tokens=tokens,
         finish_reason=reason,
-        logprob=float(sum(values)),
-        prompt_tokens=_field(usage, "prompt_tokens", int),
-        cached_tokens=_cached(usage),
+        logprob=float(sum(_checked(values))),
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached,
     )
 
 
@@ -145,21 +156,27 @@ def score_body(served: Served, ids: list[int]) -> dict[str, Any]:
 
 def read_score(reply: Any, served: Served, ids: list[int], start: int) -> Scored:
     """Of the tokens from place `start` on. Raises: as `read_sample`."""
-    choice, usage = _choice_and_usage(reply, served)
+    choice = _choice(reply, served)
+    usage = field_of(reply, "usage", dict)
+    fills = _fills(served, ids)
+    _, cached = _prompt_usage(usage, served, len(ids) - fills)
     values: list[Any]
     if served.by_vllm:
-        values = _prompt_logprobs(choice, ids[:-1] if _fills(served, ids) else ids, start)
-        if _fills(served, ids):
+        values = _prompt_logprobs(choice, ids[:-1] if fills else ids, start)
+        if fills:
             if choice["token_ids"] != ids[-1:]:
                 raise WrongReply("another token than the one allowed was sampled")
             values += _token_logprobs(choice)
     else:
-        values = _token_logprobs(choice, NO_PROMPT_LOGPROBS)[start : len(ids)]
-        if len(values) != len(ids) - start:
-            raise EngineError(NO_PROMPT_LOGPROBS)
-    if any(not isinstance(value, float | int) for value in values):
-        raise WrongReply(f"log-probabilities {values!r:.200}")
-    return Scored([float(value) for value in values], _cached(usage))
+        every = _token_logprobs(choice, NO_PROMPT_LOGPROBS)
+        if len(every) < len(ids):
+            raise WrongReply(f"{len(every)} log-probabilities of {len(ids)} tokens; {NO_PROMPT_LOGPROBS}")
+        if len(every) > len(ids) + 1:  # some servers sample one token though none is asked for
+            raise WrongReply(f"{len(every)} log-probabilities of {len(ids)} tokens")
+        values = every[start : len(ids)]
+    if len(values) != len(ids) - start:
+        raise WrongReply(f"{len(values)} log-probabilities of {len(ids) - start} tokens")
+    return Scored([float(value) for value in _checked(values)], cached)
 
 
 def _fills(served: Served, ids: list[int]) -> bool:
@@ -170,7 +187,7 @@ def _prompt_logprobs(choice: dict[str, Any], prompt: list[int], start: int) -> l
     _token_ids(choice, prompt)
     places = choice.get("prompt_logprobs")
     if places is None:
-        raise EngineError(NO_PROMPT_LOGPROBS)
+        raise WrongReply(NO_PROMPT_LOGPROBS)
     if not isinstance(places, list) or len(places) != len(prompt):
         raise WrongReply(f"prompt_logprobs are not those of {len(prompt)} tokens: {places!r:.200}")
     try:
@@ -181,33 +198,62 @@ def _prompt_logprobs(choice: dict[str, Any], prompt: list[int], start: int) -> l
 
 def _token_logprobs(choice: dict[str, Any], missing: str = NO_LOGPROBS) -> list[Any]:
     if choice.get("logprobs") is None:
-        raise EngineError(missing)
-    values: list[Any] = _field(choice["logprobs"], "token_logprobs", list)
+        raise WrongReply(missing)
+    values: list[Any] = field_of(choice["logprobs"], "token_logprobs", list)
     return values
 
 
-def _choice_and_usage(reply: Any, served: Served) -> tuple[dict[str, Any], dict[str, Any]]:
-    choices = _field(reply, "choices", list)
+def _checked(values: list[Any]) -> list[Any]:
+    for value in values:
+        if not is_logprob(value):
+            raise WrongReply(f"a log-probability of {value!r:.200}")
+    return values
+
+
+def _choice(reply: Any, served: Served) -> dict[str, Any]:
+    choices = field_of(reply, "choices", list)
     if len(choices) != 1 or not isinstance(choices[0], dict):
         raise WrongReply(f"{len(choices)} choices where one was asked for")
     if served.by_vllm and reply.get("model") != served.name:
-        raise WrongReply(f"it is of model {reply.get('model')!r}")
-    return choices[0], _field(reply, "usage", dict)
+        raise WrongReply(f"it is of model {reply.get('model')!r:.200}")
+    return choices[0]
 
 
 def _token_ids(choice: dict[str, Any], prompt: list[int]) -> list[int]:
     """The sampled ids, after a look at the prompt's: is this the reply to our request?"""
     if choice.get("prompt_token_ids") != prompt:
         raise WrongReply("it is of another prompt")
-    ids: list[int] = _field(choice, "token_ids", list)
+    ids: list[int] = field_of(choice, "token_ids", list)
+    if not all(_is_count(one) for one in ids):
+        raise WrongReply(f"token_ids that are none: {ids!r:.200}")
     return ids
 
 
-def _cached(usage: dict[str, Any]) -> int:
-    return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+def _prompt_usage(usage: dict[str, Any], served: Served, length: int) -> tuple[int, int]:
+    """Tokens of the prompt, and how many of them were not computed again. Another server may add a first token."""
+    tokens, details = count_of(usage, "prompt_tokens"), usage.get("prompt_tokens_details") or {}
+    if not length <= tokens <= length + (not served.by_vllm):
+        raise WrongReply(f"it is of a prompt of {tokens} tokens and not of {length}")
+    cached = details.get("cached_tokens") or 0 if isinstance(details, dict) else details
+    if not _is_count(cached) or cached > tokens:
+        raise WrongReply(f"{cached!r:.200} of {tokens} prompt tokens are said to come from a cache")
+    return tokens, cached
 
 
-def _field(of: Any, name: str, kind: type) -> Any:
+def count_of(of: dict[str, Any], name: str) -> int:
+    """Raises: WrongReply when a reply has no such count."""
+    value: int = field_of(of, name, int)
+    if not _is_count(value):
+        raise WrongReply(f"{name} {value!r:.200}")
+    return value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
+
+
+def field_of(of: Any, name: str, kind: type) -> Any:
+    """Raises: WrongReply when a reply has no such field of this kind."""
     value = of.get(name) if isinstance(of, dict) else None
     if not isinstance(value, kind):
         raise WrongReply(f"no {name} in it: {of!r:.200}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from promptcot_assets.inference.engine import EngineSettings, Usage, open_embedded
+from promptcot_assets.inference.protocol import EngineSettings, Usage
+from promptcot_assets.inference.transformers_engine import TransformersEngine
 
 
 def embed_with_transformers(model: Path, settings: EngineSettings, texts: Sequence[str]) -> tuple[np.ndarray, Usage]:
@@ -13,5 +14,5 @@ def embed_with_transformers(model: Path, settings: EngineSettings, texts: Sequen
 
     It loads the model here (in `settings.workers` processes), on this machine's devices: free them first.
     """
-    with open_embedded(settings, model) as engine:
+    with TransformersEngine.from_settings(model, settings) as engine:
         return engine.embed(texts), engine.usage

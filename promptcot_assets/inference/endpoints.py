@@ -16,13 +16,14 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
-from promptcot_assets.inference.engine import EngineError
+from promptcot_assets.inference.protocol import EngineError
+from promptcot_assets.inference.refusals import FILTERED, REFUSED, TOO_LONG, UNUSABLE, Refusal
 
 Result = TypeVar("Result")
 Models = list[dict[str, Any]]  # `data` of GET /v1/models
@@ -33,9 +34,12 @@ FIRST_WAIT_S = 0.1  # doubled from fault to fault
 LONGEST_WAIT_S = 30.0  # of a request that failed
 LONGEST_PROBE_WAIT_S = 2.0  # of a replica that is set aside: asking for the models is cheap
 FAULTS_IN_A_ROW = 3  # of a replica that accepts requests, before it is set aside like one that accepts none
+WRONG_REPLIES = 4  # to one request, until it is given up: then no other attempt would bring a better one
 TRY_AGAIN = ({408, 425, 429} | set(range(500, 600))) - {501, 505}  # HTTP statuses
+OWN_FAULT = {400, 413, 422}  # statuses that a request gets for what it asks, rather than for whom or where it asks
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 SHOWN_CHARACTERS = 500  # of a server's message
+MODEL_FIELDS: dict[str, Any] = {"id": str, "root": str | None, "max_model_len": int | None, "owned_by": str | None}
 
 
 class WrongReply(ValueError):
@@ -43,16 +47,23 @@ class WrongReply(ValueError):
 
 
 class Refused(EngineError):
-    """The server says that the request itself is wrong: sending it again would not help."""
+    """This one request gets no answer, however often it is sent; the others may (`refusals.py`)."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
 
 
 class Fault(Exception):
     """One attempt that failed in a way that the next may not."""
 
-    def __init__(self, cause: str, accepted: bool = True, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, cause: str, accepted: bool = True, retry_after_s: float | None = None, wrong_reply: bool = False
+    ) -> None:
         super().__init__(cause)
         self.accepted = accepted  # False: nothing listens there, or nothing answered the call
         self.retry_after_s = retry_after_s
+        self.wrong_reply = wrong_reply  # a whole reply came, and it cannot be the answer
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Endpoint:
 
     url: str
     client: aiohttp.ClientSession
+    secrets: tuple[str, ...] = ()  # what a server may repeat, and no message may
     in_flight: int = 0
     sent: int = 0
     faults: int = 0  # in a row: since the last request that went well
@@ -112,7 +124,7 @@ class Endpoints:
         self._probes: set[asyncio.Task[None]] = set()
         self._name = f"promptcot-{secrets.token_hex(8)}"  # what our requests' ids begin with
         self._numbers = itertools.count()
-        self._all = [Endpoint(url, _client(url, key)) for url in map(normal_url, urls)]
+        self._all = [Endpoint(url, _client(url, key), (key,) if key else ()) for url in map(normal_url, urls)]
 
     async def open(self, patience_s: float) -> None:
         """Ask every replica once, and go on as soon as one is there; the others are asked again in the background.
@@ -141,10 +153,12 @@ class Endpoints:
     async def post(self, path: str, body: Mapping[str, Any], what: str, read: Callable[[Any], Result]) -> Result:
         """`read(reply)` of the one attempt that went well. `what` names the request in an error.
 
-        Raises: EngineError when the request is refused, or has failed until patience was used up.
+        Raises: Refused when this request gets no usable answer though the server is there; EngineError when the server
+        refuses whoever asks, or the request has failed until patience was used up.
         """
         content = json.dumps(body).encode()
         deadline: float | None = None
+        wrong_replies = 0
         failed_at = self._all[0]
         async with self._slots:
             for attempt in itertools.count():
@@ -158,6 +172,10 @@ class Endpoints:
                 except Fault as fault:
                     failed_at = endpoint
                     self._note(endpoint, fault)
+                    wrong_replies += fault.wrong_reply
+                    if wrong_replies == WRONG_REPLIES:
+                        detail = f"{endpoint.url}, {what}: {wrong_replies} times {fault}"
+                        raise Refused(Refusal(UNUSABLE, detail)) from fault
                     now = time.monotonic()
                     deadline = deadline or now + self._patience_s
                     if now >= deadline:
@@ -172,18 +190,23 @@ class Endpoints:
         endpoint.sent += 1
         request_id = f"{self._name}-{next(self._numbers)}"  # vLLM's reply has it too
         try:
-            reply = await _answer(endpoint.client, "POST", path, self._timeout_s, content, request_id)
+            reply = await _answer(endpoint, "POST", path, self._timeout_s, content, request_id)
         finally:
             endpoint.in_flight -= 1
         if not reply.is_success:
-            raise Refused(f"{endpoint.url} refused {what}: {said(reply)}")
+            words = f"{endpoint.url} refused {what}: {said(reply)}"
+            raise Refused(Refusal(reason_of(reply), words)) if reply.status in OWN_FAULT else EngineError(words)
         try:
             answer = json.loads(reply.body)
             self._check_id(answer, request_id)
             result = read(answer)
+        except Refused as error:
+            raise Refused(Refusal(error.refusal.reason, f"{endpoint.url}, {what}: {error}")) from error
         except EngineError as error:
             raise EngineError(f"{endpoint.url}, {what}: {error}") from error
-        except ValueError as error:  # no JSON, or a WrongReply
+        except WrongReply as error:
+            raise Fault(f"a reply that cannot be used: {error}", wrong_reply=True) from error
+        except (ValueError, RecursionError) as error:  # no JSON
             raise Fault(f"a reply that cannot be read: {error}") from error
         endpoint.faults = endpoint.setbacks = 0
         return result
@@ -245,7 +268,7 @@ class Endpoints:
         gateway that answers for it while it is away).
         """
         try:
-            reply = await _answer(endpoint.client, "GET", "models", PROBE_S)
+            reply = await _answer(endpoint, "GET", "models", PROBE_S)
             self._verify(endpoint.url, listed_models(reply))
         except WrongReply as error:
             endpoint.last_fault = str(error)
@@ -275,19 +298,22 @@ class Endpoints:
 
 
 async def _answer(
-    client: aiohttp.ClientSession,
+    endpoint: Endpoint,
     method: str,
     path: str,
     timeout_s: float,
     content: bytes | None = None,
     request_id: str | None = None,
 ) -> Reply:
-    """The reply to a request, read to its end. Raises: Fault for what may go better another time."""
+    """The reply to a request, read to its end; one that is no success does not repeat a key.
+
+    Raises: Fault for what may go better another time.
+    """
     headers = {"X-Request-Id": request_id} if request_id else {}
     try:
         async with (
             asyncio.timeout(timeout_s),
-            client.request(method, path, data=content, headers=headers, allow_redirects=False) as response,
+            endpoint.client.request(method, path, data=content, headers=headers, allow_redirects=False) as response,
         ):
             reply = Reply(response.status, response.reason or "", await response.read())
     except aiohttp.ClientError as error:
@@ -295,6 +321,8 @@ async def _answer(
         raise Fault(f"{type(error).__name__}: {error}".rstrip(": "), accepted=not not_accepted) from error
     except TimeoutError:
         raise Fault(f"no reply within {timeout_s:g} s") from None
+    if not reply.is_success:
+        reply = replace(reply, body=_without(endpoint.secrets, reply.body))
     if reply.status in TRY_AGAIN:
         raise Fault(said(reply), retry_after_s=retry_after_s(response.headers.get("Retry-After")))
     return reply
@@ -307,10 +335,23 @@ def listed_models(reply: Reply) -> Models:
     try:
         models: Models = json.loads(reply.body)["data"]
         for model in models:
-            model["id"]
-    except (ValueError, KeyError, TypeError) as error:
+            if not all(
+                isinstance(model[name], kind) for name, kind in MODEL_FIELDS.items() if name in model or name == "id"
+            ):
+                raise TypeError("a field of another type")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WrongReply(f"{reply.text[:SHOWN_CHARACTERS]!r} is none") from error
     return models
+
+
+def reason_of(reply: Reply) -> str:
+    """Why a server refuses a request for what it asks: by OpenAI's error codes, else by the words servers use."""
+    words = reply.text.lower()
+    if any(sign in words for sign in ("content_filter", "content_policy", "content management policy")):
+        return FILTERED
+    if any(sign in words for sign in ("context_length_exceeded", "maximum context length", "context window")):
+        return TOO_LONG
+    return REFUSED
 
 
 def said(reply: Reply) -> str:
@@ -347,6 +388,12 @@ def normal_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise EngineError(f"engine.server.urls: {url!r} is no http(s) address, e.g. http://10.0.0.1:8000/v1")
     return urlunsplit((parts.scheme, parts.netloc, (parts.path.rstrip("/") or "/v1") + "/", "", ""))
+
+
+def _without(secrets: Sequence[str], body: bytes) -> bytes:
+    for secret in secrets:
+        body = body.replace(secret.encode(), b"***")
+    return body
 
 
 def _client(url: str, key: str | None) -> aiohttp.ClientSession:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from promptcot_assets.inference.engine import EngineError
+from promptcot_assets.inference.protocol import EngineError
 
 Result = TypeVar("Result")
 

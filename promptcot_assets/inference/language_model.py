@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptcot_assets.inference.engine import SamplingParams
 from promptcot_assets.inference.kv_cache import growing_cache, keeps_everything, rows_of
 from promptcot_assets.inference.model_folder import base_of, end_tokens, read_model_folder
+from promptcot_assets.inference.protocol import SamplingParams
 from promptcot_assets.inference.sampling import choose, uniforms
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from promptcot_assets.inference.engine import Usage
+from promptcot_assets.inference.protocol import Usage
 
 
 class Metered:

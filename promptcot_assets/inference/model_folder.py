@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from promptcot_assets.inference.engine import EngineError
+from promptcot_assets.inference.protocol import EngineError
 
 ADAPTER = "adapter_config.json"  # peft's; it marks a folder that holds a LoRA adapter and no whole model
 

@@ -1,7 +1,7 @@
 """Actors of a Ray cluster that do calls. A call whose actor or node is lost is done again by another one.
 
 Belongs here: connecting to the cluster, placing actors, noticing that one is lost, ending them. Does not belong here:
-what they do (`ray_engine.py`, `stages/ray_verification.py`); that is a picklable `make`, called where an actor runs.
+what they do (`ray_engine.py`, `judging/ray_verifier.py`); that is a picklable `make`, called where an actor runs.
 ray is imported only inside functions.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from promptcot_assets.inference.closing import Closing
-from promptcot_assets.inference.engine import EngineLost
+from promptcot_assets.inference.protocol import EngineLost
 
 NAMESPACE = "promptcot"
 END_WAIT_S = 60.0  # for actors told to end; one that does not, or that is in a call, is killed

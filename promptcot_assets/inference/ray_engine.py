@@ -6,7 +6,7 @@ and how many there are, changes nothing. `parallel_calls` of them run side by si
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
@@ -15,27 +15,31 @@ from typing import Any
 import numpy as np
 
 from promptcot_assets.inference.closing import Closing
-from promptcot_assets.inference.engine import (
+from promptcot_assets.inference.metering import Metered
+from promptcot_assets.inference.model_folder import base_of
+from promptcot_assets.inference.protocol import (
     Completion,
     EngineError,
+    InferenceEngine,
     SamplingParams,
     TokenScores,
     Usage,
-    open_engine,
 )
-from promptcot_assets.inference.metering import Metered
-from promptcot_assets.inference.model_folder import base_of
 from promptcot_assets.inference.ray_actors import Needs, RayActors
+
+Opener = Callable[[Any, Path], InferenceEngine]  # factory.open_engine, which a node opens its own engine with
 
 
 class RayEngine(Closing, Metered):
     """`InferenceEngine` over the actors that `settings.ray` describes. Every method may be called from any thread.
 
-    model: a folder that every node sees at the same path. Raises: EngineError, also when a call's actor was lost
+    model: a folder that every node sees at the same path.
+    open_engine: how a node opens its own engine.
+    Raises: EngineError, also when a call's actor was lost
     `settings.ray.attempts` times, when the cluster has no place for the actors, and when a node does not see `model`.
     """
 
-    def __init__(self, model: Path, settings: Any) -> None:
+    def __init__(self, model: Path, settings: Any, open_engine: Opener) -> None:
         super().__init__()
         cluster, model = settings.ray, Path(model).absolute()
         if cluster.engine == "vllm" and 1 <= cluster.gpus_an_actor < settings.vllm.tensor_parallel:
@@ -44,7 +48,7 @@ class RayEngine(Closing, Metered):
                 f"engine.vllm.tensor_parallel {settings.vllm.tensor_parallel}: set both to the same number"
             )
         settings = settings.model_copy(update={"name": cluster.engine})
-        make = partial(EngineOnNode, settings, _files(model), model, on_cpu=not cluster.gpus_an_actor)
+        make = partial(EngineOnNode, open_engine, settings, _files(model), model, on_cpu=not cluster.gpus_an_actor)
         needs = Needs(cluster.cpus_an_actor, cluster.gpus_an_actor)
         at_once = _calls_at_once(cluster.engine)
         self._actors = RayActors(make, needs, cluster, EngineError, f"engine ray ({cluster.engine})", at_once)
@@ -83,7 +87,7 @@ class RayEngine(Closing, Metered):
 class EngineOnNode:
     """What an actor holds. Raises: EngineError naming the first file of the model that this node does not see."""
 
-    def __init__(self, settings: Any, files: dict[Path, int], model: Path, on_cpu: bool) -> None:
+    def __init__(self, open_engine: "Opener", settings: Any, files: dict[Path, int], model: Path, on_cpu: bool) -> None:
         for path, size in files.items():
             here = path.stat().st_size if path.is_file() else None
             if here != size:

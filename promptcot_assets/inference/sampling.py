@@ -53,7 +53,8 @@ def _inverse_cdf(weights: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tenso
 
     cumulative = weights.cumsum(-1, dtype=torch.float64)
     threshold = noise[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    # a row of NaN has no such index; any other will do, since its log-probability is NaN and refuses the row
+    return torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=weights.shape[-1] - 1)
 
 
 def _nucleus(weights: "torch.Tensor", noise: "torch.Tensor", top_p: float) -> "torch.Tensor":

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from promptcot_assets.inference.engine import EngineError
+from promptcot_assets.inference.protocol import EngineError
 
 POOLING = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}
 LONGEST = 512  # tokens, where the folder names no limit

@@ -2,7 +2,7 @@
 
 A call becomes single requests, one a completion or a scored pair. They go out side by side over all replicas; one that
 fails is sent again, alone (`endpoints.py`); a result is put at the place of its request. So faults cost time, and
-never a row: the call returns all of them or raises.
+never a row; a request that is itself at fault has a result that says so (`refusals.py`).
 """
 
 import os
@@ -19,7 +19,11 @@ from promptcot_assets.inference import completions_api as api
 from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.embedding import embed_with_transformers
 from promptcot_assets.inference.endpoints import Endpoints, Models, Refused
-from promptcot_assets.inference.engine import (
+from promptcot_assets.inference.event_loop import EventLoop
+from promptcot_assets.inference.many_requests import each
+from promptcot_assets.inference.metering import Metered
+from promptcot_assets.inference.model_folder import read_model_folder
+from promptcot_assets.inference.protocol import (
     Completion,
     EngineError,
     EngineLost,
@@ -28,9 +32,7 @@ from promptcot_assets.inference.engine import (
     TokenScores,
     Usage,
 )
-from promptcot_assets.inference.event_loop import EventLoop, in_order
-from promptcot_assets.inference.metering import Metered
-from promptcot_assets.inference.model_folder import read_model_folder
+from promptcot_assets.inference.refusals import REFUSED, Refusal
 from promptcot_assets.inference.serving import VllmServer, serve_arguments
 from promptcot_assets.inference.token_requests import TokenRequests, token_count
 
@@ -71,7 +73,8 @@ class ServerEngine(Closing, Metered):
     ) -> list[list[Completion]]:
         """See `InferenceEngine.generate`; each completion is a request, so each is reproducible alone.
 
-        Raises: EngineError when a request is refused, or was tried again for `patience_s`; nothing is returned then.
+        Raises: EngineError when a request was tried again for `patience_s`, and when the servers refuse every request
+        or answer each with what cannot be used; nothing is returned then.
         """
         with self._tokenizing:
             asked = self._requests.to_sample(prompts, params, seeds)
@@ -81,23 +84,36 @@ class ServerEngine(Closing, Metered):
             rows = zip(asked.prompt_of, asked.seeds, asked.limits, strict=True)
             sampled = self._each(
                 [
-                    partial(self._sample, asked.prompts[index], seed, limit, params, f"prompt {index}, seed {seed}")
+                    partial(
+                        self._sample,
+                        asked.prompts[index],
+                        seed,
+                        limit,
+                        params,
+                        f"prompt {asked.places[index]}, seed {seed}",
+                    )
                     for index, seed, limit in rows
-                ]
+                ],
+                partial(self._sample, self._requests.plain(), 0, 1, params, "a plain prompt"),
             )
-        with self._tokenizing:
-            completions = [
-                Completion(self._text(one, params), one.tokens, one.finish_reason, one.logprob, seed)
-                for one, seed in zip(sampled, asked.seeds, strict=True)
-            ]
+        served = [one for one in sampled if not isinstance(one, Refusal)]
         self._count(
             Usage(
-                prompt_tokens=sum(one.prompt_tokens for one in sampled),
-                shared_tokens=sum(one.cached_tokens for one in sampled),
-                completion_tokens=sum(one.tokens for one in sampled),
+                prompt_tokens=sum(one.prompt_tokens for one in served),
+                shared_tokens=sum(one.cached_tokens for one in served),
+                completion_tokens=sum(one.tokens for one in served),
             )
         )
-        return [completions[start : start + params.n] for start in range(0, len(completions), params.n)]
+        with self._tokenizing:
+            return asked.answers(
+                [
+                    Completion.refused(one, seed)
+                    if isinstance(one, Refusal)
+                    else Completion(self._text(one, params), one.tokens, one.finish_reason, one.logprob, seed)
+                    for one, seed in zip(sampled, asked.seeds, strict=True)
+                ],
+                lambda: True,  # else `_each` has raised
+            )
 
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
         """See `InferenceEngine.score`; each pair is a request.
@@ -110,24 +126,24 @@ class ServerEngine(Closing, Metered):
             pairs = zip(asked.prefixes, asked.continuations, strict=True)
             scored = self._each(
                 [
-                    partial(self._score, prefix + continuation, len(prefix), f"pair {index} to score")
-                    for index, (prefix, continuation) in enumerate(pairs)
-                ]
+                    partial(self._score, prefix + continuation, len(prefix), f"pair {place} to score")
+                    for place, (prefix, continuation) in zip(asked.places, pairs, strict=True)
+                ],
+                partial(self._score, self._requests.plain() * 2, len(self._requests.plain()), "a plain pair to score"),
             )
         self._count(
             Usage(
                 prompt_tokens=token_count(asked.prefixes),
-                shared_tokens=sum(one.cached_tokens for one in scored),
+                shared_tokens=sum(one.cached_tokens for one in scored if not isinstance(one, Refusal)),
                 scored_tokens=token_count(asked.continuations),
             )
         )
-        return [TokenScores(one.logprobs, offsets) for one, offsets in zip(scored, asked.offsets, strict=True)]
+        return asked.answers([one if isinstance(one, Refusal) else one.logprobs for one in scored], lambda: True)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """See `InferenceEngine.embed`: the embedded engine computes it in this process; the API gives no states.
 
         A server of ours holds the devices that this needs, so there it is ended first; the next call starts another.
-        Raises: EngineError naming the text that is empty or too long.
         """
         with self._state:
             if self._accelerators:
@@ -214,14 +230,20 @@ class ServerEngine(Closing, Metered):
             return None
         return EngineError(reason) if self._found is None else EngineLost(reason)
 
-    def _each(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
-        return self._loop.run(in_order(jobs, self._settings.server.concurrency))
+    def _each(
+        self, jobs: Sequence[Callable[[], Awaitable[Result]]], plain: Callable[[], Awaitable[Result]]
+    ) -> list[Result | Refusal]:
+        """The jobs' results, or why there is none. plain: a job that is done where nothing else is.
+
+        Raises: EngineError where it is refused too, as soon as that can be told.
+        """
+        return each(self._loop, jobs, plain, self._settings.server.concurrency)
 
     async def _sample(self, prompt: list[int], seed: int, limit: int, params: SamplingParams, what: str) -> api.Sampled:
         served = self._served
         body = api.sample_body(served, prompt, seed, limit, params, sorted(self._folder.end_tokens))
         return await self._replicas.post(
-            "completions", body, what, lambda reply: api.read_sample(reply, served, prompt, limit)
+            "completions", body, what, lambda reply: api.read_sample(reply, served, prompt, limit, params.stop)
         )
 
     async def _score(self, ids: list[int], start: int, what: str) -> api.Scored:
@@ -234,7 +256,9 @@ class ServerEngine(Closing, Metered):
                 lambda reply: api.read_score(reply, served, ids, start),
             )
         except Refused as error:
-            raise EngineError(f"{error}; {api.NO_PROMPT_LOGPROBS}") from error
+            if error.refusal.reason != REFUSED:
+                raise
+            raise Refused(Refusal(REFUSED, f"{error}; {api.NO_PROMPT_LOGPROBS}")) from error
 
     @property
     def _served(self) -> api.Served:

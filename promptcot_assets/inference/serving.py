@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from promptcot_assets.inference import guardian
-from promptcot_assets.inference.engine import EngineError, EngineSettings
 from promptcot_assets.inference.model_folder import ModelFolder
+from promptcot_assets.inference.protocol import EngineError, EngineSettings
 from promptcot_assets.inference.vllm_engine import engine_arguments
 
 logger = logging.getLogger(__name__)

@@ -6,16 +6,24 @@ order of the requests. Batches depend on the requests and the settings only, nev
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from promptcot_assets.inference.closing import Closing
-from promptcot_assets.inference.engine import Completion, EngineError, SamplingParams, TokenScores, Usage
 from promptcot_assets.inference.language_model import Batch, EmbedBatch, SampleBatch, ScoreBatch, TailBatch
 from promptcot_assets.inference.model_folder import read_model_folder
+from promptcot_assets.inference.protocol import (
+    Completion,
+    EngineError,
+    EngineSettings,
+    SamplingParams,
+    TokenScores,
+    Usage,
+)
+from promptcot_assets.inference.refusals import is_logprob
 from promptcot_assets.inference.token_requests import TokenRequests, distinct, token_count
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
@@ -27,8 +35,9 @@ class TransformersEngine(Closing):
 
     model: a folder with config, weights and tokenizer, or a peft adapter over one. workers: processes (1 runs in this
     one). threads: per worker. batch_size: rows sampled together; score_batch_size: rows scored or embedded together
-    (few fit the cache). max_model_len: tokens of prompt and completion together, by default what the model was made
-    for. dtype: "auto" is the checkpoint's own.
+    (few fit the cache); batch_tokens: positions of a batch of any kind at most, padding counted, so that fewer long
+    texts go together; a single row may be longer. max_model_len: tokens of prompt and completion together, by default
+    what the model was made for. dtype: "auto" is the checkpoint's own.
     """
 
     parallel_calls = 1
@@ -42,20 +51,37 @@ class TransformersEngine(Closing):
         score_batch_size: int = 32,
         max_model_len: int | None = None,
         dtype: str = "auto",
+        batch_tokens: int | None = None,
     ) -> None:
         counts = {"workers": workers, "threads": threads, "batch_size": batch_size}
-        for name, value in {**counts, "score_batch_size": score_batch_size}.items():
-            if value < 1:
+        for name, value in {**counts, "score_batch_size": score_batch_size, "batch_tokens": batch_tokens}.items():
+            if value is not None and value < 1:
                 raise EngineError(f"engine.{name} must be at least 1; got {value}")
         self.usage = Usage()
         self._batch_size = batch_size
         self._score_batch_size = score_batch_size
+        self._batch_tokens = batch_tokens
         folder = read_model_folder(model)
         self._requests = TokenRequests(folder.tokenizer, folder.max_len(max_model_len))
+        self._hidden: int = folder.config.get_text_config().hidden_size
         devices = _devices()
         self._accelerators = 0 if devices == ("cpu",) else min(workers, len(devices))
         spec = ModelSpec(model, folder.config.model_type, threads, dtype, devices)
         self._models: LocalModel | WorkerPool = LocalModel(spec) if workers == 1 else WorkerPool(spec, workers)
+
+    @classmethod
+    def from_settings(cls, model: Path, settings: EngineSettings) -> "TransformersEngine":
+        """The engine that needs no server and no second process, whatever `settings.name` says."""
+        return cls(
+            model,
+            workers=settings.workers,
+            threads=settings.threads,
+            batch_size=settings.batch_size,
+            score_batch_size=settings.score_batch_size,
+            max_model_len=settings.max_model_len,
+            dtype=settings.dtype,
+            batch_tokens=settings.batch_tokens,
+        )
 
     def generate(
         self, prompts: Sequence[str], params: SamplingParams, seeds: Sequence[int] | None = None
@@ -67,7 +93,12 @@ class TransformersEngine(Closing):
         began = time.perf_counter()
         asked = self._requests.to_sample(prompts, params, seeds)
         order = sorted(range(len(asked.seeds)), key=lambda row: (len(asked.prompts[asked.prompt_of[row]]), row))
-        chunks = _chunks(order, self._batch_size)
+        chunks = _chunks(
+            order,
+            self._batch_size,
+            lambda row: len(asked.prompts[asked.prompt_of[row]]) + asked.limits[row],
+            self._batch_tokens,
+        )
         batches = []
         for chunk in chunks:
             used, place = distinct(asked.prompt_of[row] for row in chunk)
@@ -92,36 +123,45 @@ class TransformersEngine(Closing):
             sampling_seconds=(seconds := time.perf_counter() - began),
             device_seconds=seconds * self._accelerators,
         )
-        completions = [
-            Completion(one.text, one.tokens, one.finish_reason, one.logprob, seed)
-            for one, seed in zip(sampled, asked.seeds, strict=True)
-        ]
-        return [completions[start : start + params.n] for start in range(0, len(completions), params.n)]
+        return asked.answers(
+            [
+                Completion(one.text, one.tokens, one.finish_reason, one.logprob, seed)
+                for one, seed in zip(sampled, asked.seeds, strict=True)
+            ],
+            self._works,
+        )
 
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
-        """See `InferenceEngine.score`. Raises: EngineError naming the pair that is empty or over `max_model_len`."""
+        """See `InferenceEngine.score`."""
         began = time.perf_counter()
         asked = self._requests.to_score(prefixes, continuations, end)
-        chunks, batches = _score_batches(asked.prefixes, asked.continuations, self._score_batch_size)
+        chunks, batches = _score_batches(
+            asked.prefixes, asked.continuations, self._score_batch_size, self._batch_tokens
+        )
         logprobs = _in_order(chunks, self._models.run(batches, "scoring"))
         tokens, positions = _read(batches)
         prompt_tokens, scored_tokens = token_count(asked.prefixes), token_count(asked.continuations)
         self.usage += Usage(
             prompt_tokens=prompt_tokens,
-            shared_tokens=prompt_tokens + scored_tokens - len(prefixes) - tokens,  # a row's last token is not read
+            shared_tokens=prompt_tokens
+            + scored_tokens
+            - len(asked.prefixes)
+            - tokens,  # a row's last token is not read
             scored_tokens=scored_tokens,
             positions=positions,
             padded_positions=positions - tokens,
             scoring_seconds=(seconds := time.perf_counter() - began),
             device_seconds=seconds * self._accelerators,
         )
-        return [TokenScores(*pair) for pair in zip(logprobs, asked.offsets, strict=True)]
+        return asked.answers(logprobs, self._works)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """See `InferenceEngine.embed`. Raises: EngineError naming the text that is empty or over `max_model_len`."""
+        """See `InferenceEngine.embed`."""
         began = time.perf_counter()
-        rows = self._requests.to_embed(texts)
-        chunks = _chunks(sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)), self._score_batch_size)
+        asked = self._requests.to_embed(texts)
+        rows = asked.texts
+        order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+        chunks = _chunks(order, self._score_batch_size, lambda i: len(rows[i]), self._batch_tokens)
         batches = [EmbedBatch([rows[i] for i in chunk]) for chunk in chunks]
         vectors = _in_order(chunks, self._models.run(batches, "embedding"))
         tokens, positions = _read(batches)
@@ -132,14 +172,32 @@ class TransformersEngine(Closing):
             embedding_seconds=(seconds := time.perf_counter() - began),
             device_seconds=seconds * self._accelerators,
         )
-        return np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)
+        return asked.answers(vectors, self._hidden, self._works)
+
+    def _works(self) -> bool:
+        plain = SampleBatch([self._requests.plain()], [0], [0], [1], SamplingParams(max_new_tokens=1))
+        return is_logprob(self._models.run([plain], "sampling")[0][0].logprob)
 
     def close(self) -> None:
         self._models.close()
 
 
-def _chunks(order: list[int], size: int) -> list[list[int]]:
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def _chunks(order: list[int], size: int, length: Callable[[int], int], budget: int | None) -> list[list[int]]:
+    """Rows in their order, at most `size` together; with a budget, no more than that many positions either.
+
+    length: of a row. A row that is longer than the budget is alone.
+    """
+    if budget is None:
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    chunks: list[list[int]] = []
+    longest = 0
+    for row in order:
+        longest = max(longest, length(row))
+        if not chunks or len(chunks[-1]) == size or (len(chunks[-1]) + 1) * longest > budget:
+            chunks.append([])
+            longest = length(row)
+        chunks[-1].append(row)
+    return chunks
 
 
 def _read(batches: Sequence[Batch]) -> tuple[int, int]:
@@ -149,7 +207,7 @@ def _read(batches: Sequence[Batch]) -> tuple[int, int]:
 
 
 def _score_batches(
-    prefixes: list[list[int]], continuations: list[list[int]], rows_at_once: int
+    prefixes: list[list[int]], continuations: list[list[int]], rows_at_once: int, budget: int | None = None
 ) -> tuple[list[list[int]], list[ScoreBatch]]:
     """Chunks of rows and their batches. Rows of one prefix stand together; within a batch they are sorted by length.
 
@@ -163,17 +221,23 @@ def _score_batches(
     for head, tail in zip(heads, tails, strict=True):
         longest[head] = max(longest.get(head, 0), len(head) + len(tail))
     order = sorted(range(len(tails)), key=lambda row: (longest[heads[row]], heads[row], len(tails[row]), row))
-    chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in _chunks(order, FORWARDS * rows_at_once)]
+
+    def length(row: int) -> int:
+        return len(heads[row]) + len(tails[row])
+
+    whole = _chunks(order, FORWARDS * rows_at_once, length, budget and FORWARDS * budget)
+    chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in whole]
     batches = []
     for chunk in chunks:
         used, head_of = distinct(heads[row] for row in chunk)
+        place = dict(zip(chunk, head_of, strict=True))
         passes = [
             TailBatch(
-                head_of=part,
+                head_of=[place[row] for row in rows],
                 tails=[tails[row] for row in rows],
                 starts=[len(prefixes[row]) - len(heads[row]) for row in rows],
             )
-            for rows, part in zip(_chunks(chunk, rows_at_once), _chunks(head_of, rows_at_once), strict=True)
+            for rows in _chunks(chunk, rows_at_once, length, budget)
         ]
         batches.append(ScoreBatch([list(head) for head in used], passes))
     return chunks, batches

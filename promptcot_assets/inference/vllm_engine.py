@@ -24,7 +24,9 @@ import numpy as np
 
 from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.embedding import embed_with_transformers
-from promptcot_assets.inference.engine import (
+from promptcot_assets.inference.metering import Metered
+from promptcot_assets.inference.model_folder import ADAPTER, ModelFolder, read_model_folder
+from promptcot_assets.inference.protocol import (
     Completion,
     EngineError,
     EngineLost,
@@ -33,8 +35,7 @@ from promptcot_assets.inference.engine import (
     TokenScores,
     Usage,
 )
-from promptcot_assets.inference.metering import Metered
-from promptcot_assets.inference.model_folder import ADAPTER, ModelFolder, read_model_folder
+from promptcot_assets.inference.refusals import Refusal, is_logprob
 from promptcot_assets.inference.token_requests import TokenRequests, token_count
 from promptcot_assets.inference.vllm_process import (
     Call,
@@ -90,13 +91,13 @@ class VllmEngine(Closing, Metered):
     ) -> list[list[Completion]]:
         """See `InferenceEngine.generate`. A completion is cut at `max_model_len` (finish reason "length").
 
-        Raises: EngineError naming the prompt that is empty or leaves no room, EngineLost when vLLM ended.
+        Raises: EngineError for a temperature that vLLM does not take, EngineLost when vLLM ended.
         """
         if 0 < params.temperature < 0.01 or params.temperature > 2:
             raise EngineError(f"vLLM samples at temperature 0 or from 0.01 to 2; got {params.temperature:g}")
         with self._tokenizing:
             asked = self._requests.to_sample(prompts, params, seeds)
-        sampled: list[Sampled] = self._ask(
+        sampled: list[Sampled | Refusal] = self._ask(
             "sampling_seconds",
             Sample(
                 prompts=[asked.prompts[index] for index in asked.prompt_of],
@@ -106,27 +107,31 @@ class VllmEngine(Closing, Metered):
                 params=params,
             ),
         )
+        served = [one for one in sampled if isinstance(one, Sampled)]
         self._count(
             Usage(
                 prompt_tokens=asked.prompt_tokens,
-                shared_tokens=sum(one.cached for one in sampled),
-                completion_tokens=sum(len(one.ids) for one in sampled),
+                shared_tokens=sum(one.cached for one in served),
+                completion_tokens=sum(len(one.ids) for one in served),
             )
         )
         with self._tokenizing:
-            completions = [
-                Completion(
-                    self._folder.text_of(one.ids, params.stop), len(one.ids), one.finish_reason, one.logprob, seed
-                )
-                for one, seed in zip(sampled, asked.seeds, strict=True)
-            ]
-        return [completions[start : start + params.n] for start in range(0, len(completions), params.n)]
+            return asked.answers(
+                [
+                    Completion.refused(one, seed)
+                    if isinstance(one, Refusal)
+                    else Completion(
+                        self._folder.text_of(one.ids, params.stop), len(one.ids), one.finish_reason, one.logprob, seed
+                    )
+                    for one, seed in zip(sampled, asked.seeds, strict=True)
+                ],
+                self._works,
+            )
 
     def score(self, prefixes: Sequence[str], continuations: Sequence[str], end: bool = True) -> list[TokenScores]:
         """See `InferenceEngine.score`. What is shared of a prefix are whole blocks of vLLM's prefix cache.
 
-        Raises: EngineError naming the pair that is empty or over `max_model_len`, and for an adapter that changes the
-        head; EngineLost when vLLM ended.
+        Raises: EngineError for an adapter that changes the head; EngineLost when vLLM ended.
         """
         if "lm_head" in self._spec.arguments.get("lora_target_modules", ()):
             raise EngineError(
@@ -134,21 +139,21 @@ class VllmEngine(Closing, Metered):
             )
         with self._tokenizing:
             asked = self._requests.to_score(prefixes, continuations, end)
-        scored: list[Scored] = self._ask("scoring_seconds", Score(asked.prefixes, asked.continuations))
+        scored: list[Scored | Refusal] = self._ask("scoring_seconds", Score(asked.prefixes, asked.continuations))
         self._count(
             Usage(
                 prompt_tokens=token_count(asked.prefixes),
-                shared_tokens=sum(one.cached for one in scored),
+                shared_tokens=sum(one.cached for one in scored if isinstance(one, Scored)),
                 scored_tokens=token_count(asked.continuations),
             )
         )
-        return [TokenScores(one.logprobs, offsets) for one, offsets in zip(scored, asked.offsets, strict=True)]
+        return asked.answers([one if isinstance(one, Refusal) else one.logprobs for one in scored], self._works)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """See `InferenceEngine.embed`: the embedded engine computes it, without `yarn_factor`.
 
         vLLM holds most of a device's memory, so there it is ended first and starts again with the next call that needs
-        it. Raises: EngineError naming the text that is empty or too long.
+        it.
         """
         with self._starting:
             if self._closed:
@@ -166,6 +171,11 @@ class VllmEngine(Closing, Metered):
             self._closed = True
             if self._process is not None:
                 self._process.close()
+
+    def _works(self) -> bool:
+        plain = Sample([self._requests.plain()], [0], [1], [], SamplingParams(max_new_tokens=1))
+        (one,) = self._ask("sampling_seconds", plain)
+        return not isinstance(one, Refusal) and is_logprob(one.logprob)
 
     def _ask(self, seconds: str, call: Call) -> list[Any]:
         """The results of a call's rows, its time counted as `seconds`; vLLM is started first where it has to be."""
@@ -305,7 +315,7 @@ class VllmProcess:
         self._reader.start()
 
     def send(self, call: Call) -> Future[list[Any]]:
-        """The rows' results, some day; EngineError when vLLM refuses one, EngineLost when it ended."""
+        """The rows' results, some day, a Refusal where vLLM refused one; EngineError or EngineLost when it failed."""
         future: Future[list[Any]] = Future()
         with self._state:
             if self._ended:

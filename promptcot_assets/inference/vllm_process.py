@@ -19,7 +19,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptcot_assets.inference.engine import SamplingParams
+from promptcot_assets.inference.protocol import SamplingParams
+from promptcot_assets.inference.refusals import REFUSED, Refusal
 
 if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
@@ -158,7 +159,7 @@ class Running:
     """A call whose rows are in the engine."""
 
     call: Call
-    done: dict[int, Sampled | Scored] = field(default_factory=dict)
+    done: dict[int, Sampled | Scored | Refusal] = field(default_factory=dict)
 
 
 class Host:
@@ -194,7 +195,8 @@ class Host:
                     return
                 number, call = message
                 self._running[number] = Running(call)
-                self._answer(pipe, number, self._add(number))
+                self._add(number)
+                self._answer(pipe, number, None)
             for output in self.engine.step():
                 if output.finished:
                     number = int(output.request_id.partition("/")[0])
@@ -234,8 +236,8 @@ class Host:
             return
         del self._running[number]
 
-    def _add(self, number: int) -> Failed | None:
-        """Hand all rows of a call to the engine, or say which it refused."""
+    def _add(self, number: int) -> None:
+        """Hand all rows of a call to the engine; one that it refuses is done, and the others run."""
         from vllm.exceptions import VLLMError
 
         running = self._running[number]
@@ -243,8 +245,7 @@ class Host:
             try:
                 self._add_row(number, row, running.call, share=True)
             except (VLLMError, ValueError) as error:
-                return Failed(f"row {row}: {error}")
-        return None
+                running.done[row] = Refusal(REFUSED, f"vLLM refuses row {row}: {error}")
 
     def _add_row(self, number: int, row: int, call: Call, share: bool) -> None:
         from vllm import SamplingParams as VllmParams

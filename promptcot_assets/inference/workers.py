@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from promptcot_assets.inference.engine import EngineError, EngineLost
 from promptcot_assets.inference.language_model import Batch, LanguageModel
+from promptcot_assets.inference.protocol import EngineError, EngineLost
 
 # passive: an idle OpenMP thread that spins takes the core from the next worker (measured: up to six times slower).
 # MALLOC: glibc keeps the memory of freed tensors instead of asking the kernel for cleared pages in every layer

@@ -8,8 +8,10 @@ keeps reading it. Everything in it comes from the logs, so a lost, old or moved 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
+import itertools
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.data_version import identifier, quoted
+from promptcot_assets.lake.declared import Declared
+from promptcot_assets.lake.disk import sync, written
 from promptcot_assets.lake.errors import LakeError
-from promptcot_assets.lake.log import UNREADABLE, Entry, Log, damage, newest_by_partition
-from promptcot_assets.lake.schemas import SCHEMAS, declared_since
-from promptcot_assets.lake.tables import PARTITION_COLUMN
+from promptcot_assets.lake.log import PARTITION_COLUMN, RESTORE, UNREADABLE, Entry, Log, damage, newest_by_partition
 
 if TYPE_CHECKING:
     import duckdb
@@ -86,43 +89,136 @@ from lineage where run_id <> '' group by run_id order by first_commit
 """
 
 
-def publish(home: Path, log: Log) -> None:
-    """Write `home/catalog.duckdb` anew from the logs. Publishers wait for each other, so the last one has seen all."""
+def publish(home: Path, log: Log, declared: Declared, path: Path | None = None) -> list[LakeError]:
+    """Write the catalogue (`home/catalog.duckdb`) anew from the logs; what is wrong with tables of a damaged log.
+
+    Such a table costs its own view and lineage only. Publishers wait for each other, so the last one has seen all.
+    """
+    path = path or home / CATALOGUE
+    with written("the catalogue", path.parent), _lock(path.with_name(".publish.lock")):
+        for stale in path.parent.glob(f".{path.name}.*"):  # of a publisher that was killed
+            stale.unlink(missing_ok=True)
+        new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        entries, damaged = _snapshot(log)
+        known = _known_lineage(path)
+        damaged |= _lost(log, known, entries)
+        last_known = known.filter(pc.is_in(known["asset"], pa.array(damaged, pa.string())))
+        try:
+            sound = {asset: own for asset, own in entries.items() if asset not in damaged}
+            _write(new, log, declared, sound, damaged, last_known)
+            sync(new)
+            path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+            new.with_name(new.name + ".wal").unlink(missing_ok=True)
+    return list(damaged.values())
+
+
+def _known_lineage(path: Path) -> pa.Table:
+    """What a catalogue knows of commits; nothing when it is missing or damaged."""
     import duckdb
 
-    path = home / CATALOGUE
-    with _lock(home / ".publish.lock"):
-        for stale in home.glob(f".{CATALOGUE}.*"):  # of a publisher that was killed
-            stale.unlink(missing_ok=True)
-        new = home / f".{CATALOGUE}.{uuid.uuid4().hex}"
-        entries = _snapshot(log)
-        with duckdb.connect(str(new), config={"threads": 1}) as con:
+    try:
+        with duckdb.connect(str(path), read_only=True) as con:
+            return con.sql("from lineage").to_arrow_table()
+    except duckdb.Error:
+        return _LINEAGE.empty_table()
+
+
+def lost(home: Path, log: Log) -> list[LakeError]:
+    """What is wrong with tables whose newest commit is in the catalogue and no longer in the log."""
+    entries, damaged = _snapshot(log)
+    return [*damaged.values(), *_lost(log, _known_lineage(home / CATALOGUE), entries).values()]
+
+
+def _lost(log: Log, known: pa.Table, entries: Mapping[str, list[Entry]]) -> dict[str, LakeError]:
+    """Tables whose newest commit is in the catalogue and no longer in the log, which shows no gap then."""
+    newest = {asset: own[-1].ref.version for asset, own in entries.items() if own}
+    lost = dict[str, LakeError]()
+    for row in known.select(["asset", "version"]).to_pylist():
+        asset, version = row["asset"], row["version"]
+        if asset in newest and version > newest[asset]:
+            file = log.file(asset, version)
+            lost[asset] = LakeError(
+                f"table {asset}: commit file {file}, which the catalogue names, is missing; {RESTORE}, or "
+                f"re-materialize {asset}"
+            )
+    return lost
+
+
+def _write(
+    path: Path,
+    log: Log,
+    declared: Declared,
+    entries: dict[str, list[Entry]],
+    damaged: Mapping[str, LakeError],
+    last_known: pa.Table,
+) -> None:
+    """last_known: lineage of the damaged tables. Raises: OSError with DuckDB's words."""
+    import duckdb
+
+    try:
+        with duckdb.connect(str(path), config={"threads": 1}) as con:
             con.execute("begin")
-            _create_table(con, "lineage", [_lineage(entries)])
-            _create_table(con, "models", _models(log.folder, entries))
+            _create_table(con, "lineage", [_lineage(entries), last_known])
+            _create_table(con, "models", _models(log, entries))
             con.execute(_RUNS)
             _comment(
                 con, "table lineage", "one row a commit: what was made, from what, how, at what cost", _says(_LINEAGE)
             )
             _comment(con, "table models", "one row a checkpoint and partition, superseded ones too", _says(_MODELS))
             _comment(con, "view runs", "one row a Dagster run that committed anything", _RUNS_SAY)
-            for asset in sorted(SCHEMAS.keys() | entries.keys()):
-                _create_view(con, log.folder / asset, asset, list(newest_by_partition(entries.get(asset, [])).values()))
+            files = _Files(log)
+            for asset in sorted(declared.schemas.keys() | {one for one in entries if entries[one]} | damaged.keys()):
+                _create_view(con, files, declared, asset, damaged.get(asset) or entries.get(asset, []))
             con.execute("commit")
-        path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
-        new.replace(path)
+            con.execute("checkpoint")  # closing does it too, but says nothing when the disk is full
+    except duckdb.Error as error:
+        raise OSError(str(error)) from error
 
 
-def _snapshot(log: Log) -> dict[str, list[Entry]]:
+def is_current(home: Path, log: Log) -> bool:
+    """Whether there is a catalogue, of this place, that knows every table's newest commit and is undamaged."""
+    import duckdb
+
+    here = quoted(str(home / "lake"))[:-1] + "/"
+    try:
+        with duckdb.connect(str(home / CATALOGUE), read_only=True) as con:
+            views = con.execute("select sql from duckdb_views() where not internal").fetchall()
+            known = dict(con.execute("select asset, max(version) from lineage group by asset").fetchall())
+            for table in ("lineage", "models"):  # every column, so that DuckDB holds every block against its checksum
+                con.execute(f"select max(hash(one)) from {table} one").fetchall()
+    except duckdb.Error:  # missing, damaged, or opened by somebody for writing
+        return False
+    is_of_here = all(here in sql for (sql,) in views if "read_parquet(" in sql)
+    return is_of_here and known == _newest_versions(log)
+
+
+def _newest_versions(log: Log) -> dict[str, int]:
+    """Of the tables with a commit and a sound log."""
+    newest = dict[str, int]()
+    for asset in log.assets():
+        with contextlib.suppress(LakeError):  # which its view says
+            newest.update((asset, entry.ref.version) for entry in itertools.islice(log.newest_first(asset), 1))
+    return newest
+
+
+def _snapshot(log: Log) -> tuple[dict[str, list[Entry]], dict[str, LakeError]]:
     """The commits of all tables at one moment, while others commit: no input of a commit is missing from it.
 
     Tables are listed one after the other; when a second listing is as long as the first, nothing came in between.
+    Second: what is wrong with the tables whose log cannot be read.
     """
-    entries, before = dict[str, list[Entry]](), None
+    entries, damaged, before = dict[str, list[Entry]](), dict[str, LakeError](), None
     while before != (lengths := {asset: len(own) for asset, own in entries.items()}):
-        before = lengths
-        entries = {asset: log.entries(asset) for asset in log.assets()}
-    return entries
+        before, entries, damaged = lengths, {}, {}
+        for asset in log.assets():
+            try:
+                entries[asset] = log.entries(asset)
+            except LakeError as error:
+                damaged[asset] = error
+    return entries, damaged
 
 
 @contextmanager
@@ -142,31 +238,57 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Tabl
         con.unregister(f"part_{i}")
 
 
-def _create_view(con: duckdb.DuckDBPyConnection, table: Path, asset: str, current: list[Entry]) -> None:
+def _create_view(
+    con: duckdb.DuckDBPyConnection, files: _Files, declared: Declared, asset: str, entries: list[Entry] | LakeError
+) -> None:
     """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable."""
     view = identifier(asset)
-    files = [table / entry.file for entry in current]
     try:
-        schema, rows = _stored(asset, current, files) if files else _nothing(asset)
+        if isinstance(entries, LakeError):
+            raise entries
+        current = list(newest_by_partition(entries).values())
+        schema, rows = _stored(files, declared, asset, current) if current else _nothing(declared.schemas[asset])
     except LakeError as error:
-        con.execute(f"create view {view} as select error({quoted(f'table {asset}: {error}')}) as error")
+        con.execute(f"create view {view} as select error({quoted(_of_table(asset, error))}) as error")
         return
     con.execute(f"create view {view} as {rows}")
-    declared = SCHEMAS[asset].metadata if asset in SCHEMAS else None
+    said = declared.schemas[asset].metadata if asset in declared.schemas else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
-    _comment(con, f"view {view}", _text(schema.metadata or declared), columns)
+    _comment(con, f"view {view}", _text(schema.metadata or said), columns)
 
 
-def _columns(asset: str, file: Path) -> pa.Schema:
-    """Those of a file, by name. Raises: LakeError when it is lost or damaged, with the mend."""
-    try:
-        schema = pq.read_schema(file)
-        _ = schema.names  # decodes them
-    except FileNotFoundError:
-        raise LakeError(f"file {file} is missing; restore it from a copy or re-materialize {asset}") from None
-    except UNREADABLE as error:
-        raise LakeError(damage(asset, file, error)) from error
-    return schema
+def _of_table(asset: str, error: LakeError) -> str:
+    return str(error) if str(error).startswith("table ") else f"table {asset}: {error}"
+
+
+class _Files:
+    """Data files as DuckDB reads them, in a database apart, where a damaged one takes no catalogue down with it."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._apart: duckdb.DuckDBPyConnection | None = None
+
+    def columns(self, entry: Entry) -> pa.Schema:
+        """Those of a file, by name, after DuckDB could read its footer too. Raises: LakeError with the mend."""
+        import duckdb
+
+        path, asset = self.log.path(entry), entry.ref.asset
+        try:
+            schema = pq.read_schema(path)
+            _ = schema.names  # decodes them
+            self._describe(path)
+        except FileNotFoundError:
+            raise LakeError(f"file {path} is missing; restore it from a copy or re-materialize {asset}") from None
+        except (*UNREADABLE, duckdb.Error) as error:
+            raise LakeError(damage(asset, path, error)) from error
+        return schema
+
+    def _describe(self, path: Path) -> None:
+        import duckdb
+
+        apart, self._apart = self._apart or duckdb.connect(config={"threads": 1}), None  # a damaged file may end it
+        apart.execute(f"describe select * from read_parquet({quoted(str(path))})")
+        self._apart = apart
 
 
 def _comment(con: duckdb.DuckDBPyConnection, what: str, comment: str, columns: Mapping[str, str]) -> None:
@@ -186,28 +308,29 @@ def _text(metadata: Mapping[bytes, bytes] | None) -> str:
     return (metadata or {}).get(b"comment", b"").decode(errors="replace")
 
 
-def _stored(asset: str, current: list[Entry], files: list[Path]) -> tuple[pa.Schema, str]:
+def _stored(files: _Files, declared: Declared, asset: str, current: list[Entry]) -> tuple[pa.Schema, str]:
     """The columns of the newest files and the SQL of all rows; columns declared since they were written are null.
 
     Raises: LakeError when any of the files is lost or damaged: DuckDB itself opens only the first before a query.
     """
     union = ", union_by_name=true" if len({entry.record.schema_hash for entry in current}) > 1 else ""
-    schemas = [_columns(asset, file) for file in files]
+    schemas = [files.columns(entry) for entry in current]
     schema = max(zip(current, schemas, strict=True), key=lambda pair: pair[0].ref.version)[1]
     new = [
-        SCHEMAS[asset].field(name) for name in declared_since(asset, {name for one in schemas for name in one.names})
+        declared.schemas[asset].field(name)
+        for name in declared.since(asset, {name for one in schemas for name in one.names})
     ]
     return pa.schema([*schema, *new]).with_metadata(schema.metadata), (
         f"select *{''.join(f', {_null(field)}' for field in new)} from read_parquet("
-        f"[{', '.join(quoted(str(file)) for file in files)}]{union}, "
+        f"[{', '.join(quoted(str(files.log.path(entry))) for entry in current)}]{union}, "
         f"hive_partitioning=true, hive_types={{'{PARTITION_COLUMN}': VARCHAR}})"
     )
 
 
-def _nothing(asset: str) -> tuple[pa.Schema, str]:
+def _nothing(schema: pa.Schema) -> tuple[pa.Schema, str]:
     """The declared columns and the SQL of no rows."""
-    columns = [*SCHEMAS[asset], pa.field(PARTITION_COLUMN, pa.string())]
-    return SCHEMAS[asset], f"select {', '.join(map(_null, columns))} where false"
+    columns = [*schema, pa.field(PARTITION_COLUMN, pa.string())]
+    return schema, f"select {', '.join(map(_null, columns))} where false"
 
 
 def _null(field: pa.Field) -> str:
@@ -236,7 +359,7 @@ def _lineage_row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _models(tables: Path, entries: dict[str, list[Entry]]) -> list[pa.Table]:
+def _models(log: Log, entries: dict[str, list[Entry]]) -> list[pa.Table]:
     """One row per checkpoint and partition, superseded ones too, with the columns its asset recorded."""
     newest: dict[tuple[str, str, str], Entry] = {}  # the same weights committed again are the same model
     for commits in entries.values():
@@ -244,12 +367,12 @@ def _models(tables: Path, entries: dict[str, list[Entry]]) -> list[pa.Table]:
             if entry.record.checkpoint:
                 newest[entry.ref.asset, entry.ref.partition, entry.record.checkpoint] = entry
     alike: dict[str, list[pa.Table]] = {}
-    for row in (_model(tables, entry) for entry in newest.values()):
+    for row in (_model(log, entry) for entry in newest.values()):
         alike.setdefault(str(row.schema), []).append(row)
     return [_MODELS.empty_table(), *map(pa.concat_tables, alike.values())]
 
 
-def _model(tables: Path, entry: Entry) -> pa.Table:
+def _model(log: Log, entry: Entry) -> pa.Table:
     ref = entry.ref
     known = {
         "model_id": entry.record.checkpoint.removeprefix("models/"),
@@ -263,7 +386,7 @@ def _model(tables: Path, entry: Entry) -> pa.Table:
     }
     row = pa.Table.from_pylist([known], schema=_MODELS)
     try:
-        with pq.ParquetFile(tables / ref.asset / entry.file) as parquet:
+        with pq.ParquetFile(log.path(entry)) as parquet:
             own = parquet.read()
             names = own.column_names
     except UNREADABLE:  # lost or damaged: the table's own view says so; the checkpoint is still there

@@ -15,17 +15,17 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from promptcot_assets.lake.disk import sync
+from promptcot_assets.lake.disk import complete, file_hash, sync
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.ref import Provenance, canonical_json
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
+UNREADABLE_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
-# Folders this process works in, by process (a forked child holds none), and the hashes of files already read.
-_claimed: dict[tuple[int, Path], int] = {}
-_hashed: dict[tuple[Path, int, int, int, int], str] = {}
+_claimed: dict[tuple[int, Path], int] = {}  # folders this process works in, by process: a forked child holds none
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def seal(models: Path, role: str, folder: Path, provenance: Provenance) -> Seale
         )
     if not folder.is_dir():
         raise LakeError(f"{role}: there is no checkpoint folder {folder}; write it in work_folder()")
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for earlier in (folder / MANIFEST, *folder.glob(f".{MANIFEST}.*")):  # of a run that was killed while it sealed
+        earlier.unlink(missing_ok=True)
     paths = list(_files(role, folder))
     if not paths:
         raise LakeError(f"{role}: checkpoint folder {folder} has no files; nothing was trained into it")
     for path in paths:
         sync(path)
-    files = {path.relative_to(folder).as_posix(): _file_hash(path, cached=False) for path in paths}
+    files = {path.relative_to(folder).as_posix(): file_hash(path, cached=False) for path in paths}
     data_version = _files_hash(files)
     manifest = {
         "files": files,
@@ -111,11 +112,8 @@ def seal(models: Path, role: str, folder: Path, provenance: Provenance) -> Seale
         "provenance": {**provenance.to_dict(), "fingerprint": provenance.fingerprint},
         "work_folder": folder.relative_to(models / PARTIAL).as_posix(),
     }
-    unfinished = folder / f".{MANIFEST}"
-    unfinished.write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    sync(unfinished)
-    unfinished.rename(folder / MANIFEST)
-    sync(folder)
+    with complete(folder / MANIFEST) as draft:
+        draft.write_text(json.dumps({**manifest, "sha256": _own_hash(manifest)}, indent=1, sort_keys=True))
     target = models / role / data_version[:12]
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -137,24 +135,51 @@ def verify(role: str, folder: Path, data_version: str, *, cached: bool = True) -
     """
     mend = f"restore {folder} from a copy or re-materialize {role}"
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files = manifest["files"]
+        is_whole, is_it = _is_whole(manifest), _files_hash(files) == data_version
     except FileNotFoundError:
         raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is missing; {mend}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, *UNREADABLE_MANIFEST) as error:
         raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is damaged ({error}); {mend}") from error
-    if _files_hash(files) != data_version:
+    if not is_it:
         raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is not the one that was committed; {mend}")
+    if not is_whole:
+        raise LakeError(f"{role}: checkpoint file {folder / MANIFEST} is damaged (its checksum differs); {mend}")
     for name, expected in files.items():
         try:
-            found = _file_hash(folder / name, cached=cached)
+            found = file_hash(folder / name, cached=cached)
         except FileNotFoundError:
             raise LakeError(f"{role}: checkpoint file {folder / name} is missing; {mend}") from None
+        except OSError as error:
+            raise LakeError(f"{role}: checkpoint file {folder / name} cannot be read ({error}); {mend}") from error
         if found != expected:
             raise LakeError(f"{role}: checkpoint file {folder / name} was altered (its hash differs); {mend}")
     for path in _files(role, folder):
         name = path.relative_to(folder).as_posix()
         if name not in files and not path.name.startswith(".") and name != MANIFEST:
             raise LakeError(f"{role}: file {path} was added to a finished checkpoint; remove it")
+
+
+def copy(role: str, source: Path, folder: Path, data_version: str) -> None:
+    """Copy a finished checkpoint's files to `folder`, unless the very same lie there already.
+
+    Raises: LakeError when the copy is not what was committed.
+    """
+    if folder.is_dir():
+        if _hash_of(role, folder) == data_version:
+            return
+        shutil.rmtree(folder)  # of a run that was killed while it copied in place, or damaged since
+    with complete(folder) as draft:
+        shutil.copytree(source, draft, ignore=shutil.ignore_patterns(MANIFEST))
+        if _hash_of(role, draft) != data_version:
+            raise LakeError(f"{role}: the copy of {source} differs from what was committed; run the same command again")
+
+
+def _hash_of(role: str, folder: Path) -> str:
+    """The data version that this folder would be sealed with."""
+    paths = [path for path in _files(role, folder) if path != folder / MANIFEST]
+    return _files_hash({path.relative_to(folder).as_posix(): file_hash(path, cached=False) for path in paths})
 
 
 def _take_back(models: Path, role: str, work: Path, committed: Callable[[], set[Path]]) -> None:
@@ -181,9 +206,19 @@ def _take_back(models: Path, role: str, work: Path, committed: Callable[[], set[
 def _made_in(manifest: Path) -> Path | None:
     """The work folder of a sealed checkpoint; None for a damaged manifest, which `verify` reports when it is needed."""
     try:
-        return Path(json.loads(manifest.read_text())["work_folder"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = json.loads(manifest.read_text())
+        return Path(content["work_folder"]) if _is_whole(content) else None
+    except (OSError, *UNREADABLE_MANIFEST):
         return None
+
+
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether every bit of it is as it was written."""
+    return bool(manifest["sha256"] == _own_hash({name: manifest[name] for name in manifest if name != "sha256"}))
+
+
+def _own_hash(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
 
 
 def _restore_damaged(role: str, folder: Path, target: Path, data_version: str) -> None:
@@ -207,15 +242,6 @@ def _files(role: str, folder: Path) -> Iterator[Path]:
 
 def _files_hash(files: dict[str, str]) -> str:
     return hashlib.sha256(canonical_json(files).encode()).hexdigest()[:32]
-
-
-def _file_hash(path: Path, *, cached: bool = True) -> str:
-    stat = path.stat()
-    key = (path, stat.st_ino, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size)
-    if not cached or key not in _hashed:
-        with path.open("rb") as file:
-            _hashed[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _hashed[key]
 
 
 def _work_name(role: str, fingerprint: str) -> str:

@@ -25,8 +25,8 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def content_hash(file: Path) -> tuple[str, int]:
-    """Hash and number of the rows of one Parquet file.
+def content_hash(file: Path, ordered: bool = False) -> tuple[str, int]:
+    """Hash and number of the rows of one Parquet file. ordered: in another order they are other content.
 
     The hash is a sum over rows of the md5 of the row's JSON, so it ignores the order of rows and needs no memory. It
     also ignores what is not content: columns without any value (a column added later leaves old rows as they were),
@@ -34,7 +34,7 @@ def content_hash(file: Path) -> tuple[str, int]:
     being a sum it is no defence against someone who wants to forge rows.
     """
     with _memory_database(file.parent) as con:
-        rows = f"read_parquet({quoted(str(file))}, hive_partitioning=false)"
+        rows = f"read_parquet({quoted(str(file))}, hive_partitioning=false, file_row_number={str(ordered).lower()})"
         types = {name: kind for name, kind, *_ in con.execute(f"describe select * from {rows}").fetchall()}
         counts = con.execute(
             "select count(*), " + ", ".join(f"count({identifier(name)})" for name in types) + f" from {rows}"
@@ -65,10 +65,16 @@ def _normal(name: str, kind: str) -> str:
 
 @contextmanager
 def _memory_database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A small private DuckDB that spills into `scratch` and gives the same answer in every time zone."""
+    """A small private DuckDB that spills into `scratch` and gives the same answer in every time zone.
+
+    Raises: OSError with DuckDB's words for anything that goes wrong inside.
+    """
     import duckdb
 
     config = {"threads": 2, "memory_limit": "1GB", "temp_directory": str(scratch / ".duckdb")}
-    with duckdb.connect(config=config) as con:
-        con.execute("set TimeZone = 'UTC'")
-        yield con
+    try:
+        with duckdb.connect(config=config) as con:
+            con.execute("set TimeZone = 'UTC'")
+            yield con
+    except duckdb.Error as error:
+        raise OSError(str(error)) from error

@@ -1,9 +1,10 @@
 """Tables that follow from committed rows alone, kept so that they are computed once: search indexes.
 
-    home/derived/<kind>/<asset>/<partition>-<data version>.arrow
+    home/derived/<kind>/<asset>/<partition>-<data version>.<checksum>.arrow
 
-They are named after the content they were computed from, so they are never stale, and memory-mapped, so that opening
-one costs nothing and reading it costs what is read. Nothing is lost with them: a missing or damaged one is made again.
+They are named after the content they were computed from, so they are never stale, and memory-mapped, so that only what
+is read is held. Before it is mapped, a file's bytes are held against the checksum in its name, once per process.
+Nothing is lost with them: a missing or damaged one is made again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from promptcot_assets.lake.disk import sync
+from promptcot_assets.lake.disk import complete, file_hash, sync, written
 from promptcot_assets.lake.ref import Ref
+
+_CHECKSUM = 16  # hex digits in a file's name
 
 
 def derived(home: Path, kind: str, ref: Ref, make: Callable[[], pa.Table]) -> pa.Table:
@@ -26,24 +29,21 @@ def derived(home: Path, kind: str, ref: Ref, make: Callable[[], pa.Table]) -> pa
     are removed: who still has one mapped keeps it.
     """
     folder = home / "derived" / kind / ref.asset
-    path = folder / f"{ref.partition}-{ref.data_version}.arrow"
-    table = _opened(path)
-    if table is None:
-        _write(path, make())
+    name = f"{ref.partition}-{ref.data_version}"
+    path = _intact(folder, name)
+    if path is None:
+        path = _write(folder, name, make())
         for other in folder.glob(f"{ref.partition}-*.arrow"):
             if other != path and other.name.rpartition("-")[0] == ref.partition:
                 other.unlink(missing_ok=True)
-        table = _opened(path)
-        assert table is not None  # it was written a moment ago
-    return table
+    return _opened(path)
 
 
 def mapped(path: Path, table: pa.Table) -> pa.Table:
     """The same table lying in a file, to be read from there page by page instead of from memory."""
-    _write(path, table)
-    opened = _opened(path)
-    assert opened is not None
-    return opened
+    with complete(path) as draft:
+        _write_arrow(draft, table)
+    return _opened(path)
 
 
 def unfinished(home: Path) -> Iterator[Path]:
@@ -51,23 +51,38 @@ def unfinished(home: Path) -> Iterator[Path]:
     yield from sorted(home.glob("derived/**/.*.arrow.*"))
 
 
-def _opened(path: Path) -> pa.Table | None:
-    try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except FileNotFoundError:
-        return None
-    except (pa.ArrowException, OSError) as error:
-        warnings.warn(f"{path} is damaged and will be computed again: {error}", stacklevel=3)
-        return None
+def _intact(folder: Path, name: str) -> Path | None:
+    """The file of this name whose bytes are those that were written; others of the name are damaged, which is said."""
+    for path in sorted(folder.glob(f"{name}.*arrow")):
+        try:
+            if file_hash(path)[:_CHECKSUM] == path.name.removeprefix(f"{name}.").removesuffix(".arrow"):
+                return path
+            reason = "its checksum differs"
+        except OSError as error:
+            reason = str(error)
+        warnings.warn(f"{path} is damaged and will be computed again: {reason}", stacklevel=3)
+    return None
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # as `unfinished` knows it
+def _opened(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _write(folder: Path, name: str, table: pa.Table) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{name}.arrow.{uuid.uuid4().hex}"  # as `unfinished` knows it
     try:
-        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table.combine_chunks())
-        sync(part)
-        part.rename(path)
+        with written(f"search index {name}", folder):
+            _write_arrow(part, table)
+            path = folder / f"{name}.{file_hash(part)[:_CHECKSUM]}.arrow"
+            sync(part)
+            part.rename(path)
+            sync(folder)
     finally:
         part.unlink(missing_ok=True)
+    return path
+
+
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())

@@ -14,36 +14,58 @@ import os
 import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
 
 from promptcot_assets.lake import catalogue, checkpoints, retention
 from promptcot_assets.lake.data_version import content_hash
+from promptcot_assets.lake.declared import Declared
+from promptcot_assets.lake.disk import cannot_write, complete, file_hash, written
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.lineage import upstream
-from promptcot_assets.lake.log import Entry, Log, Record, damage
+from promptcot_assets.lake.log import UNREADABLE, Entry, Log, Record, damage
 from promptcot_assets.lake.ref import UNPARTITIONED, Commit, Provenance, Ref
 from promptcot_assets.lake.rows import check_schema, checked, first_duplicate, read_rows, write_rows
-from promptcot_assets.lake.schemas import declared_since, with_columns
 from promptcot_assets.lake.spool import Spool
-from promptcot_assets.lake.tables import overwrite_partition, schema_hash
+from promptcot_assets.lake.tables import check_table, overwrite_partition, schema_hash
 
 _ASSET = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PARTITION = re.compile(r"[A-Za-z0-9._-]+")  # without "=", which DuckDB takes for another partition column
-_ODD_IN_PATHS = set("*?[]=%\n")  # patterns and partition marks to DuckDB, escapes to Delta
+_ODD_IN_PATHS = set("*?[]=%\\")  # patterns and partition marks to DuckDB, escapes to Delta
 
 
 class Lake:
-    """Versioned tables and checkpoints. Safe to use from several processes at once; methods raise `LakeError`."""
+    """Versioned tables and checkpoints. Safe to use from several processes at once; methods raise `LakeError`.
 
-    def __init__(self, home: Path) -> None:
-        self.home = _usable(Path(home))
+    A home that is a read-only copy can be read; whatever writes says there that it cannot.
+    """
+
+    def __init__(self, home: Path, declared: Declared = Declared()) -> None:  # noqa: B008  (it is frozen)
+        """declared: what is known of the tables; without it a lake keeps and gives back whatever it is given."""
+        self._declared = declared
+        self.home = _readable(Path(home))
         self.models = self.home / "models"
         self._log = Log(self.home / "lake")
+        if not self._log.assets():
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Make the home's folders. Raises: LakeError naming the path and PROMPTCOT_HOME when one cannot write there."""
+        try:
+            for name in ("lake", "spool", "models"):
+                (self.home / name).mkdir(parents=True, exist_ok=True)
+                if not os.access(self.home / name, os.W_OK | os.X_OK):
+                    raise PermissionError(f"no permission to write in {self.home / name}")
+        except (OSError, ValueError) as error:
+            raise LakeError(
+                f"cannot keep data in {self.home}: {error}; set PROMPTCOT_HOME to a folder one can write in"
+            ) from error
 
     # -- tables
 
@@ -58,13 +80,14 @@ class Lake:
         """Make the rows of `batches` the content of one partition, in one atomic step, and publish the catalogue.
 
         Rows are validated before anything reaches the table. A column whose field metadata has `unique: true` must hold
-        no value twice; `comment` in a field's or the schema's metadata becomes the catalogue's comment.
+        no value twice; `comment` in a field's or the schema's metadata becomes the catalogue's comment; with `ordered:
+        true` in the schema's, the same rows in another order are another data version.
 
         Raises: LakeError naming asset, column and first bad row.
         """
         ref = self._commit(asset, batches, schema, provenance, partition)
         self._make_equals_whole(ref)
-        self.publish()
+        self._publish_around_damage()
         return ref
 
     def newest(self, asset: str, partition: str = UNPARTITIONED) -> Ref | None:
@@ -75,6 +98,25 @@ class Lake:
     def partitions(self, asset: str) -> list[str]:
         """Partitions that have rows in the newest version, sorted."""
         return [partition for partition, entry in self._log.current(asset).items() if entry.ref.rows]
+
+    def assets(self) -> list[str]:
+        """Tables and roles of models that have a log, damaged or not."""
+        return self._log.assets()
+
+    def current(self, asset: str) -> list[Ref]:
+        """The newest commit of every partition of one table."""
+        return [entry.ref for entry in self._log.current(asset).values()]
+
+    def pinned(self) -> list[Ref]:
+        """What models and scores rest on, themselves included: it is kept for good.
+
+        Raises: LakeError when one of them does not resolve.
+        """
+        return [
+            entry.ref
+            for key in sorted(retention.pinned_versions(self._log, self._declared.pinning))
+            if (entry := self._log.at(*key))
+        ]
 
     def history(self, asset: str, partition: str | None = None) -> list[Commit]:
         """The commits of one table, or of one of its partitions, oldest first."""
@@ -102,8 +144,8 @@ class Lake:
         path, stored, names = self._open(ref, columns)
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                return with_columns(ref.asset, file.read(columns=stored), names)
-        except OSError as error:
+                return self._declared.completed(ref.asset, file.read(columns=stored), names)
+        except UNREADABLE as error:
             raise _damaged(ref, path, error) from error
 
     def batches(self, ref: Ref, columns: Sequence[str] | None = None, rows: int = 2048) -> Iterator[pa.RecordBatch]:
@@ -111,25 +153,42 @@ class Lake:
         path, stored, names = self._open(ref, columns)
         try:
             for batch in read_rows(path, stored, rows):
-                yield with_columns(ref.asset, batch, names)
-        except OSError as error:
+                yield self._declared.completed(ref.asset, batch, names)
+        except UNREADABLE as error:
             raise _damaged(ref, path, error) from error
+
+    def check(self, ref: Ref) -> None:
+        """Read every stored byte of a version, those of a checkpoint's files too, and compare with what was committed.
+
+        Raises: LakeError naming version, file and mend when anything is altered or lost, or the ref does not resolve.
+        """
+        entry = self._entry(ref)
+        self._log.check(entry, cached=False)
+        if entry.record.checkpoint:
+            checkpoints.verify(ref.asset, self.home / entry.record.checkpoint, ref.data_version, cached=False)
+
+    def check_rows(self, ref: Ref) -> None:
+        """The same of the rows alone, and once per process: `table` and `batches` do it by themselves."""
+        self._log.check(self._entry(ref))
 
     def verify(self, ref: Ref) -> bool:
         """Whether the stored bytes still are what was committed: every row, and every file of a checkpoint.
 
         Raises: LakeError when the ref does not resolve; damage and loss are the answer False.
         """
-        entry = self._entry(ref)
+        self._entry(ref)
         try:
-            path, *_ = self._open(ref, None)
-            for _ in read_rows(path, None, 8192):  # checks the pages' checksums, which DuckDB does not
-                pass
-            if entry.record.checkpoint:
-                checkpoints.verify(ref.asset, self.home / entry.record.checkpoint, ref.data_version, cached=False)
-        except (LakeError, OSError, pa.ArrowException):
+            self.check(ref)
+        except LakeError:
             return False
-        return content_hash(path) == (entry.record.content_hash, ref.rows)
+        return True
+
+    def check_log(self, asset: str) -> None:
+        """Hold a table's log files against each other, and what Delta makes of them against the commits.
+
+        Raises: LakeError naming the file and the mend.
+        """
+        check_table(self._log, asset)
 
     # -- lineage
 
@@ -150,6 +209,7 @@ class Lake:
     def spool(self, asset: str, partition: str, fingerprint: str) -> Spool:
         """The shards of the computation with this fingerprint, finished ones of a killed run included."""
         _check_names(asset, partition)
+        self.prepare()
         return Spool(self.home / "spool" / asset / f"{partition}-{fingerprint[:16]}")
 
     def work_folder(self, asset: str, fingerprint: str) -> Path:
@@ -158,13 +218,29 @@ class Lake:
         While another living process makes the same checkpoint, a second folder.
         """
         _check_names(asset, UNPARTITIONED)
+        self.prepare()
 
         def committed() -> set[Path]:
             return {
                 self.home / entry.record.checkpoint for entry in self._log.entries(asset) if entry.record.checkpoint
             }
 
-        return checkpoints.claim_work_folder(self.models, asset, fingerprint, committed)
+        with written(f"a checkpoint of {asset}", self.models):
+            return checkpoints.claim_work_folder(self.models, asset, fingerprint, committed)
+
+    def hand_over(self, asset: str, fingerprint: str, names: Sequence[str], folder: Path) -> bool:
+        """Move what was made in the work folder of `asset` to `folder`, another one, and let go of the first.
+
+        The first of `names` is moved last: once it is there, all is. False where the first work folder has none.
+        """
+        work = self.work_folder(asset, fingerprint)
+        is_there = (work / names[0]).exists()
+        if is_there:
+            for name in [*names[1:], names[0]]:
+                if (work / name).exists():
+                    (work / name).rename(folder / name)
+        checkpoints.release_work_folder(self.models, work / names[0])
+        return is_there
 
     # -- checkpoints
 
@@ -190,12 +266,13 @@ class Lake:
                 schema = schema.append(pa.field(name, pa.string(), nullable=False))
         _one_row(asset, row | {"model_id": "", "path": ""}, schema)  # a bad row must not cost the folder
         folder = Path(folder).absolute()
-        sealed = checkpoints.seal(self.models, asset, folder, provenance)
+        with written(f"a checkpoint of {asset}", self.models):
+            sealed = checkpoints.seal(self.models, asset, folder, provenance)
         path = sealed.folder.relative_to(self.home).as_posix()
         full = _one_row(asset, row | {"model_id": f"{asset}/{sealed.version}", "path": path}, schema)
         ref = self._commit(asset, [full], schema, provenance, partition, sealed)
         checkpoints.release_work_folder(self.models, folder)
-        self.publish()
+        self._publish_around_damage()
         return ref
 
     def checkpoint(self, ref: Ref) -> Path:
@@ -210,15 +287,57 @@ class Lake:
         checkpoints.verify(ref.asset, folder, ref.data_version)
         return folder
 
+    def copy_checkpoint(self, ref: Ref, folder: Path) -> None:
+        """Put the files of a checkpoint into `folder` (in `work_folder()`), to be committed under another name.
+
+        `folder` appears when it is whole; what a killed run left under its name is held against the checkpoint.
+        """
+        source = self.checkpoint(ref)
+        with written(f"a copy of {ref}", folder.parent):
+            checkpoints.copy(ref.asset, source, folder, ref.data_version)
+
     # -- catalogue and retention
 
     def publish(self) -> None:
-        """Rebuild `home/catalog.duckdb`; also the mend after copying a home to another place."""
-        catalogue.publish(self.home, self._log)
+        """Rebuild `home/catalog.duckdb`; also the mend after copying a home to another place.
+
+        Raises: LakeError naming a damaged commit file, when the catalogue of all other tables is written.
+        """
+        self.prepare()
+        if damaged := catalogue.publish(self.home, self._log, self._declared):
+            raise damaged[0]
+
+    def publish_if_stale(self) -> None:
+        """The same when the catalogue misses commits: its publisher was killed, or had no room on the disk.
+
+        A table whose log is damaged is warned of, and its view says so.
+        """
+        if not catalogue.is_current(self.home, self._log):
+            self.prepare()
+            self._publish_around_damage()
+
+    def lost(self) -> list[LakeError]:
+        """Tables whose newest commit the catalogue knows and the log does not: its commit file was lost."""
+        return catalogue.lost(self.home, self._log)
+
+    def current_catalogue(self, scratch: Path) -> Path:
+        """A catalogue of this place that misses no commit: the home's, or one in `scratch` if none can be written."""
+        try:
+            self.publish_if_stale()
+        except LakeError:
+            catalogue.publish(self.home, self._log, self._declared, scratch / catalogue.CATALOGUE)
+            return scratch / catalogue.CATALOGUE
+        return self.home / catalogue.CATALOGUE
+
+    def _publish_around_damage(self) -> None:
+        for damaged in catalogue.publish(self.home, self._log, self._declared):
+            warnings.warn(str(damaged), stacklevel=3)
 
     def gc(self, keep_last: int = 5, grace_hours: float = 24, dry_run: bool = True) -> list[retention.Garbage]:
         """What nobody needs any more, deleted unless `dry_run`; see `retention.collect` for what is kept."""
-        return retention.collect(self.home, self._log, keep_last, grace_hours, dry_run)
+        if not dry_run:
+            self.prepare()
+        return retention.collect(self.home, self._log, self._declared.pinning, keep_last, grace_hours, dry_run)
 
     # -- inside
 
@@ -233,12 +352,13 @@ class Lake:
     ) -> Ref:
         _check_names(asset, partition)
         check_schema(asset, schema)
+        self.prepare()
         file = self.home / "spool" / asset / f".commit-{uuid.uuid4().hex}.parquet"
-        file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_rows(file, _all_checked(asset, batches, schema), schema)
             _check_unique(asset, file, schema)
-            content, rows = content_hash(file)
+            content, rows = content_hash(file, (schema.metadata or {}).get(b"ordered") == b"true")
             record = Record(
                 commit_id=uuid.uuid4().hex,
                 partition=partition,
@@ -249,8 +369,11 @@ class Lake:
                 fingerprint=provenance.fingerprint,
                 provenance=provenance,
                 checkpoint=sealed.folder.relative_to(self.home).as_posix() if sealed else "",
+                file_hash=file_hash(file),
             )
             return overwrite_partition(self._log, asset, file, schema, record)
+        except (OSError, DeltaError) as error:
+            raise cannot_write(f"{asset}[{partition}]", self.home, error) from error
         finally:
             file.unlink(missing_ok=True)
 
@@ -276,27 +399,20 @@ class Lake:
             if one.ref.partition == ref.partition and one.ref.version != ref.version
             and (one.record.content_hash, one.ref.rows) == (new.record.content_hash, ref.rows)
         ]  # fmt: skip
-        pinned = retention.pinned_versions(self._log) if equal else set()
+        pinned = retention.pinned_versions(self._log, self._declared.pinning) if equal else set()
         for one in equal:
             if (one.ref.asset, one.ref.version) in pinned and not self.verify(one.ref):
-                path = self._log.folder / ref.asset / one.file
-                part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-                shutil.copyfile(self._log.folder / ref.asset / new.file, part)
-                part.rename(path)
+                with written(f"{one.ref}, made whole", self.home), complete(self._log.path(one)) as draft:
+                    shutil.copyfile(self._log.path(new), draft)
 
     def _open(self, ref: Ref, columns: Sequence[str] | None) -> tuple[Path, list[str], list[str]]:
         """The file of a ref, which of the wanted columns it has, and all that are wanted."""
-        path = self._log.folder / ref.asset / self._entry(ref).file
+        path = self._log.check(self._entry(ref))
         try:
             stored = pq.read_schema(path).names
-        except FileNotFoundError:
-            raise LakeError(
-                f"{ref}: its file {path} is gone (garbage collection keeps only recent and pinned versions); "
-                f"restore it from a copy or re-materialize {ref.asset}"
-            ) from None
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise _damaged(ref, path, error) from error
-        names = stored + declared_since(ref.asset, stored)
+        names = stored + self._declared.since(ref.asset, stored)
         unknown = sorted(set(columns or []) - set(names))
         if unknown:
             raise LakeError(f"{ref} has no column {unknown[0]!r}; it has {', '.join(names)}")
@@ -304,23 +420,17 @@ class Lake:
         return path, [name for name in wanted if name in stored], wanted
 
 
-def _usable(home: Path) -> Path:
-    """The home as an absolute path, its folders made. Raises: LakeError naming the path and PROMPTCOT_HOME."""
-    home = home.expanduser().absolute()
-    odd = _ODD_IN_PATHS & set(str(home))
+def _readable(home: Path) -> Path:
+    """The home as an absolute path. Raises: LakeError naming the path and PROMPTCOT_HOME when it can be no home."""
+    try:
+        home = home.expanduser().absolute()
+    except RuntimeError as error:  # ~ of nobody
+        raise LakeError(f"{str(home)!r} is no folder: {error}; set PROMPTCOT_HOME elsewhere") from error
+    odd = sorted(one for one in set(str(home)) if one in _ODD_IN_PATHS or not one.isprintable())
     if odd:
         raise LakeError(
-            f"the path {home} has {sorted(odd)[0]!r} in it, which DuckDB or Delta misread; set PROMPTCOT_HOME elsewhere"
+            f"the path {str(home)!r} has {odd[0]!r} in it, which DuckDB or Delta misread; set PROMPTCOT_HOME elsewhere"
         )
-    try:
-        for name in ("lake", "spool", "models"):
-            (home / name).mkdir(parents=True, exist_ok=True)
-            if not os.access(home / name, os.W_OK | os.X_OK):
-                raise PermissionError(f"no permission to write in {home / name}")
-    except OSError as error:
-        raise LakeError(
-            f"cannot keep data in {home}: {error}; set PROMPTCOT_HOME to a folder one can write in"
-        ) from error
     return home
 
 

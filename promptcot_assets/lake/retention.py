@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,10 @@ from deltalake import DeltaTable
 
 from promptcot_assets.lake.checkpoints import MANIFEST, PARTIAL, is_claimed, is_same_folder, try_lock
 from promptcot_assets.lake.derived import unfinished
+from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.lineage import upstream
-from promptcot_assets.lake.log import Entry, Log
+from promptcot_assets.lake.log import RESTORE, Entry, Log
 from promptcot_assets.lake.ref import Commit, Ref
-
-PINNING_TABLES = ("benchmark_scores",)  # besides every table of checkpoints
 
 
 @dataclass(frozen=True)
@@ -30,16 +29,18 @@ class Garbage:
     bytes: int
 
 
-def collect(home: Path, log: Log, keep_last: int, grace_hours: float, dry_run: bool) -> list[Garbage]:
+def collect(
+    home: Path, log: Log, pinning: Sequence[str], keep_last: int, grace_hours: float, dry_run: bool
+) -> list[Garbage]:
     """Find what may go and, unless `dry_run`, delete it.
 
-    Kept: each partition's newest `keep_last` commits; every commit of a checkpoint or of benchmark scores and all they
-    descend from; whatever is younger than the grace, which must be longer than the longest read or write; and folders
-    that a living process works in. All of it holds at the moment of deletion: what was taken up since it was found
-    stays, and is not in the result.
+    Kept: each partition's newest `keep_last` commits; every commit of a checkpoint, or of a table of `pinning`, and all
+    they descend from; whatever is younger than the grace, which must be longer than the longest read or write; and
+    folders that a living process works in. All of it holds at the moment of deletion: what was taken up since it was
+    found stays, and is not in the result.
     """
     before = time.time() - grace_hours * 3600
-    pinned = pinned_versions(log)
+    pinned = pinned_versions(log, pinning)
     found: dict[str, list[Path]] = {}
     for asset in log.assets():
         found[asset] = _superseded_files(log, asset, pinned, keep_last, before)
@@ -50,7 +51,9 @@ def collect(home: Path, log: Log, keep_last: int, grace_hours: float, dry_run: b
     if not dry_run:
         for asset, paths in found.items():
             # Anew for each asset: sizing and deleting the others took a while, in which much may have been committed.
-            superseded = set(_superseded_files(log, asset, pinned_versions(log), keep_last, before)) if paths else set()
+            superseded = (
+                set(_superseded_files(log, asset, pinned_versions(log, pinning), keep_last, before)) if paths else set()
+            )
             found[asset] = [path for path in paths if path in superseded or not path.is_relative_to(log.folder)]
             found[asset] = [path for path in found[asset] if _deleted(home, log, path, before)]
     return [
@@ -66,6 +69,8 @@ def _left_behind(home: Path, log: Log) -> Iterator[Path]:
     yield from home.glob(f"models/{PARTIAL}/*")
     yield from _uncommitted_checkpoints(home, log)
     yield from unfinished(home)
+    yield from home.glob("lake/*/*/.*.parquet.*")  # files that were being made whole
+    yield from home.glob("lake/*/_delta_log/*.json#*")  # log files that Delta was writing
 
 
 def _deleted(home: Path, log: Log, path: Path, before: float) -> bool:
@@ -100,18 +105,26 @@ def _aside(home: Path, path: Path) -> Path:
     return folder / f".{_asset_of(home, path)}-{uuid.uuid4().hex}"
 
 
-def pinned_versions(log: Log) -> set[tuple[str, int]]:
-    """(asset, version) of every commit that a model or a score rests on."""
+def pinned_versions(log: Log, pinning: Sequence[str]) -> set[tuple[str, int]]:
+    """(asset, version) of every commit that a model or a score rests on.
 
-    def commit_of(ref: Ref) -> Commit | None:
+    Raises: LakeError when one of them is not in the lake: what it rests on in turn cannot be told.
+    """
+
+    def commit_of(ref: Ref) -> Commit:
         entry = log.at(ref.asset, ref.version)
-        return entry.commit if entry else None
+        if entry is None or entry.ref != ref:
+            raise LakeError(
+                f"{ref} (data version {ref.data_version}), which models or scores rest on, is not in the lake: its "
+                f"commit file {log.file(ref.asset, ref.version)} is lost or another one; nothing is deleted; {RESTORE}"
+            )
+        return entry.commit
 
     roots = [
         entry.ref
         for asset in log.assets()
         for entry in log.entries(asset)
-        if entry.record.checkpoint or asset in PINNING_TABLES
+        if entry.record.checkpoint or asset in pinning
     ]
     return {(ref.asset, ref.version) for ref in [*roots, *(c.ref for c in upstream(roots, commit_of))]}
 

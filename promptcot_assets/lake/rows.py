@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -77,7 +79,10 @@ def checked(asset: str, batch: pa.Table | pa.RecordBatch, schema: pa.Schema, fir
     `first_row` is the number of rows before this batch, for the message. Equal types in other clothes (large strings,
     dictionaries, an all-null column without a type) are accepted; nothing else is cast.
 
-    Raises: LakeError naming asset, column and first bad row: missing or extra column, wrong type, forbidden null.
+    Numbers must be finite, also those in lists and structs, unless the field's metadata has `not_finite: true`.
+
+    Raises: LakeError naming asset, column and first bad row: missing or extra column, wrong type, forbidden null, NaN
+    or infinity.
     """
     table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
     for name in schema.names:
@@ -97,8 +102,38 @@ def checked(asset: str, batch: pa.Table | pa.RecordBatch, schema: pa.Schema, fir
         if column.null_count and not field.nullable:
             row = first_row + column.is_null().to_pylist().index(True)
             raise LakeError(f"{asset}: column {field.name!r} is null in row {row}; it must have a value")
+        if (field.metadata or {}).get(b"not_finite") != b"true" and (odd := _first_not_finite(column)):
+            raise LakeError(
+                f"{asset}: column {field.name!r} holds {odd[1]} in row {first_row + odd[0]}; it must be a finite number"
+            )
         columns.append(column if column.type == field.type else column.cast(field.type))
     return pa.table(columns, schema=schema)
+
+
+def _first_not_finite(column: pa.ChunkedArray) -> tuple[int, float] | None:
+    """Row and value of the first NaN or infinity in a column, in whatever it is nested; None when there is none."""
+    chunk = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
+    for values, places in _numbers(chunk, pa.array(np.arange(len(chunk)))):
+        odd = np.flatnonzero(~np.isfinite(pc.fill_null(values, 0.0).to_numpy(zero_copy_only=False)))
+        if odd.size:
+            return places[odd[0]].as_py(), values[odd[0]].as_py()
+    return None
+
+
+def _numbers(values: Any, rows: Any) -> Iterator[tuple[Any, Any]]:
+    """The floating-point values in an array, however deep, and the row that each is of."""
+    kind = values.type
+    if pa.types.is_floating(kind):
+        yield values, rows
+    elif pa.types.is_dictionary(kind):
+        yield from _numbers(values.dictionary_decode(), rows)
+    elif pa.types.is_map(kind):
+        yield from _numbers(values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))), rows)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _numbers(pc.list_flatten(values), rows.take(pc.list_parent_indices(values)))
+    elif pa.types.is_struct(kind):
+        for column in values.flatten():
+            yield from _numbers(column, rows)
 
 
 def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:

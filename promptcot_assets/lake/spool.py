@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake.checkpoints import is_same_folder
-from promptcot_assets.lake.disk import sync
+from promptcot_assets.lake.disk import cannot_write, complete
 from promptcot_assets.lake.errors import LakeError
 from promptcot_assets.lake.ref import canonical_json
 from promptcot_assets.lake.stream import RowStream
@@ -171,15 +171,16 @@ def _read(path: Path) -> pa.Table | None:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     for attempt in (1, 2):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # plain nested names: a shard read back must have the schema it was computed with
-            pq.write_table(table, part, compression="zstd", write_page_checksum=True, use_compliant_nested_type=False)
-            sync(part)
-            part.rename(path)
+            with complete(path) as draft:
+                # plain nested names: a shard read back must have the schema it was computed with
+                pq.write_table(
+                    table, draft, compression="zstd", write_page_checksum=True, use_compliant_nested_type=False
+                )
             return
         except FileNotFoundError:  # a twin finished and cleared the folder in between
             if attempt == 2:
                 raise
+        except OSError as error:
+            raise cannot_write(f"shard {path.name}", path.parent, error) from error

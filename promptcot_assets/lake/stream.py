@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 Row = dict[str, Any]
+"""One row of a table, as promptcot_assets.tables declares it."""
 
 
 class Rows(Protocol):
@@ -32,6 +33,11 @@ class RowStream:
         """The rows of a table as Python objects, a few at a time."""
         return cls(lambda: iter(table.to_batches(max_chunksize=rows_at_once)), table.num_rows)
 
+    @staticmethod
+    def of_rows(rows: Callable[[], Iterable[Row]]) -> Transformed:
+        """Rows that are made anew at every iteration."""
+        return Transformed((), lambda _: rows())
+
     def __len__(self) -> int:
         return self.count
 
@@ -47,7 +53,7 @@ class RowStream:
 class Transformed:
     """Rows derived from a stream one by one; counting them takes a pass of its own."""
 
-    def __init__(self, stream: RowStream, transform: Callable[[Iterable[Row]], Iterable[Row]]) -> None:
+    def __init__(self, stream: Iterable[Row], transform: Callable[[Iterable[Row]], Iterable[Row]]) -> None:
         self._stream, self._transform = stream, transform
         self._count: int | None = None
 

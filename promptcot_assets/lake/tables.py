@@ -6,10 +6,12 @@ entry makes it the partition's only file. So a kill leaves the old or the new ve
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,13 +19,12 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from promptcot_assets.lake.disk import sync
+from promptcot_assets.lake.disk import file_hash, is_full, sync
 from promptcot_assets.lake.errors import LakeError
-from promptcot_assets.lake.log import METADATA_KEY, Log, Record
+from promptcot_assets.lake.log import METADATA_KEY, PARTITION_COLUMN, RESTORE, Log, Record, newest_by_partition
 from promptcot_assets.lake.ref import Ref
 from promptcot_assets.lake.rows import storage_schema
 
-PARTITION_COLUMN = "_part"  # the Dagster partition key; not stored in the files, Delta and DuckDB read it from the path
 _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 36500 days",  # the default deletes old versions after 30 days
     "delta.deletedFileRetentionDuration": "interval 36500 days",
@@ -45,12 +46,12 @@ def overwrite_partition(log: Log, asset: str, file: Path, schema: pa.Schema, rec
 
     Raises: LakeError when a column's type contradicts other partitions, or the table stays contended.
     """
-    relative = f"{PARTITION_COLUMN}={record.partition}/{record.commit_id}.zstd.parquet"
-    target = log.folder / asset / relative
+    target = log.folder / asset / record.file
     target.parent.mkdir(parents=True, exist_ok=True)
     file.rename(target)
+    sync(target.parent)
     add = AddAction(
-        path=relative,
+        path=record.file,
         size=target.stat().st_size,
         partition_values={PARTITION_COLUMN: record.partition},
         modification_time=int(time.time() * 1000),
@@ -58,26 +59,50 @@ def overwrite_partition(log: Log, asset: str, file: Path, schema: pa.Schema, rec
         stats=json.dumps({"numRecords": record.rows}),
     )
     for attempt in range(_ATTEMPTS):
-        try:
-            _commit_once(log, asset, add, schema, record)
-        except CommitFailedError:  # somebody else committed since we looked
-            time.sleep(random.uniform(0, min(0.2, 0.005 * (attempt + 1))))
-        except LakeError:
-            target.unlink()
-            raise
-        else:
-            # The version is the name of the log file with our id in it, never what a DeltaTable object says.
-            ref = next(entry.ref for entry in log.newest_first(asset) if entry.record.commit_id == record.commit_id)
+        failure = _failure_of(lambda: _commit_once(log, asset, add, schema, record))
+        # The version is the name of the log file with our id in it, never what a DeltaTable object says. It may be
+        # there although Delta failed: a disk that is full only for the checkpoint of the log has taken the commit.
+        ref = next((one.ref for one in log.newest_first(asset) if one.record.commit_id == record.commit_id), None)
+        if ref is not None:
             sync(log.file(asset, ref.version))
+            sync(log.file(asset, ref.version).parent)
             return ref
+        if failure and (not isinstance(failure, CommitFailedError) or is_full(failure)):
+            target.unlink()
+            raise failure
+        time.sleep(random.uniform(0, min(0.2, 0.005 * (attempt + 1))))  # somebody else committed since we looked
     raise LakeError(
         f"{asset}[{record.partition}]: other commits came first {_ATTEMPTS} times; run fewer writers at once"
     )
 
 
+def _failure_of(attempt: Callable[[], None]) -> Exception | None:
+    try:
+        attempt()
+    except (LakeError, DeltaError, OSError) as error:
+        return error
+    return None
+
+
+def check_table(log: Log, asset: str) -> None:
+    """Raises: LakeError when the table's log files are not those that were written, or Delta reads them otherwise."""
+    log.check_sequence(asset)
+    delta = _opened(log.folder / asset)
+    known = newest_by_partition([entry for entry in log.entries(asset) if entry.ref.version <= delta.version()])
+    if {uri.split("/")[-1] for uri in delta.file_uris()} != {entry.file.split("/")[-1] for entry in known.values()}:
+        raise LakeError(
+            f"table {asset}: {log.folder / asset / '_delta_log'} names other files than its commits; {RESTORE}"
+        )
+
+
 def _commit_once(log: Log, asset: str, add: AddAction, schema: pa.Schema, record: Record) -> None:
     """Raises: CommitFailedError when the table changed between reading and writing its log."""
     delta = _open_or_create(log.folder / asset, schema)
+    record = dataclasses.replace(
+        record,
+        follows=file_hash(log.file(asset, delta.version())),
+        committed_at=int(time.time() * 1000),
+    )
     delta.create_write_transaction(
         [add],
         mode="overwrite",
@@ -106,7 +131,23 @@ def _open_or_create(table: Path, schema: pa.Schema) -> DeltaTable:
         except DeltaError:
             if not DeltaTable.is_deltatable(uri):  # else another process was first
                 raise
-    return DeltaTable(uri)
+    return _opened(table)
+
+
+def _opened(table: Path) -> DeltaTable:
+    """The table as Delta reads it; a damaged checkpoint of its log, which Delta can do without, is removed.
+
+    Raises: LakeError when the log itself cannot be read.
+    """
+    try:
+        return DeltaTable(table.as_uri())
+    except (DeltaError, OSError):
+        for derived in (table / "_delta_log").glob("*checkpoint*"):
+            derived.unlink(missing_ok=True)
+    try:
+        return DeltaTable(table.as_uri())
+    except (DeltaError, OSError) as error:
+        raise LakeError(f"table {table.name}: Delta cannot read {table / '_delta_log'} ({error}); {RESTORE}") from error
 
 
 def _merged(asset: str, delta: DeltaTable, log: Log, partition: str, schema: pa.Schema) -> pa.Schema:

@@ -1,8 +1,9 @@
 """`promptcot benchmark-report`: our scores beside the paper's tables, and what it takes to see a difference.
 
-Every number of ours is computed from the verdicts of one exact version and says which: interval clustered by question,
-questions, generations, sampling, model, data versions. Differences between stages are read twice: each alone at 95 %,
-and all of them at once (Bonferroni), because of ten comparisons one looks real by chance in every other report.
+Every number of ours stands in `benchmark_scores` or `codeforces_ratings`. The report names the versions it was made
+from, with intervals clustered by question, questions, generations, sampling and model. Differences between stages are
+read twice: each alone at 95 %, and all of them at once (Bonferroni), because of ten comparisons one looks real by
+chance in every other report.
 """
 
 from __future__ import annotations
@@ -11,24 +12,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from promptcot_assets.lake import Lake, LakeError, Ref
+from promptcot_assets.lake import Lake, LakeError, Ref, Row
 from promptcot_assets.reports.paper_results import ABLATIONS, BENCHMARKS, METRICS, RESULTS
-from promptcot_assets.stages import Row
-from promptcot_assets.stages.evaluation import STAGES
-from promptcot_assets.stages.statistics import (
-    Interval,
-    clustered_interval,
-    corrected_level,
-    majority_interval,
-    paired_difference,
-    pass_at_k_interval,
-    plan_questions,
-    smallest_effect,
-)
+from promptcot_assets.stages.statistics import corrected_level, difference_interval, plan_questions, smallest_effect
+from promptcot_assets.tables import open_lake
 
 
 @dataclass(frozen=True)
@@ -51,6 +42,12 @@ class Score:
     note: str | None = None
 
 
+SHOWN = (
+    "benchmark", "stage", "metric", "value", "low", "high", "questions", "generations", "model", "compared_with",
+    "significant",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a benchmark can show of the difference between two stages, from how much their questions differ."""
@@ -71,112 +68,54 @@ class Report:
 
 
 def benchmark_report(home: Path) -> Report:
-    """All students' scores. Raises: LakeError when nothing has been judged yet."""
-    lake = Lake(home)
-    judged = {name: lake.newest("benchmark_verdicts", name) for name in lake.partitions("benchmark_verdicts")}
-    if not judged:
-        raise LakeError(f"no benchmark has been judged in {home} yet: materialize benchmark_verdicts")
-    rows = {name: lake.table(ref).to_pylist() for name, ref in judged.items() if ref}
-    comparisons = sum(1 for one in rows.values() for _ in _pairs(_results(one)))
+    """All students' scores. Raises: LakeError when nothing has been scored yet."""
+    lake = open_lake(home)
+    scored = _newest(lake, "benchmark_scores")
+    if not scored:
+        raise LakeError(f"no benchmark has been judged in {home} yet: materialize benchmark_scores")
+    rows = {student: lake.table(ref).to_pylist() for student, ref in scored.items()}
+    comparisons = sum(row["compared_with"] is not None for own in rows.values() for row in own)
     level = corrected_level(max(1, comparisons))
-    scores = [score for name, one in rows.items() for score in _scores(name, one, level)]
-    scores += [rating for name in rows for rating in _ratings(lake, name)]
-    return Report(scores, _all(lake, "scaling"), {name: _versions(lake, ref) for name, ref in judged.items() if ref})
+    scores = [_score(student, row, level) for student, own in rows.items() for row in own]
+    scores += [rating for student in scored for rating in _ratings(lake, student)]
+    scaling = [row for ref in _newest(lake, "scaling").values() for row in lake.table(ref).to_pylist()]
+    return Report(scores, scaling, {student: _versions(lake, ref) for student, ref in scored.items()})
 
 
 def plan(home: Path, effect: float) -> list[Plan]:
     """For every benchmark and student: how many questions it takes to see `effect` between its last two stages.
 
-    Raises: LakeError when nothing has been judged yet; StatisticsError when `effect` is no difference of shares.
+    Raises: LakeError when no two stages have been scored yet; StatisticsError when `effect` is no difference of shares.
     """
     plan_questions(effect)  # refuses what is no effect before anything is read
-    lake, plans = Lake(home), []
-    for student in lake.partitions("benchmark_verdicts"):
-        ref = lake.newest("benchmark_verdicts", student)
-        last: dict[str, Interval] = {}
-        for benchmark, stage, before, results in _pairs(_results(lake.table(ref).to_pylist()) if ref else {}):
-            last[benchmark] = _difference(results[benchmark, stage], results[benchmark, before])
-        for benchmark, interval in last.items():
-            spread = min(1.0, interval.spread) if 0 < interval.spread < float("inf") else 0.5  # 0.5: nothing known
+    lake, plans = open_lake(home), []
+    for student, ref in _newest(lake, "benchmark_scores").items():
+        differences = [row for row in lake.table(ref).to_pylist() if row["compared_with"] is not None]
+        for row in {row["benchmark"]: row for row in differences}.values():  # the last of each
+            spread = min(1.0, (row["standard_error"] or 0) * sqrt(row["questions"])) or 0.5  # 0.5: nothing known
             needed = plan_questions(effect, spread)
-            least = smallest_effect(max(2, interval.questions), spread)
-            plans.append(Plan(student, benchmark, spread, interval.questions, least, needed))
+            least = smallest_effect(max(2, row["questions"]), spread)
+            plans.append(Plan(student, row["benchmark"], spread, row["questions"], least, needed))
     if not plans:
-        raise LakeError(f"no two stages have been judged in {home} yet: materialize benchmark_verdicts")
+        raise LakeError(f"no two stages have been judged in {home} yet: materialize benchmark_scores")
     return plans
 
 
 # ---- numbers
-Results = dict[tuple[str, str], dict[str, list[Row]]]  # (benchmark, stage) -> item -> judged generations
+def _newest(lake: Lake, asset: str) -> dict[str, Ref]:
+    """partition -> its newest version."""
+    found = {partition: lake.newest(asset, partition) for partition in lake.partitions(asset)}
+    return {partition: ref for partition, ref in found.items() if ref}
 
 
-def _results(judged: Sequence[Row]) -> Results:
-    results: Results = defaultdict(lambda: defaultdict(list))
-    for row in sorted(judged, key=lambda row: row["attempt"]):
-        if row["passed"] is not None:
-            results[row["benchmark"], row["stage"]][row["item_id"]].append(row)
-    return results
-
-
-def _pairs(results: Results) -> Iterator[tuple[str, str, str, Results]]:
-    """(benchmark, stage, the stage before it) of every paired difference that can be taken."""
-    for benchmark in sorted({name for name, _ in results}):
-        present = [stage for stage in STAGES if (benchmark, stage) in results]
-        for before, stage in pairwise(present):
-            if results[benchmark, stage].keys() & results[benchmark, before].keys():
-                yield benchmark, stage, before, results
-
-
-def _difference(after: dict[str, list[Row]], before: dict[str, list[Row]], level: float = 0.95) -> Interval:
-    shared = sorted(after.keys() & before.keys())
-    first, second = ([_marks(side[item]) for item in shared] for side in (after, before))
-    return paired_difference(first, second, level=level)
-
-
-def _marks(rows: Sequence[Row]) -> list[int]:
-    return [int(row["passed"]) for row in rows]
-
-
-def _scores(student: str, judged: Sequence[Row], level: float) -> Iterator[Score]:
-    results = _results(judged)
-    for (benchmark, stage), items in sorted(results.items(), key=lambda one: (one[0][0], STAGES.index(one[0][1]))):
-        rows = [row for group in items.values() for row in group]
-        common = {"student": student, "benchmark": benchmark, "stage": stage, "model": rows[0]["model"]}
-        for metric, interval, k in _metrics(list(items.values())):
-            yield Score(**common, metric=metric, **_figures(interval), generations=k)
-    for benchmark, stage, before, _ in _pairs(results):
-        sides = results[benchmark, stage], results[benchmark, before]
-        alone, among_all = _difference(*sides), _difference(*sides, level=level)
-        items = results[benchmark, stage]
-        (first, *_), k = next(iter(items.values())), max(map(len, items.values()))
-        yield Score(
-            student, benchmark, stage, "paired difference", **_figures(alone), generations=k, model=first["model"],
-            compared_with=before, significant=_excludes_zero(alone), significant_among_all=_excludes_zero(among_all),
-        )  # fmt: skip
-
-
-def _metrics(items: list[list[Row]]) -> Iterator[tuple[str, Interval, int]]:
-    """avg@k of all questions; pass@k and majority@k of those with all k verdicts, maths only for the latter."""
-    k = max(map(len, items))
-    yield f"avg@{k}", clustered_interval([_marks(group) for group in items]), k
-    whole = [group for group in items if len(group) == k]
-    if k < 2:
-        return
-    half = k // 2
-    if half > 1:
-        yield f"pass@{half}", pass_at_k_interval([_marks(group) for group in whole], half), k
-    yield f"pass@{k}", pass_at_k_interval([_marks(group) for group in whole], k), k
-    if all(row.get("reference") is not None for group in whole for row in group):
-        answers = [[row["answer"] for row in group] for group in whole]
-        yield f"majority@{k}", majority_interval([_marks(group) for group in whole], k, answers), k
-
-
-def _figures(interval: Interval) -> dict[str, Any]:
-    return {"value": interval.estimate, "low": interval.low, "high": interval.high, "questions": interval.questions}
-
-
-def _excludes_zero(interval: Interval) -> bool:
-    return not interval.low <= 0 <= interval.high
+def _score(student: str, row: Row, level: float) -> Score:
+    """A row of `benchmark_scores`; level: that of a difference's interval which allows for all of the report."""
+    shown = {name: row[name] for name in SHOWN}
+    if row["compared_with"] is None:
+        return Score(student, **shown)
+    among_all = difference_interval(row["value"], row["standard_error"] or 0, row["questions"], level)
+    excludes_zero = not (row["low"] <= 0 <= row["high"] or among_all.low <= 0 <= among_all.high)
+    return Score(student, **shown, significant_among_all=excludes_zero)
 
 
 def _ratings(lake: Lake, student: str) -> Iterator[Score]:
@@ -189,15 +128,11 @@ def _ratings(lake: Lake, student: str) -> Iterator[Score]:
         )  # fmt: skip
 
 
-def _all(lake: Lake, asset: str) -> list[Row]:
-    refs = [lake.newest(asset, partition) for partition in lake.partitions(asset)]
-    return [row for ref in refs if ref for row in lake.table(ref).to_pylist()]
-
-
-def _versions(lake: Lake, judged: Ref) -> dict[str, Any]:
+def _versions(lake: Lake, scored: Ref) -> dict[str, Any]:
     """The exact data behind a student's scores, and how its generations were sampled."""
+    (judged,) = (ref for ref in lake.commit_of(scored).provenance.inputs if ref.asset == "benchmark_verdicts")
     inputs = {ref.asset: ref for ref in lake.commit_of(judged).provenance.inputs}
-    refs = [judged, *(inputs[name] for name in ("benchmark_generations", "benchmark_items") if name in inputs)]
+    refs = [scored, judged, *(inputs[name] for name in ("benchmark_generations", "benchmark_items") if name in inputs)]
     graders = sorted({str(one) for one in lake.table(judged, ["grader"])["grader"].to_pylist()})
     asked = inputs.get("benchmark_generations")
     settings = lake.commit_of(asked).provenance.settings if asked else "[]"

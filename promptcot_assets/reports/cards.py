@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +11,11 @@ from typing import Any
 from promptcot_assets.domains import DOMAINS, ProceduralDomain
 from promptcot_assets.lake import Ref
 from promptcot_assets.lake.log import Entry
-from promptcot_assets.lake.schemas import MODEL_ROLES
-from promptcot_assets.reports.backfill import runs
-from promptcot_assets.reports.history import History, Rows, model_id
-from promptcot_assets.reports.lineage import cost, with_ancestors
+from promptcot_assets.lineage.ancestry import cost, with_ancestors
+from promptcot_assets.lineage.backfill import runs
+from promptcot_assets.lineage.history import History, Rows, model_id
 from promptcot_assets.settings.profile import Deduplication
+from promptcot_assets.tables import MODEL_ROLES
 
 OWN_LICENCE = "apache-2.0"  # of what the procedural domains write
 NOT_RECORDED = "not recorded: ask its publisher"
@@ -147,7 +148,7 @@ def _contamination(rows: Rows, behind: Sequence[Entry]) -> Iterator[str]:
     dirty = {hit["problem_id"] for hit in hits}
     by_table = Counter(texts[one]["table"] for one in dirty)
     benchmarks = ", ".join(
-        f"{name} {count:,}" for name, count in sorted(Counter(row["benchmark"] for row in asked).items())
+        f"{_cell(name)} {count:,}" for name, count in sorted(Counter(row["benchmark"] for row in asked).items())
     )
     yield (
         f"**{'Contaminated' if dirty else 'Clean'}**: {len(dirty):,} of {len(texts):,} training problems behind it "
@@ -224,4 +225,4 @@ def _cell(value: Any) -> str:
             return f"{value:,}"
         case float():
             return f"{value:.6g}"
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return html.escape(" ".join(str(value).split()), quote=False).replace("|", "\\|")

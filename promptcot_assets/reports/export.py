@@ -15,19 +15,19 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from promptcot_assets.lake import Lake, LakeError, Ref
+from promptcot_assets.lake import Lake, LakeError, Ref, Row
 from promptcot_assets.lake.checkpoints import MANIFEST
-from promptcot_assets.lake.schemas import MODEL_ROLES, SCHEMAS
+from promptcot_assets.lake.disk import sync_all
+from promptcot_assets.lineage.history import History
 from promptcot_assets.reports import plots
 from promptcot_assets.reports.cards import data_card, model_card
-from promptcot_assets.reports.history import History
+from promptcot_assets.reports.croissant import write_croissant
+from promptcot_assets.stages.em import curves
+from promptcot_assets.tables import MODEL_ROLES, SCHEMAS, open_lake
 
 Format = Literal["parquet", "jsonl"]
 
-# What a trainer wants (TRL's dataset formats); every other table is exported as it is.
-TRAINING_COLUMNS = {"sft_examples": ("prompt", "completion"), "preference_pairs": ("prompt", "chosen", "rejected")}
-
-# The same as chats: column -> the (role, column) of its turns.
+# What a trainer wants (TRL's dataset formats) as chats: column -> the (role, column) of its turns.
 CHATS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "sft_examples": {"messages": (("user", "prompt"), ("assistant", "completion"))},
     "preference_pairs": {
@@ -35,6 +35,10 @@ CHATS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
         "chosen": (("assistant", "chosen"),),
         "rejected": (("assistant", "rejected"),),
     },
+}
+# The same as plain text; every other table is exported as it is.
+TRAINING_COLUMNS = {
+    table: tuple(column for turns in chat.values() for _, column in turns) for table, chat in CHATS.items()
 }
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -53,26 +57,30 @@ def export_table(
     format_: Format = "parquet",
     chats: bool = False,
     licence: str | None = None,
+    croissant: bool = False,
 ) -> list[Ref]:
     """Write the newest rows of `asset` (of one partition, or of all) to `out/data/`, one file a partition, and a card.
 
-    chats: training tables as lists of {role, content} instead of plain text.
+    chats: training tables as lists of {role, content} instead of plain text. croissant: with its metadata and the
+    provenance of every row (croissant.py).
     The folder appears at once when it is complete. Returns the exact refs that are in it.
     Raises: LakeError when there is no such table or partition, it has no chats, or `out` is in the way.
     """
     history = History(home)
-    refs = _refs(history, asset, partition)
+    refs = newest_refs(history, asset, partition)
     if chats and asset not in CHATS:
         raise LakeError(f"{asset} has no turns to make messages of; {' and '.join(CHATS)} have")
-    lake, columns = Lake(home), list(TRAINING_COLUMNS.get(asset, SCHEMAS[asset].names))
+    lake, columns = open_lake(home), list(TRAINING_COLUMNS.get(asset, SCHEMAS[asset].names))
     schema = _chat_schema(asset) if chats else pa.schema([SCHEMAS[asset].field(name) for name in columns])
-    with _complete(out) as part:
+    with complete_folder(out) as part:
         (part / "data").mkdir(parents=True)
         for ref in refs:
             batches = _rows(lake, ref, schema, CHATS[asset] if chats else None)
             _write(batches, _bare(schema), part / "data" / f"{ref.partition}.{format_}", format_)
         meanings = {field.name: (field.metadata or {}).get(b"comment", b"").decode() for field in schema}
         (part / "README.md").write_text(data_card(history, refs, meanings, _front(schema, format_), licence))
+        if croissant:
+            write_croissant(part, history, lake, refs, schema, licence)
     return refs
 
 
@@ -83,13 +91,13 @@ def export_model(home: Path, role: str, partition: str | None, out: Path, licenc
     damaged, or `out` is in the way.
     """
     history = History(home)
-    refs = _refs(history, role, partition)
+    refs = newest_refs(history, role, partition)
     if len(refs) > 1:
         raise LakeError(
             f"there is more than one {role}: name a partition, one of {', '.join(r.partition for r in refs)}"
         )
-    folder = Lake(home).checkpoint(refs[0])
-    with _complete(out) as part:
+    folder = open_lake(home).checkpoint(refs[0])
+    with complete_folder(out) as part:
         shutil.copytree(folder, part, ignore=shutil.ignore_patterns(MANIFEST))
         (part / "README.md").write_text(model_card(history, history.entries[role, refs[0].version], licence))
     return refs
@@ -117,18 +125,23 @@ def push(folder: Path, repository: str, kind: Literal["dataset", "model"]) -> st
     return str(commit.commit_url)
 
 
-def export_figure(home: Path, name: str, out: Path, others: Sequence[Path] = ()) -> list[Ref]:
+def export_figure(
+    home: Path, name: str, out: Path, others: Sequence[Path] = (), frozen: Sequence[Path] = ()
+) -> list[Ref]:
     """Write a figure as PNG. Returns the exact refs that it shows. Raises: LakeError when its table is missing.
 
     others: homes of more runs of the same settings (other seeds); the em figure then draws its bands over the runs.
+    frozen: homes of em.selection: frozen, up to their last round; the em figure then has the paper's curve without an
+    E-step too.
     """
     if name not in FIGURES:
         raise LakeError(f"no figure {name!r}; there are {', '.join(FIGURES)}")
-    if others and name != "em":
+    if (others or frozen) and name != "em":
         raise LakeError(f"figure {name} shows one home; only the em figure is drawn over several")
     asset, plot = FIGURES[name]
-    of = {one: _refs(History(one), asset, None) for one in (home, *others)}
-    markdown = plot(*([row for ref in refs for row in Lake(one).table(ref).to_pylist()] for one, refs in of.items()))
+    of = {one: newest_refs(History(one), asset, None) for one in (home, *others)}
+    runs = [[row for ref in refs for row in open_lake(one).table(ref).to_pylist()] for one, refs in of.items()]
+    markdown = plot(*runs, frozen=[_curves_of_rounds(one) for one in frozen]) if frozen else plot(*runs)
     refs = [ref for refs in of.values() for ref in refs]
     encoded = markdown.partition("base64,")[2].removesuffix(")")
     try:
@@ -139,8 +152,19 @@ def export_figure(home: Path, name: str, out: Path, others: Sequence[Path] = ())
     return refs
 
 
+def _curves_of_rounds(home: Path) -> list[Row]:
+    """The points of the em figure from a home that has rounds, and neither a control nor a common pool."""
+    lake, history = open_lake(home), History(home)
+    measured = [row for ref in newest_refs(history, "em_bounds", None) for row in lake.table(ref).to_pylist()]
+    rounds = sorted(newest_refs(history, "problem_generator", None), key=lambda ref: ref.partition)
+    models = [("cold_start", 0, ref) for ref in newest_refs(history, "cold_problem_generator", None)]
+    models += [("em", number, ref) for number, ref in enumerate(rounds, 1)]
+    steps = curves.steps_of((*of, lake.table(ref, ["steps"])["steps"][0].as_py()) for *of, ref in models)
+    return curves.em_curves(measured, [], steps)
+
+
 @contextmanager
-def _complete(out: Path) -> Iterator[Path]:
+def complete_folder(out: Path) -> Iterator[Path]:
     """A path beside `out` to write a folder to, which becomes `out` at the end; nothing is left when that fails.
 
     Raises: LakeError when `out` is in the way or cannot be written.
@@ -152,6 +176,7 @@ def _complete(out: Path) -> Iterator[Path]:
         yield part
         if out.exists():
             out.rmdir()
+        sync_all(part)
         part.rename(out)
     except OSError as error:
         raise LakeError(f"cannot write {out}: {error}") from error
@@ -159,7 +184,7 @@ def _complete(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _refs(history: History, asset: str, partition: str | None) -> list[Ref]:
+def newest_refs(history: History, asset: str, partition: str | None) -> list[Ref]:
     """The newest refs of a table or model. Raises: LakeError naming what there is instead."""
     if asset not in SCHEMAS:
         raise LakeError(f"no table {asset!r}; there are {', '.join(sorted(set(SCHEMAS) - set(MODEL_ROLES)))}")

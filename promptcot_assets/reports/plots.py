@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptcot_assets.stages import Row
+from promptcot_assets.lake import Row
+from promptcot_assets.stages.em.curves import BOUND_AT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ MARKERS = "os^DvPX<>*"
 LEAST_SPAN = 0.01
 """Of the map of problem sets, in cosine distance: a smaller frame would show rounding noise as distance."""
 
-UNITS = {"well_posed": "share of samples"}
+UNITS = {"well_posed": "share of samples", "well_posed_on_concepts": "share of samples"}
 """Of the measures by round; all others are nats a problem."""
 
 
@@ -34,21 +35,31 @@ def loss_curve(points: Sequence[Sequence[float]], title: str) -> str:
     return _markdown(figure, title)
 
 
-def em_figure(*runs: Sequence[Row]) -> str:
+def em_figure(*runs: Sequence[Row], frozen: Sequence[Sequence[Row]] = ()) -> str:
     """The paper's EM figure: NLL of the held-out problem given its rationale against optimiser steps of p.
 
-    Four curves a domain: with the E-step, without it, and the initial model with and without a rationale. Of one run
-    (the rows of one `em_curves`) the bands are one standard error over problems; of several (seeds), one over runs.
+    Of every domain: with the E-step, without it, and the initial model with and without a rationale. The paper's curve
+    without an E-step is that of rationales which are sampled once and frozen (`frozen`: runs of em.selection: frozen);
+    our control, which trains on the annotated rationales for as long, is a curve of its own. Of one run (the rows of
+    one `em_curves`) the bands are one standard error over problems; of several (seeds), one over runs.
     """
-    points = [row for run in runs for row in run if row["split"] == "held_out"]
+    of_frozen = [row | {"series": "frozen"} for run in frozen for row in run if row["series"] == "em"]
+    points = [row for run in (*runs, of_frozen) for row in run if row["split"] == "held_out"]
     domains = sorted({row["domain"] for row in points})
     figure = _figure(len(domains))
     for at, domain in enumerate(domains, 1):
         axes = figure.add_subplot(1, len(domains), at)
         own = [row for row in points if row["domain"] == domain]
         start = _nll(own, "log_p_problem", "cold_start")
-        for series, label in (("em", "with E-step"), ("extra_training", "without E-step (annotated rationales)")):
-            curve = start + _nll(own, "log_p_problem", series)
+        for series, label in (
+            ("em", "with E-step"),
+            ("frozen", "without E-step (rationales frozen)"),
+            ("extra_training", "without E-step (annotated rationales)"),
+        ):
+            later = _nll(own, "log_p_problem", series)
+            if series == "frozen" and not later:
+                continue
+            curve = start + later
             steps, values = [x for x, _, _ in curve], [y for _, y, _ in curve]
             axes.plot(steps, values, marker="o", label=label)
             low, high = [y - e for _, y, e in curve], [y + e for _, y, e in curve]
@@ -73,7 +84,7 @@ def _nll(points: Sequence[Row], metric: str, series: str) -> list[tuple[float, f
     curve = []
     for _, rows in sorted(rounds.items()):
         values = [-row["value"] for row in rows]
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else rows[0]["standard_error"]
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else rows[0]["standard_error"] or 0.0
         curve.append((statistics.fmean(row["steps"] for row in rows), statistics.fmean(values), error))
     return curve
 
@@ -91,12 +102,44 @@ def em_curves(points: Sequence[Row], metric: str = "iw_bound") -> str:
             rows = sorted((row for row in every if row["domain"] == domain), key=lambda row: row["round"])
             axes.errorbar(
                 [row["round"] + aside for row in rows], [row["value"] for row in rows],
-                [row["standard_error"] for row in rows], marker="o", capsize=3, label=series.replace("_", " "),
+                [row["standard_error"] or 0.0 for row in rows], marker="o", capsize=3, label=series.replace("_", " "),
             )  # fmt: skip
         axes.set(xlabel="EM round", ylabel=f"{metric} ({UNITS.get(metric, 'nats a problem')})", title=domain)
         axes.set_xticks(sorted({row["round"] for row in own}))
     _legend_below(figure)
     return _markdown(figure, f"{metric} of held-out problems")
+
+
+def pool_curve(points: Sequence[Row]) -> str:
+    """The held-out bound of p against the size of the common pool, one panel a domain, one line a series and round.
+
+    Bars are one standard error over problems. A line that still rises at the end is a bound that is still loose.
+    """
+    own = [row for row in points if row["metric"].startswith(BOUND_AT)]
+    sizes = {row["point_id"]: int(row["metric"].removeprefix(BOUND_AT)) for row in own}
+    largest = max(sizes.values(), default=0)
+    measured = {(row["series"], row["round"]) for row in own if sizes[row["point_id"]] == largest}
+    domains = sorted({row["domain"] for row in own})
+    if not domains:
+        return "*no larger pool is drawn (em.held_out.large_pool)*"
+    figure = _figure(len(domains))
+    for at, domain in enumerate(domains, 1):
+        axes = figure.add_subplot(1, len(domains), at)
+        for series, round_ in sorted(measured):
+            line = [row for row in own if (row["domain"], row["series"], row["round"]) == (domain, series, round_)]
+            line.sort(key=lambda row: sizes[row["point_id"]])
+            axes.errorbar(
+                [sizes[row["point_id"]] for row in line], [row["value"] for row in line],
+                [row["standard_error"] or 0.0 for row in line], marker="o", capsize=3,
+                label=f"{series} {round_}".replace("_", " "),
+            )  # fmt: skip
+        axes.set_xscale("log")
+        ticks = sorted(set(sizes.values()))
+        axes.set_xticks(ticks, [str(size) for size in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="proposals in the common pool", ylabel="bound (nats a problem)", title=domain)
+    _legend_below(figure)
+    return _markdown(figure, "bound of held-out problems against the size of the common pool")
 
 
 def funnel(rows: Sequence[Row]) -> str:
@@ -217,7 +260,7 @@ def _legend_below(figure: Figure) -> None:
 def _figure(panels: int = 1) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH * panels if panels < 3 else WIDTH * 2, HEIGHT), dpi=DPI, layout="constrained")
+    return Figure(figsize=(WIDTH * max(panels, 1) if panels < 3 else WIDTH * 2, HEIGHT), dpi=DPI, layout="constrained")
 
 
 def _markdown(figure: Figure, alt: str) -> str:

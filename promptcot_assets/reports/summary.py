@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from promptcot_assets.lake import Lake
-from promptcot_assets.stages import Row
+from promptcot_assets.lake import Lake, Row
+from promptcot_assets.stages.em.curves import BOUND_AT, CARRIED_ON, EFFECTIVE_AT, GAIN_AT, OTHERS, SIGNIFICANT, holds
 
 QUERIES = (
     "select concept, count(*) as problems from (select unnest(concepts) as concept from problems) "
@@ -31,29 +33,64 @@ def _rows(lake: Lake, asset: str, columns: Sequence[str] | None = None) -> list[
 
 def _bounds(lake: Lake) -> Iterator[str]:
     points = [point for point in _rows(lake, "em_curves") if point["split"] == "held_out"]
-    yield "\nHeld-out bound, nats a problem (importance-weighted; ± one standard error)"
+    of: dict[tuple[str, str, int], dict[str, Row]] = defaultdict(dict)
+    for point in points:
+        of[point["domain"], point["series"], point["round"]][point["metric"]] = point
+    yield "\nHeld-out bound, nats a problem (importance-weighted; ± one standard error); information: what z tells of x"
     yield (
-        f"  {'domain':<14}{'series':<16}{'round':>5}{'own q':>16}{'common pool':>16}{'ELBO':>9}"
-        f"{'NLL of x':>10}{'well-posed':>12}"
+        f"  {'domain':<12}{'series':<15}{'round':>5}{'own q':>16}{'common pool':>16}{'ELBO':>8}"
+        f"{'NLL of x':>9}{'information':>14}{'well-posed':>11}{'as asked':>9}"
     )
-    for domain, series, round_ in sorted({(p["domain"], p["series"], p["round"]) for p in points}):
-        own = {p["metric"]: p for p in points if (p["domain"], p["series"], p["round"]) == (domain, series, round_)}
-        elbo, problem, well = (own.get(name) for name in ("elbo", "log_p_problem", "well_posed"))
-        posed = f"{well['value']:.3f}" if well else "-"
+    for (domain, series, round_), own in sorted(of.items()):
         yield (
-            f"  {domain:<14}{series:<16}{round_:>5}{_pm(own.get('iw_bound')):>16}{_pm(own.get('common_bound')):>16}"
-            f"{elbo['value'] if elbo else float('nan'):>9.2f}{-problem['value'] if problem else float('nan'):>10.2f}"
-            f"{posed:>12}"
+            f"  {domain:<12}{series:<15}{round_:>5}{_pm(own.get('iw_bound')):>16}{_pm(own.get('common_bound')):>16}"
+            f"{_value(own, 'elbo', 2):>8}{_value(own, 'log_p_problem', 2, -1):>9}{_pm(own.get('information')):>14}"
+            f"{_value(own, 'well_posed', 3):>11}{_value(own, 'well_posed_on_concepts', 3):>9}"
         )
-    for kind, title in (("gain over ", "own q's"), ("common gain over ", "the common pool's")):
-        yield f"\nPaired difference of EM's bound under {title} proposals to ... (same held-out problems)"
-        gains = [p for p in points if p["metric"].startswith(kind)]
-        for p in sorted(gains, key=lambda p: (p["domain"], p["metric"], p["round"])):
-            errors = p["value"] / p["standard_error"] if p["standard_error"] else float("inf")
-            verdict = "significant" if abs(errors) > 2 else "NOT significant"
+    lost = [own["without_usable_proposal"] for own in of.values() if "without_usable_proposal" in own]
+    if lost:
+        none, every = round(math.fsum(p["value"] * p["problems"] for p in lost)), sum(p["problems"] for p in lost)
+        yield f"  measured without a usable proposal, by log p(x|c) with no rationale: {none} of {every}"
+    if any(point["metric"].startswith(CARRIED_ON) for point in points):
+        yield from _pool_gains(of)
+        return
+    yield from _gains(points, "gain over ", "own q's proposals")
+    yield from _gains(points, "common gain over ", "the common pool's proposals")
+
+
+def _gains(points: Sequence[Row], kind: str, whose: str) -> Iterator[str]:
+    yield f"\nPaired difference of EM's bound under {whose} to ... (same held-out problems)"
+    gains = [p for p in points if p["metric"].startswith(kind)]
+    for p in sorted(gains, key=lambda p: (p["domain"], p["metric"], p["round"])):
+        line = f"  {p['domain']:<12}round {p['round']}  {p['metric'].removeprefix(kind):<16}{_pm(p):>16}"
+        if not p["standard_error"]:
+            said = "a single problem says nothing about others" if p["problems"] < 2 else "the same on every problem"
+            yield f"{line}   {said}"
+            continue
+        errors = p["value"] / p["standard_error"]
+        verdict = "significant" if abs(errors) > SIGNIFICANT else "NOT significant"
+        yield f"{line}   {errors:+.1f} standard errors, {verdict}"
+
+
+def _pool_gains(of: Mapping[tuple[str, str, int], Mapping[str, Row]]) -> Iterator[str]:
+    """Gains as the pool grows. One counts that is significant on the largest pool and would outlive a larger one.
+
+    Gains under few proposals, a pair's own or a small pool's, flatter p's with a narrow posterior: they get no verdict.
+    """
+    sizes = sorted(
+        {int(name.removeprefix(BOUND_AT)) for own in of.values() for name in own if name.startswith(BOUND_AT)}
+    )
+    named = ", ".join(map(str, sizes))
+    yield f"\nPaired difference of EM's bound to ..., on common pools of {named} proposals, and what holds of it"
+    for (domain, series, round_), own in sorted(of.items()):
+        for other in OTHERS if series == "em" else ():
+            gains = [own.get(f"{GAIN_AT}{size} over {other}") for size in sizes]
+            carried_on, last = own.get(f"{CARRIED_ON} over {other}"), gains[-1]
+            if last is None or carried_on is None:
+                continue
             yield (
-                f"  {p['domain']:<14}round {p['round']}  {p['metric'].removeprefix(kind):<16}{_pm(p):>16}"
-                f"   {errors:+.1f} standard errors, {verdict}"
+                f"  {domain:<12}round {round_}  {other:<16}{'  '.join(map(_pm, gains))}   {holds(last, carried_on)}"
+                f" ({last['problems']} problems, effective {_value(own, f'{EFFECTIVE_AT}{sizes[-1]}', 0)})"
             )
 
 
@@ -71,7 +108,7 @@ def _funnel(lake: Lake) -> Iterator[str]:
 
 
 def _scores(lake: Lake) -> Iterator[str]:
-    rows = _rows(lake, "benchmark_scores")
+    rows = [row for row in _rows(lake, "benchmark_scores") if row["metric"].startswith(("avg@", "paired difference"))]
     yield "\nStudent on the benchmarks (95 % interval, clustered by question)"
     for row in rows:
         interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
@@ -82,7 +119,8 @@ def _scores(lake: Lake) -> Iterator[str]:
             against = f"minus {row['compared_with']}"
             yield f"  {row['benchmark']:<14}{row['stage']:<12}{against:<20}{row['value']:>+7.3f}  {interval}  {verdict}"
     failures = sum(row["infrastructure_failures"] for row in rows if row["compared_with"] is None)
-    yield f"  generations without a verdict (our failure, left out): {failures}"
+    exhausted = sum(row["time_limits"] for row in rows if row["compared_with"] is None)
+    yield f"  generations without a verdict (our failure, left out): {failures}; over a time limit (wrong): {exhausted}"
 
 
 def _where(home: Path) -> Iterator[str]:
@@ -96,4 +134,11 @@ def _where(home: Path) -> Iterator[str]:
 
 
 def _pm(point: Row | None) -> str:
-    return f"{point['value']:.2f} ± {point['standard_error']:.2f}" if point else "-"
+    if not point:
+        return "-"
+    error = point["standard_error"]
+    return f"{point['value']:.2f}" if error is None else f"{point['value']:.2f} ± {error:.2f}"
+
+
+def _value(own: Mapping[str, Row], metric: str, digits: int, sign: int = 1) -> str:
+    return f"{sign * own[metric]['value']:.{digits}f}" if metric in own else "-"

@@ -6,10 +6,20 @@ What a section names in `_no_effect_on_results` changes no row, and so no finger
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import pydantic
 
-from promptcot_assets.settings.section import AtLeastOne, Positive, Section, Weight
+from promptcot_assets.settings.section import AtLeastOne, Positive, Section, Weight, one_of
+
+# the engines there are (a test holds this equal to those of inference/factory.py) -> packages without which none opens
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "transformers": ("torch", "transformers"),
+    "vllm": ("vllm",),
+    "server": (),
+    "chat_api": (),
+    "ray": ("ray",),
+}
 
 
 class Vllm(Section):
@@ -43,6 +53,31 @@ class Server(Section):
     start_s: Positive = 1800.0  # how long a server started here may take until it answers
     api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, where one is needed
 
+    @pydantic.field_validator("urls")
+    @classmethod
+    def _without_secrets(cls, urls: list[str]) -> list[str]:
+        """An address stands in records and messages, so it may hold no password. The error repeats nothing of it."""
+        for at, url in enumerate(urls):
+            parts = urlsplit(url)
+            if parts.username is not None or parts.password is not None or parts.query:
+                raise ValueError(
+                    f"address {at} holds a user, a password or a query; give the bare address, and the key in the "
+                    "environment variable that api_key_variable names"
+                )
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(f"address {at} is no http(s) address such as http://10.0.0.1:8000/v1")
+        return urls
+
+
+class ChatApi(Server):
+    """OpenAI-compatible chat endpoints of a model that others run and that only writes; the server has its template."""
+
+    system: str | None = None  # the message before the user's
+    arguments: dict[
+        str, Any
+    ] = {}  # further fields of a request, e.g. {reasoning_effort: high}, {chat_template_kwargs: ...}
+    token_limit: Annotated[str, one_of("max_tokens", "max_completion_tokens")] = "max_tokens"  # how the API calls it
+
 
 class RayCluster(Section):
     """Actors of a Ray cluster. Whatever is set here, results are the same."""
@@ -67,21 +102,28 @@ class Engine(Section):
     """Which engine samples and scores. `workers` never changes a result; the batch sizes may, in the last digits."""
 
     _no_effect_on_results = ("workers",)
-    name: str = "transformers"  # vllm, server, ray
+    name: Annotated[str, one_of(*PACKAGES)] = "transformers"
     workers: AtLeastOne = 1
     threads: AtLeastOne = 1
     batch_size: AtLeastOne = 256
     score_batch_size: AtLeastOne = 16
+    # of the transformers engine: positions of a batch at most, padding counted; null: the sizes alone count
+    batch_tokens: AtLeastOne | None = None
     max_model_len: AtLeastOne | None = None
-    dtype: str = "float32"
+    # auto: the checkpoint's own
+    dtype: Annotated[str, one_of("float32", "bfloat16", "float16", "auto")] = "float32"
     vllm: Vllm = Vllm()
     server: Server = Server()
+    chat_api: ChatApi = ChatApi()
     ray: Ray = Ray()
 
     def without_effect(self) -> dict[str, Any]:
         """Sections of engines that are not in use have no effect either."""
-        used = {"vllm": {"vllm"}, "server": {"server", "vllm"}, "ray": {"ray", self.ray.engine}}.get(self.name, set())
-        return super().without_effect() | dict.fromkeys({"vllm", "server", "ray"} - used, True)
+        used = {
+            "vllm": {"vllm"}, "server": {"server", "vllm"}, "ray": {"ray", self.ray.engine}, "chat_api": {"chat_api"},
+        }.get(self.name, set())  # fmt: skip
+        unset = set() if self.batch_tokens else {"batch_tokens"}  # what homes of before it was there have recorded
+        return super().without_effect() | dict.fromkeys({"vllm", "server", "chat_api", "ray"} - used | unset, True)
 
 
 class Sandbox(Section):
@@ -90,4 +132,5 @@ class Sandbox(Section):
     ray: RayCluster | None = None  # judge in actors with `workers` CPUs each; {} is the cluster of RAY_ADDRESS
     cpu_s: Positive = 6.0
     wall_s: Positive = 12.0
+    source_cpu_factor: Positive = 1.0  # on the time limits that problems bring along: most are meant for C++
     memory_mb: AtLeastOne = 1024

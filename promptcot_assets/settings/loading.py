@@ -12,8 +12,11 @@ commit of a hub repository is meant may stand in a lock (pins.py).
 
 from __future__ import annotations
 
+import base64
 import os
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,9 @@ from promptcot_assets.settings.profile import Settings
 from promptcot_assets.settings.section import merged
 
 PROFILES = Path(__file__).parent
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_MARK = re.compile("\ue000([A-Z2-7=]+)\ue001")
+_STRUCTURE = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
 
 
 class SettingsError(ValueError):
@@ -37,7 +43,10 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
     Raises: SettingsError naming the file and the setting.
     """
     name = profile or profile_name()
-    content = pins.with_pins(_read(name), _locked(name))
+    try:
+        content = pins.with_pins(_read(name), _locked(name))
+    except RecursionError:
+        raise SettingsError(f"profile {name!r}: a list or mapping holds itself; take the alias (*) out of it") from None
     from_environment = os.environ.get("PROMPTCOT_SEED")
     if seed is not None:
         content["seed"] = seed
@@ -79,9 +88,17 @@ def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) 
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise SettingsError(f"no profile {name!r} ({path} is no file); known: {known}, or the path of a YAML file")
     try:
-        content = yaml.safe_load(_with_variables(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(_VARIABLE.sub(_marked, path.read_text()), _loader_of(path))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, impossible dates and numbers
+        if isinstance(error, SettingsError):
+            raise
         raise SettingsError(f"profile {path} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"profile {path} is nested too deep to be read; write it with fewer levels") from None
+    except OSError as error:
+        raise SettingsError(f"profile {path} cannot be read: {error}") from None
+    if odd := next(_odd_keys(content, set()), None):
+        raise SettingsError(f"profile {path}: the key {odd!r} is not one line of printable text; rename it")
     if not isinstance(content, dict):
         raise SettingsError(f"profile {path} is empty or not a mapping of settings")
     if "profile" in content:
@@ -94,16 +111,51 @@ def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) 
     return merged(_read(parent, path.parent, (*extended_by, path.resolve())), content)
 
 
-def _with_variables(path: Path) -> str:
-    """The profile's text with ${NAME} and ${NAME:-value where there is none} replaced by environment variables."""
+def _loader_of(path: Path) -> type[yaml.SafeLoader]:
+    """Reads YAML whose scalars hold marked variables. What an environment variable holds stays one scalar.
 
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1]) or match[2]
-        if not found:
-            raise SettingsError(f"profile {path} uses ${{{match[1]}}}, which is not set; export {match[1]}=...")
-        return found
+    An unquoted value is a number or a flag where it looks like one; it never adds a key, a list or a line.
+    """
 
-    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, path.read_text())
+    class Loader(yaml.SafeLoader):
+        def compose_scalar_node(self, anchor: dict[str, yaml.Node]) -> yaml.ScalarNode:
+            event = self.peek_event()
+            event.value, is_marked = _MARK.subn(partial(_value, path), event.value)
+            node = super().compose_scalar_node(anchor)
+            if is_marked and node.tag in _STRUCTURE:  # `<<` from outside would merge a mapping
+                node.tag = "tag:yaml.org,2002:str"
+            return node
+
+    return Loader
+
+
+def _value(path: Path, mark: re.Match[str]) -> str:
+    """What a marked variable stands for: the environment's, else the default that the profile gives."""
+    name, default = base64.b32decode(mark[1].encode()).decode().split("\0")
+    found = os.environ.get(name) or default
+    if not found:
+        raise SettingsError(f"profile {path} uses ${{{name}}}, which is not set; export {name}=...")
+    return found
+
+
+def _marked(variable: re.Match[str]) -> str:
+    """A variable as letters that mean nothing in YAML wherever they stand, so that it is parsed as the text it is."""
+    name = base64.b32encode(f"{variable[1]}\0{variable[2] or ''}".encode()).decode()
+    return f"\ue000{name}\ue001"
+
+
+def _odd_keys(content: Any, seen: set[int]) -> Iterator[str]:
+    """Keys with a line break or another control character in them, at any depth: they become names and partitions.
+
+    seen: ids of lists and mappings that were looked into; an alias may name one often, or even inside itself.
+    """
+    if not isinstance(content, dict | list) or id(content) in seen:
+        return
+    seen.add(id(content))
+    if isinstance(content, dict):
+        yield from (key for key in content if isinstance(key, str) and not key.isprintable())
+    for one in content.values() if isinstance(content, dict) else content:
+        yield from _odd_keys(one, seen)
 
 
 def profile_name() -> str:

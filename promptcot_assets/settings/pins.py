@@ -1,8 +1,9 @@
 """Pinned revisions: which commit of a hub repository a profile means.
 
-A profile may name `revision` itself. Where it does not, the commit stands in `revisions.lock`: the one of this folder,
-over it the one beside the profile. A lock is YAML, `org/name: commit`, and `datasets/org/name: commit` for data sets.
-Branches move, so an id without a commit is refused when its files are needed; `promptcot pin` writes what is missing.
+A profile may name `revision` itself. Where it does not, the commit stands in `revisions.lock`: the one of this
+folder, over it the one beside the profile. A lock is YAML, `org/name: commit`, and `datasets/org/name: commit` for
+data sets; `datasets/org/name@branch: commit` for another branch or tag than main. Branches move, so an id without a
+commit is refused when its files are needed; `promptcot pin` writes what is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import yaml
 
 LOCK = "revisions.lock"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-DATA_SET = re.compile(r"hf:(?P<name>[^/@#]+/[^/@#]+)(?P<config>/[^/@#]+)?#(?P<split>[^@#]+)")  # without a revision
+HUB_ADDRESS = re.compile(
+    r"hf:(?P<name>[^/@#]+/[^/@#]+)(?P<config>/[^/@#]+)?(?:@(?P<revision>[^@#]+))?#(?P<split>[^@#]+)"
+)  # of a data set; without a revision its branch main is meant
 SENTENCE_MODELS = ("embedding", "semantic")  # settings whose `name` is a hub id
 MEND = "`promptcot pin` writes the commit that its main branch has now; or set `revision` to a full commit hash"
 
@@ -68,7 +71,9 @@ def pin(names: list[str], folder: Path) -> dict[str, str]:
     """
     pins = {name: _commit_of(name) for name in names}
     path, today = folder / LOCK, datetime.date.today()
-    lines = "".join(f"{name}: {commit}  # main on {today}\n" for name, commit in pins.items())
+    lines = "".join(
+        f"{name}: {commit}  # {name.partition('@')[2] or 'main'} on {today}\n" for name, commit in pins.items()
+    )
     try:
         before = path.read_text() if path.is_file() else ""
         path.write_text(before + ("\n" if before and not before.endswith("\n") else "") + lines)
@@ -77,11 +82,29 @@ def pin(names: list[str], folder: Path) -> dict[str, str]:
     return pins
 
 
+def pinned_now(address: str) -> str:
+    """A data set's address with the commit that its branch has now, where it names none; anything else as it is.
+
+    Raises: PinError when the hub does not tell it.
+    """
+    match = HUB_ADDRESS.fullmatch(address)
+    name = _data_set(match) if match else None
+    return _with_revision(address, {name: _commit_of(name)}) if name else address
+
+
 def _with_revision(address: str, pins: dict[str, str]) -> str:
-    match = DATA_SET.fullmatch(address)
-    if match is None or (name := f"datasets/{match['name']}") not in pins:
+    match = HUB_ADDRESS.fullmatch(address)
+    if match is None or (name := _data_set(match)) is None or name not in pins:
         return address
     return f"hf:{match['name']}{match['config'] or ''}@{pins[name]}#{match['split']}"
+
+
+def _data_set(match: re.Match[str]) -> str | None:
+    """The name that a data set's address has in a lock; None when the address says the commit itself."""
+    revision = match["revision"]
+    if revision and COMMIT.fullmatch(revision):
+        return None
+    return f"datasets/{match['name']}" + (f"@{revision}" if revision not in (None, "main") else "")
 
 
 def _model_of(values: dict[str, Any], setting: str) -> str | None:
@@ -98,8 +121,8 @@ def _unpinned(value: Any, setting: str) -> Iterator[str]:
             yield name
         for key, one in value.items():
             yield from _unpinned(one, str(key))
-    elif isinstance(value, str) and (match := DATA_SET.fullmatch(value)):
-        yield f"datasets/{match['name']}"
+    elif isinstance(value, str) and (match := HUB_ADDRESS.fullmatch(value)) and (name := _data_set(match)):
+        yield name
 
 
 def _commit_of(name: str) -> str:
@@ -107,8 +130,9 @@ def _commit_of(name: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     kind = "dataset" if name.startswith("datasets/") else "model"
+    repository, _, branch = name.removeprefix("datasets/").partition("@")
     try:
-        commit = HfApi().repo_info(name.removeprefix("datasets/"), revision="main", repo_type=kind).sha
+        commit = HfApi().repo_info(repository, revision=branch or "main", repo_type=kind).sha
     except (*HfHubHTTPError.__bases__, OfflineModeIsEnabled) as error:  # those of the hub's HTTP client among them
         raise PinError(
             f"the Hugging Face hub does not tell the commit of {name} ({type(error).__name__}: {error}); check the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import pydantic
@@ -13,22 +14,34 @@ Positive = Annotated[float, pydantic.Field(gt=0)]
 Weight = Annotated[float, pydantic.Field(ge=0)]
 
 
+def one_of(*names: str) -> pydantic.AfterValidator:
+    """Accepts these texts only; the error lists them."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} is not one of {', '.join(names)}")
+        return value
+
+    return pydantic.AfterValidator(check)
+
+
 class Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may be a secret
 
     def canonical(self) -> str:
         """The settings as one canonical JSON text: what a commit records and a fingerprint hashes."""
         return self.model_dump_json(exclude=self.without_effect())
 
-    def without_effect(self) -> dict[str, Any]:
-        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included.
+    def part(self, *names: str) -> dict[str, Any]:
+        """The named settings of this section, as `canonical` has them: those that one kind of row depends on."""
+        if unknown := set(names) - type(self).model_fields.keys():
+            raise KeyError(f"{type(self).__name__} has no setting {', '.join(sorted(unknown))}")
+        known: dict[str, Any] = json.loads(self.canonical())
+        return {name: known[name] for name in names if name in known}
 
-        Among them those of `_unsaid_by_default` that have their default: settings younger than their section, so that
-        what was made before them keeps its fingerprint.
-        """
+    def without_effect(self) -> dict[str, Any]:
+        """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included."""
         hidden: dict[str, Any] = dict.fromkeys(getattr(self, "_no_effect_on_results", ()), True)
-        unsaid = getattr(self, "_unsaid_by_default", ())
-        hidden |= {name: True for name in unsaid if getattr(self, name) == type(self).model_fields[name].default}
         for name in type(self).model_fields:
             value = getattr(self, name)
             if name not in hidden and isinstance(value, Section) and (inner := value.without_effect()):

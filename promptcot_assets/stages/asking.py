@@ -1,13 +1,18 @@
-"""Putting problems to a model: the prompt, a seed a problem, and the columns that all tables of completions share."""
+"""Putting problems to a model: the prompt, a seed a problem, and the columns that all tables of completions share.
+
+A problem that cannot be asked (too long, stopped by a content filter) has completions too, each with its `refusal`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.inference import Completion, InferenceEngine, SamplingParams
+from promptcot_assets.inference.refusals import REASONS
+from promptcot_assets.lake import Row
 from promptcot_assets.settings.profile import Sampling
-from promptcot_assets.stages import Row
 
 
 def sampling_params(sampling: Sampling, n: int) -> SamplingParams:
@@ -29,6 +34,16 @@ def ask(
     """`n` completions of each problem (rows with domain and problem), in order."""
     prompts, seeds = [prompt_of(row) for row in problems], [seed_of(row) for row in problems]
     yield from zip(problems, model.generate(prompts, sampling_params(sampling, n), seeds), strict=True)
+
+
+def refused(reason: str | None) -> bool:
+    """Whether a row's `finish_reason` or `drop_reason` says that no model has answered."""
+    return reason in REASONS
+
+
+def refusals(rows: Iterable[Row]) -> Counter[str]:
+    """Rows with `finish_reason` that no model has answered, by the reason."""
+    return Counter(row["finish_reason"] for row in rows if refused(row["finish_reason"]))
 
 
 def completion_columns(completion: Completion, attempt: int, model: str) -> Row:

@@ -1,4 +1,4 @@
-"""Where models come from: a tiny one made here (the demo), or a pinned one of the Hugging Face hub (the paper's runs).
+"""Where models come from: a tiny one made here (the demo), a pinned one of the Hugging Face hub, or a GGUF file.
 
 Every function leaves a complete Hugging Face folder (config, safetensors weights, tokenizer) or nothing.
 """
@@ -6,13 +6,14 @@ Every function leaves a complete Hugging Face folder (config, safetensors weight
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from promptcot_assets.settings.pins import COMMIT, MEND
+from promptcot_assets.stages.folders import complete_folder
+from promptcot_assets.stages.gguf import from_gguf
+from promptcot_assets.stages.hub_errors import in_one_sentence
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -26,6 +27,19 @@ INITIALIZER_RANGE = 0.05
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]
 OTHER_COPIES = ["original/*", "metal/*"]  # the same weights once more, in another layout (Llama, gpt-oss)
+
+
+class PublishedModel(Protocol):
+    """A model that others trained: of the hub, or a GGUF file with its sha256."""
+
+    @property
+    def hub_id(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def gguf(self) -> str | None: ...
+    @property
+    def sha256(self) -> str | None: ...
 
 
 class TinyModelSettings(Protocol):
@@ -128,10 +142,22 @@ def from_scratch(
         torch.manual_seed(settings.seed)
         model = Qwen3ForCausalLM(config)
     shared.model_max_length = settings.max_position
-    with _complete_folder(folder) as draft:
+    with complete_folder(folder) as draft:
         model.save_pretrained(draft)
         shared.save_pretrained(draft)
     return folder
+
+
+def fetched(model: PublishedModel, folder: Path, weights: bool = True) -> Path:
+    """A published model in `folder`, complete or not there. weights: False leaves them out.
+
+    Raises: as `from_hub` and `from_gguf`.
+    """
+    if model.hub_id is not None:
+        with in_one_sentence(model.hub_id, model.revision):
+            return from_hub(model.hub_id, model.revision, folder, weights)
+    assert model.gguf is not None and model.sha256 is not None
+    return from_gguf(Path(model.gguf), model.sha256, folder, weights)
 
 
 def from_hub(repo_id: str, revision: str | None, folder: Path, weights: bool = True) -> Path:
@@ -144,7 +170,7 @@ def from_hub(repo_id: str, revision: str | None, folder: Path, weights: bool = T
     """
     if Path(repo_id).is_dir():
         left_out = None if weights else shutil.ignore_patterns("*.safetensors", "*.bin")
-        with _complete_folder(folder) as draft:
+        with complete_folder(folder) as draft:
             shutil.copytree(repo_id, draft, dirs_exist_ok=True, ignore=left_out)
         return folder
     if revision is None:
@@ -165,7 +191,7 @@ def from_hub(repo_id: str, revision: str | None, folder: Path, weights: bool = T
             "Unset HF_HUB_OFFLINE and check the network (HF_TOKEN for a gated model), point HF_HOME at a cache that "
             "holds this commit, or give the path of a local folder instead of the hub id"
         ) from error
-    with _complete_folder(folder) as draft:
+    with complete_folder(folder) as draft:
         for file in sorted(snapshot.rglob("*")):
             if file.is_file():
                 _link_or_copy(file.resolve(), draft / file.relative_to(snapshot))
@@ -178,19 +204,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
         shutil.copy2(source, target)
-
-
-@contextmanager
-def _complete_folder(folder: Path) -> Iterator[Path]:
-    """A draft beside `folder`, renamed to it at the end: an interrupted write leaves no half model behind."""
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} already holds files; a model is written once: remove it or name another")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield draft
-        draft.chmod(0o755)
-        draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise

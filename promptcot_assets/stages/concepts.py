@@ -42,19 +42,28 @@ class ConceptSampler:
     """Draws concept sets after the statistics of `concept_lists`; build one per domain to keep domains apart."""
 
     def __init__(
-        self, concept_lists: Sequence[Sequence[str]], embeddings: Any = None, *, temperature: float = 0.2
+        self,
+        concept_lists: Sequence[Sequence[str]],
+        embeddings: Any = None,
+        *,
+        temperature: float = 0.2,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         """`embeddings` [concepts, d] has one row for each of `self.concepts`, the sorted distinct names, or maps each
-        name to its vector; None leaves co-occurrence alone to decide.
+        name to its vector; None leaves co-occurrence alone to decide. `weights` multiply the chance of the concepts
+        that they name at every draw.
 
-        Raises: ConceptError on lists without concepts, on embeddings of another shape, missing or not finite, and on
-        a temperature that is not positive.
+        Raises: ConceptError on lists without concepts, on embeddings of another shape, missing or not finite, on
+        a temperature that is not positive, and on a weight that is not.
         """
         if not temperature > 0:
             raise ConceptError(f"temperature={temperature}: must be positive; the paper's sampler uses 0.2")
         self.temperature = float(temperature)
         self.concepts = _names(concept_lists)
         counts, self._conditional = _statistics(concept_lists, self.concepts)
+        self._favour = None if weights is None else _favour(weights, self.concepts)
+        if self._favour is not None:
+            counts = counts * self._favour
         self._shares = np.cumsum(counts[:-1], dtype=float) / counts.sum(
             dtype=float
         )  # of all concepts up to each but the last
@@ -115,7 +124,10 @@ class ConceptSampler:
             scores += draft.dots * (_inverse_root(squares) / np.float32(self.temperature))[:, None]
         scores[rows, chosen] = -np.inf
         scores -= scores.max(axis=1, keepdims=True)
-        return np.exp(scores, out=scores)
+        np.exp(scores, out=scores)
+        if self._favour is not None:
+            scores *= self._favour
+        return scores
 
 
 def sample_levels(levels: Sequence[str] | Mapping[str, float], n: int, seed: int = 0) -> list[str]:
@@ -152,6 +164,14 @@ def _passed(sums: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[
 def _inverse_root(squares: Floats) -> Floats:
     """1 / sqrt, and 0 where there is no length to divide by: the cosine with a zero vector is 0."""
     return np.where(squares > 0, 1 / np.sqrt(np.maximum(squares, np.finfo(np.float32).tiny)), 0).astype(np.float32)
+
+
+def _favour(weights: Mapping[str, float], names: list[str]) -> Floats:
+    """The weight of each concept, 1 where none is named."""
+    for name, weight in weights.items():
+        if not (weight > 0 and np.isfinite(weight)):
+            raise ConceptError(f"the weight of {name!r} is {weight}: must be positive and finite")
+    return np.array([weights.get(name, 1.0) for name in names], np.float32)
 
 
 def _names(concept_lists: Sequence[Sequence[str]]) -> list[str]:

@@ -2,12 +2,12 @@
 
 A problem is contaminated by a benchmark item
 - when both have the same `n` words in a row (13 by default). A word is a run of letters and digits of the text in
-  Unicode NFKC and lower case; signs, punctuation and LaTeX marks between words do not count (stages/ngrams.py);
+  Unicode NFKC and lower case; signs, punctuation and LaTeX marks between words do not count (text/ngrams.py);
 - or when both are the same text. For texts of fewer than `n` words, which have no n-gram, this is the only test, and
   mathematical signs count in it: "compute 3 + 4" is not "compute 3 - 4".
 
-Chat wrappers and standing instructions are taken off benchmark items (stages/seeds.py), so a wrapper neither hides a
-match nor makes one. A wrapped problem is searched whole, and compared as a whole without its wrapper.
+Chat wrappers and standing instructions are taken off benchmark items (text/wrappers.py), so a wrapper
+neither hides a match nor makes one. A wrapped problem is searched whole, and compared as a whole without its wrapper.
 
 Not found: paraphrases, translations, and copies that leave no `n` words in a row alone. Found beyond copies: stock
 phrases. AIME's "where m and n are relatively prime positive integers, find m + n" and the input sections of Codeforces
@@ -15,7 +15,7 @@ are longer than 13 words, and the paper's test removes whatever shares them. `ov
 the item's n-grams that the problem has, near 1 for a copy; `min_overlap` forgives what lies below it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from promptcot_assets.stages.ngrams import Hashes, Positions, Tokens, ranges, tokenize
-from promptcot_assets.stages.seeds import strip_wrapper
+from promptcot_assets.text.ngrams import Hashes, Positions, Tokens, ranges, tokenize
+from promptcot_assets.text.wrappers import strip_wrapper
 
 _CHUNK = 256  # texts compared together: their arrays stay in the core's cache
 _FILTER_BITS = 22
@@ -87,6 +87,15 @@ def with_texts(hits: Any, problems: Any, benchmarks: Any) -> Any:
     ).append_column(
         "item", pa.DictionaryArray.from_arrays(pa.array([items[name] for name in named], pa.int32()), pa.array(texts))
     )
+
+
+def text_fingerprints(texts: Iterable[str]) -> list[int]:
+    """One number a text, equal where two differ in letter case, white space, punctuation and framing alone.
+
+    Words, numbers and mathematical signs count: `3 + 4` is not `3 - 4`.
+    """
+    found: list[int] = tokenize([strip_wrapper(text) for text in texts]).fingerprints().tolist()
+    return found
 
 
 # --- the benchmarks ---

@@ -1,6 +1,6 @@
 """Deduplication: which problems of a batch say something that no earlier problem said (method.md section 4).
 
-**When are two problems the same?** *Exactly*, when their normal forms agree (stages/ngrams.py: case, spacing,
+**When are two problems the same?** *Exactly*, when their normal forms agree (text/ngrams.py: case, spacing,
 punctuation and LaTeX dressing do not count; numbers and mathematical signs do). *Nearly*, when the same numbers occur
 in the same order and the Jaccard similarity of their sets of `shingle` consecutive tokens is at least `threshold`.
 Numbers are content: a template filled with other numbers is another problem, however long the text both share;
@@ -14,7 +14,7 @@ fall to b. The kept set is the greedy maximal independent set of the similarity 
 - no two kept rows of a batch are the same, and every dropped row is the same as the survivor it names;
 - a later batch never withdraws a row: the kept set depends on the batches' contents and their sequence alone.
 
-**How is it found?** Candidates share a band of MinHash values (stages/sketches.py), and are compared by exact Jaccard.
+**How is it found?** Candidates share a band of MinHash values (text/sketches.py), and are compared by exact Jaccard.
 The greedy set is computed in parallel rounds (Blelloch, Fineman & Shun, 2012). A batch of more than `rows_at_once` rows
 goes in parts in the order of ids, each compared with the index and the parts before it: the same kept set, less memory.
 """
@@ -31,9 +31,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from promptcot_assets.lake.derived import mapped
-from promptcot_assets.stages.duplicate_index import INDEX_SCHEMA, as_table, hashed_run, new_run, postings_of, runs_of
-from promptcot_assets.stages.ngrams import Hashes, Positions, ranges, tokenize
-from promptcot_assets.stages.sketches import (
+from promptcot_assets.text.duplicate_index import INDEX_SCHEMA, as_table, hashed_run, new_run, postings_of, runs_of
+from promptcot_assets.text.ngrams import Hashes, Positions, ranges, tokenize
+from promptcot_assets.text.sketches import (
     MAX_ROWS,
     POSITION,
     POSITION_BITS,
@@ -453,10 +453,10 @@ def _evidence(batch: _Batch, stands: NDArray[np.bool_], first_of: Positions, fal
     return pa.table(
         [
             batch.ids.take(positions).cast(pa.string()),
-            [fall.survivor_id for fall in rows],
-            [fall.similarity for fall in rows],
-            ["exact" if fall.exact else "near" for fall in rows],
-            [fall.shared_span for fall in rows],
+            pa.array([fall.survivor_id for fall in rows], pa.string()),
+            pa.array([fall.similarity for fall in rows], pa.float64()),
+            pa.array(["exact" if fall.exact else "near" for fall in rows], pa.string()),
+            pa.array([fall.shared_span for fall in rows], pa.string()),
         ],
         schema=DROPPED_SCHEMA,
     )

@@ -37,6 +37,22 @@ class Interval:
         return self.standard_error * sqrt(self.questions)
 
 
+@dataclass(frozen=True)
+class SpreadParts:
+    """Where the spread of two models' differences comes from, as standard deviations.
+
+    between: of the differences that endless generations of each question would show; within: of the difference
+    between one generation of each model on the same question. Only `within` shrinks with more generations.
+    """
+
+    between: float
+    within: float
+
+    def of(self, generations: int) -> float:
+        """The spread with so many generations of each question by each model, what `plan_questions` asks for."""
+        return sqrt(self.between**2 + self.within**2 / generations)
+
+
 def avg_at_k(results: Results, k: int | None = None) -> float:
     """Mean share of right answers among the first `k` generations of each question (all of them by default)."""
     return _mean(_question_means(results, k))
@@ -95,7 +111,7 @@ def clustered_interval(results: Results, k: int | None = None, level: float = 0.
         effective = float(sum(len(marks[:k]) for marks in results))
     else:
         effective = float(n)
-    t = _student(level, n - 1)
+    t = student(level, n - 1)
     centre = (p + t**2 / (2 * effective)) / (1 + t**2 / effective)
     half = t / (1 + t**2 / effective) * sqrt(p * (1 - p) / effective + t**2 / (4 * effective**2))
     return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), error, n)
@@ -106,7 +122,10 @@ def paired_difference(first: Results, second: Results, k: int | None = None, lev
 
     The standard error is that of the questions' own differences, so what makes a question hard for both models cancels.
     Where all differences are equal, as between two models that agree throughout, the interval allows for the
-    discordant questions that so small a sample may have missed (at most 1 - (1 - level)^(1 / n) of all).
+    discordant questions that so small a sample may have missed (at most 1 - (1 - level)^(1 / n) of all). Where at
+    most a quarter of the questions differ, Student's interval is too short on the side of what was not seen: either end
+    is then that of Tango's score interval where that lies further out (`_score_interval`).
+    Coverage at the sizes in use: docs/architecture/evaluation.md.
     """
     pair = _question_means(first, k), _question_means(second, k)
     if len(pair[0]) != len(pair[1]):
@@ -114,12 +133,54 @@ def paired_difference(first: Results, second: Results, k: int | None = None, lev
             f"{len(pair[0])} against {len(pair[1])} questions: a paired difference needs the same ones"
         )
     differences = [left - right for left, right in zip(*pair, strict=True)]
-    n, mean = len(differences), _mean(differences)
-    if n == 1:
+    n, mean, error = len(differences), _mean(differences), _standard_error(differences)
+    plain = difference_interval(mean, error, n, level)
+    if n == 1 or error == 0:
+        return plain
+    low, high = plain.low, plain.high
+    if fsum(map(abs, differences)) ** 2 <= n / 4 * fsum(d * d for d in differences):  # few questions differ at all
+        score = _score_interval(differences, student(level, n - 1))
+        low, high = min(low, score[0]), max(high, score[1])
+    return Interval(mean, max(-1.0, low), min(1.0, high), error, n)
+
+
+def difference_interval(mean: float, error: float, questions: int, level: float = 0.95) -> Interval:
+    """Student's interval of a paired difference from its mean and standard error alone, at any level.
+
+    Where the differences themselves are at hand `paired_difference` is the better one: it widens where few differ.
+    """
+    if questions == 1:
         return Interval(mean, -1.0, 1.0, inf, 1)
-    error = _standard_error(differences)
-    half = _student(level, n - 1) * error if error > 0 else 1 - (1 - level) ** (1 / n)
-    return Interval(mean, max(-1.0, mean - half), min(1.0, mean + half), error, n)
+    half = student(level, questions - 1) * error if error > 0 else 1 - (1 - level) ** (1 / questions)
+    return Interval(mean, max(-1.0, mean - half), min(1.0, mean + half), error, questions)
+
+
+def _score_interval(differences: Sequence[float], t: float) -> tuple[float, float]:
+    """The mean differences that a score test does not reject: Tango (1998) for paired shares, for any differences.
+
+    Between two right-or-wrong answers a difference is -1, 0 or 1. Others are taken for so many of the size
+    s = sum d^2 / sum |d|, which keeps mean and variance of the sample. For a mean of s times delta the variance is
+    (2 lost + delta - delta^2) / n, where the share of lost questions `lost` is the likeliest under that delta.
+    """
+    n, size = len(differences), fsum(d * d for d in differences) / fsum(map(abs, differences))
+    won, lost = (fsum(max(0.0, sign * d) for d in differences) / size for sign in (1, -1))
+
+    def upper(won: float, lost: float) -> float:
+        def errors(delta: float) -> float:
+            """Standard errors by which the sample lies below delta."""
+            b = (2 * n - won + lost) * delta - won - lost  # the likeliest share solves 2n q^2 + b q + c = 0
+            c = -lost * delta * (1 - delta)
+            share = (sqrt(b * b - 8 * n * c) - b) / (4 * n)
+            variance = n * (2 * share + delta * (1 - delta))
+            return (n * delta - won + lost) / sqrt(variance) if variance > 0 else inf
+
+        low, high = (won - lost) / n, 1.0
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            low, high = (middle, high) if errors(middle) < t else (low, middle)
+        return high
+
+    return -upper(lost, won) * size, upper(won, lost) * size
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -147,6 +208,41 @@ def smallest_effect(questions: int, spread: float = 0.5, power: float = 0.8, lev
     if questions < 2:
         raise StatisticsError(f"questions={questions}: it takes two to know how much they differ")
     return _errors_to_see(spread, power, level) * spread / sqrt(questions)
+
+
+def spread_parts(first: Results, second: Results) -> SpreadParts | None:
+    """How much of the differences between questions is of the questions, and how much of too few generations.
+
+    The parts of a one-way analysis of variance: what the generations of a question vary by is known without bias, and
+    what is left of the variance between questions is theirs (0 where nothing is). None where no question has two
+    generations of both models: then nothing tells the parts apart.
+    """
+    sides = list(zip(first, second, strict=True))
+    several = [(left, right) for left, right in sides if len(left) > 1 and len(right) > 1]
+    if not several or len(sides) < 2:
+        return None
+    within = _mean([_variance(left) + _variance(right) for left, right in several])
+    noise = _mean([
+        _variance(left) / len(left) + _variance(right) / len(right) if len(left) > 1 and len(right) > 1
+        else within / 2 / len(left) + within / 2 / len(right)
+        for left, right in sides
+    ])  # fmt: skip
+    differences = [_mean(left) - _mean(right) for left, right in sides]
+    return SpreadParts(sqrt(max(0.0, _variance(differences) - noise)), sqrt(within))
+
+
+def plan_generations(
+    effect: float, questions: int, parts: SpreadParts, power: float = 0.8, level: float = 0.95
+) -> int | None:
+    """How many generations of each of so many questions it takes to see a difference of `effect`.
+
+    None where no number of generations is enough: more questions are needed.
+    """
+    if not 0 < abs(effect) <= 1:
+        raise StatisticsError(f"effect={effect}: a difference between shares, as 0.02 for two points, lies in (0, 1]")
+    variance = questions * (effect / _errors_to_see(0.5, power, level)) ** 2  # that a difference may have
+    left = variance - parts.between**2
+    return None if left <= 0 else max(1, ceil(parts.within**2 / left))
 
 
 def corrected_level(comparisons: int, level: float = 0.95) -> float:
@@ -210,6 +306,12 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _variance(values: Sequence[float]) -> float:
+    """Of a sample of two or more values, without bias."""
+    mean = fsum(values) / len(values)
+    return fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
 def _standard_error(values: Sequence[float]) -> float:
     """Of the mean of independent values. Equal values have exactly 0, whatever rounding makes of their mean."""
     if min(values) == max(values):
@@ -218,7 +320,8 @@ def _standard_error(values: Sequence[float]) -> float:
     return sqrt(sum((value - mean) ** 2 for value in values) / (n * (n - 1)))
 
 
-def _student(level: float, freedom: int) -> float:
+def student(level: float, freedom: float) -> float:
+    """How many standard errors a two-sided interval reaches to either side (Student's t)."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + _checked_level(level)) / 2))
