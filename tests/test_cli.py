@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from promptcot_assets.cli import main
-from promptcot_assets.lake import Lake, Ref
-from tests.reports.small_home import Home, whole_arc
+from promptcot_assets.lake import Ref
+from promptcot_assets.tables import open_lake
+from tests.small_home import Home, whole_arc
 
+RESULTS = str(Path(__file__).parent / "reports" / "results.csv")
 REF = ("asset", "version", "partition", "data_version", "rows")
 HEAVY = (
     "torch",
@@ -42,6 +45,8 @@ def promptcot(at: Path, *arguments: str) -> Result:
 
 @pytest.mark.parametrize(("arguments", "key"), [
     (["sql", "select 1 as one"], None),
+    (["score", RESULTS], "differences"),
+    (["diff", "problems[first]", "problems"], "causes"),
     (["lineage", "sft_model"], "commits"),
     (["lineage", "sft_model", "tiny"], "of"),
     (["lineage", "--stale"], None),
@@ -49,6 +54,10 @@ def promptcot(at: Path, *arguments: str) -> Result:
     (["trace", "seed_1", "--down"], "edges"),
     (["recall", "seed_1"], "backfill"),
     (["gc"], "garbage"),
+    (["show", "problems"], None),
+    (["show", "problems", "problem_2", "problem_1"], None),
+    (["mark"], "marks"),
+    (["recall", "--marked"], None),
 ])  # fmt: skip
 def test_json_is_one_document_and_nothing_else(home: Home, arguments: list[str], key: str | None) -> None:
     result = promptcot(home.path, *arguments, "--json")
@@ -66,6 +75,12 @@ def test_json_is_one_document_and_nothing_else(home: Home, arguments: list[str],
     (["trace", "pair_1"], "concept_sets[first]@1 set_2"),
     (["recall", "seed_1"], "--select group:em --partition round_01"),
     (["gc"], "nothing to delete"),
+    (["show", "problems", "problem_2"], "── 1 of 1 ──\nproblem_id: problem_2\n"),
+    (["show", "problems", "--where", "problem like '%2%'"], "problem: new 2?"),
+    (["show", "problems", "--where", "false"], "no rows"),
+    (["sql", "--record", "select e'a\\x1b[31mb' as x"], "x: a\\x1b[31mb"),
+    (["mark"], "no row is marked yet"),
+    (["recall", "--marked"], "no row is marked bad"),
 ])  # fmt: skip
 def test_text_is_for_people(home: Home, arguments: list[str], shown: str) -> None:
     result = promptcot(home.path, *arguments)
@@ -76,18 +91,35 @@ def test_text_is_for_people(home: Home, arguments: list[str], shown: str) -> Non
 @pytest.mark.parametrize(("arguments", "message"), [
     (["sql", "select * from lineagee"], 'Did you mean "lineage"'),
     (["sql", ""], "the query is empty"),
-    (["sql", "copy (select 1) to '/dev/null'"], "COPY writes; --csv, --json and --parquet"),
+    (["sql", "copy (select 1) to '/dev/null'"], "a query only reads, and COPY does not"),
     (["sql", "select 1 as a, 2 as a", "--json"], "two columns of the answer are named 'a'"),
     (["sql", "select 1", "--csv", "--json"], "give --csv or --json, not both"),
     (["sql", "select 1", "--csv", "--parquet", "out"], "give --csv or --parquet, not both"),
     (["benchmark-report", "--out", __file__], f"cannot write {__file__}"),
     (["benchmark-report", "--out", "/proc/nope"], "cannot write /proc/nope"),
+    (["score", "none.jsonl"], "none.jsonl: no such file; check the path"),
+    (["score", RESULTS, "--column", "correct"], "--column takes OURS=THEIRS"),
+    (["score", RESULTS, "--points", "0"], "effect=0.0"),
+    (["verify-release", "nowhere"], "'nowhere' is no folder"),
+    (["diff", "problems"], "problems has replaced nothing"),
     (["lineage", "nothing"], "no table or model 'nothing'"),
     (["lineage"], "name an ASSET"),
     (["trace", "nothing"], "has a row 'nothing'"),
     (["recall", "nothing"], "has a row 'nothing'"),
     (["export", "nothing", "--out", "out"], "no table 'nothing'"),
     (["gc", "--keep", "0"], "--keep"),
+    (["show", "nothing"], "there is no table 'nothing'"),
+    (["show", "problems", "none"], "problems has no row 'none'"),
+    (["show", "problems", "--where", "true; select 1"], "is no SQL condition"),
+    (["sql", "select 1", "--record", "--csv"], "give --record or another form"),
+    (["read", "nothing"], "there is no table 'nothing'"),
+    (["read", "problems", "--where", "nonsense"], "nonsense"),
+    (["read", "--out", __file__], "is no reader"),
+    (["sql", "select '\udcff'"], "is not UTF-8"),
+    (["show", "problems", "--where", "problem = '😀\udcff'"], "is not UTF-8"),
+    (["mark", "seed_1", "bad", "--reason", "\udcff"], "is not UTF-8"),
+    (["mark", "nothing", "bad"], "has a row 'nothing'"),
+    (["mark", "seed_1"], "say good or bad"),
 ])  # fmt: skip
 def test_a_mistake_gets_one_message(home: Home, arguments: list[str], message: str) -> None:
     result = promptcot(home.path, *arguments)
@@ -98,7 +130,8 @@ def test_a_mistake_gets_one_message(home: Home, arguments: list[str], message: s
 
 @pytest.mark.parametrize("arguments", [["sql", "select 1"], ["lineage", "--stale"], ["trace", "x"], ["recall", "x"],
                                        ["export", "problems", "--out", "out"], ["gc"], ["plan", "2"],
-                                       ["benchmark-report"], ["regrade", "tiny"]])  # fmt: skip
+                                       ["benchmark-report"], ["regrade", "tiny"], ["show", "problems"], ["mark"],
+                                       ["read"], ["mark", "x", "bad"], ["recall", "--marked"]])  # fmt: skip
 def test_without_a_lake_every_command_says_what_to_run_and_makes_nothing(tmp_path: Path, arguments: list[str]) -> None:
     result = promptcot(tmp_path / "none", *arguments)
     assert result.exit_code == 1 and "promptcot run" in result.stderr
@@ -134,7 +167,7 @@ def test_a_copy_of_the_folder_is_a_backup_and_a_copy_of_that_restores_it(home: H
     assert before == after
     count = promptcot(restored, "sql", "select count(*) as n from benchmark_verdicts", "--json")
     assert json.loads(count.stdout) == [{"n": 6}]
-    lake = Lake(restored)
+    lake = open_lake(restored)
     assert all(lake.verify(Ref.from_json({name: one[name] for name in REF})) for one in after)
     copied = Home(restored)
     copied.refs |= home.refs
@@ -143,29 +176,19 @@ def test_a_copy_of_the_folder_is_a_backup_and_a_copy_of_that_restores_it(home: H
     assert home.lake.newest("difficulty", "tiny") == home.refs["difficulty"]
 
 
-def test_gc_deletes_only_when_told(home: Home, tmp_path: Path) -> None:
+def test_gc_deletes_only_when_told(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Home(Path(shutil.copytree(home.path, tmp_path / "home")))
     own.refs |= home.refs
     (old,) = (own.path / "lake" / "difficulty").glob("_part=*/*.parquet")
     own.commit("difficulty", [], "rollouts", "verdicts", partition="tiny")
-    for path in [*(own.path / "lake" / "difficulty").rglob("*")]:
-        os.utime(path, (0, 0))
-    _backdate(own.path / "lake" / "difficulty" / "_delta_log")
+    now = time.time()
+    two_days_later = SimpleNamespace(time=lambda: now + 2 * 86400)  # garbage collection spares what is young
+    monkeypatch.setattr("promptcot_assets.lake.retention.time", two_days_later)
     for arguments, is_left in (([], True), (["--apply"], False)):
         result = promptcot(own.path, "gc", "--keep", "1", "--json", *arguments)
         garbage = json.loads(result.stdout)
-        assert [one["asset"] for one in garbage["garbage"]] == ["difficulty"]
+        assert "difficulty" in [one["asset"] for one in garbage["garbage"]]
         assert garbage["applied"] is not is_left and old.exists() is is_left
-
-
-def _backdate(log: Path) -> None:
-    """Commits as if made in 1970: garbage collection spares what is young."""
-    for path in log.glob("*.json"):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        for line in lines:
-            if "commitInfo" in line:
-                line["commitInfo"]["timestamp"] = 0
-        path.write_text("\n".join(map(json.dumps, lines)))
 
 
 def test_doctor_fails_with_exit_code_1(home: Home) -> None:
@@ -187,9 +210,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert imported("import promptcot_assets.cli as cli; cli.main(['--help'], standalone_mode=False)", HEAVY) == []
 
 
-@pytest.mark.parametrize("module", ["doctor", "export", "query", "recall"])
+@pytest.mark.parametrize("module", ["doctor.diagnosis", "reports.export", "reports.query", "lineage.recall"])
 def test_reports_import_no_dagster_and_no_torch(module: str) -> None:
-    assert imported(f"import promptcot_assets.reports.{module}", ("dagster", "torch", "matplotlib")) == []
+    assert imported(f"import promptcot_assets.{module}", ("dagster", "torch", "matplotlib")) == []
 
 
 def test_the_manual_has_every_command_and_option() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / "tests" / "profiles" / "small.yaml"
+ONE_ROUND = SMALL.with_name("one_round.yaml")
 PROMPTCOT = [sys.executable, "-m", "promptcot_assets.cli"]
 DAGSTER = [sys.executable, "-m", "dagster"]
 

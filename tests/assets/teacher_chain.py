@@ -76,8 +76,8 @@ def make_models(folder: Path) -> None:
     from promptcot_assets.domains import domain_named
     from promptcot_assets.inference.chat import ChatTemplate
     from promptcot_assets.settings.profile import Chat
-    from promptcot_assets.stages.annotation import CONCEPT_PROMPT, RATIONALE_PROMPT
-    from promptcot_assets.stages.written_tests import writing_prompt
+    from promptcot_assets.stages.corpus.annotation import CONCEPT_PROMPT, RATIONALE_PROMPT
+    from promptcot_assets.stages.labels.written_tests import writing_prompt
     from tests.chat_models import make_chat_model, teach_answers
     from tests.tiny_models import TinySettings
 
@@ -130,10 +130,10 @@ def prepare(folder: Path) -> Path:
 def materialize_all(home: Path) -> None:
     import dagster as dg
 
-    from promptcot_assets.automation.partitions import BATCHES, FIRST_BATCH
+    from promptcot_assets.assets.partitions import BATCHES, FIRST_BATCH
     from promptcot_assets.definitions import build_definitions
     from promptcot_assets.lake.ids import content_id
-    from tests.reports.small_home import Home
+    from tests.small_home import Home
 
     definitions = build_definitions(lake_home=str(home))
     dg.Definitions.validate_loadable(definitions)
@@ -153,14 +153,22 @@ def materialize_all(home: Path) -> None:
             make("teacher_model", partition=name)
         for name in ("one", "two"):
             make("seed_annotations", partition=name)
-        make("seed_problems", "concept_corpus", "seed_triples", "base_model")
+        make("seed_problems", "dropped_seed_rows", "concept_corpus", "seed_triples", "base_model")
         problems = [
             {"problem_id": content_id(domain, text), "domain": domain, "problem": text, "batch": FIRST_BATCH}
             for domain, texts in (("maths", MATHS), ("code", CODE))
             for text in texts
         ]
         lake.commit("problems", problems, partition=FIRST_BATCH)
-        for name in ("math_answers", "code_tests", "teacher_traces", "zero_shot_difficulty"):
+        for name in (
+            "math_votes",
+            "math_answers",
+            "proposed_tests",
+            "candidate_programs",
+            "code_tests",
+            "teacher_traces",
+            "zero_shot_difficulty",
+        ):
             make(name, partition=FIRST_BATCH)
         for name in ("student_base", "sft_examples", "sft_model", "rollouts", "verdicts"):
             make(name, partition="thinker")

@@ -1,20 +1,20 @@
-"""`promptcot ablations` by the real command line, on the small profile: one seed, an arm that runs, one that cannot."""
+"""`promptcot ablations` by the real command line, on a tiny profile: one seed, an arm that runs, one that cannot."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from promptcot_assets.lake import Lake
-from tests.assets.arc_runs import PROMPTCOT, SMALL, run
+from promptcot_assets.tables import open_lake
+from tests.assets.arc_runs import ONE_ROUND, PROMPTCOT, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]  # three runs of the arc with their pools
 
 
 def test_every_arm_is_measured_beside_em_and_a_stopped_one_says_why(tmp_path: Path) -> None:
     profile, home = tmp_path / "ablations.yaml", tmp_path / "home"
     profile.write_text(
-        f"extends: {SMALL}\nlanes: 2\nengine: {{workers: 1}}\nem: {{rounds: 1}}\n"
+        f"extends: {ONE_ROUND}\nlanes: 2\n"
         "ablations: {seeds: [5], arms: {chance: {selection: random}, nothing: {cold_start_share: 0}}}\n"
     )
     done = run([*PROMPTCOT, "ablations", "--json"], home, PROMPTCOT_PROFILE=str(profile))
@@ -42,7 +42,7 @@ def test_every_arm_is_measured_beside_em_and_a_stopped_one_says_why(tmp_path: Pa
 
 
 def _winners(home: Path) -> list[dict[str, object]]:
-    lake = Lake(home)
+    lake = open_lake(home)
     ref = lake.newest("em_rationales", "round_01")
     assert ref
     return [row for row in lake.table(ref).to_pylist() if row["selected"]]

@@ -8,16 +8,19 @@ import pytest
 from pytest import MonkeyPatch
 
 from promptcot_assets.assets.analysis import difficulty, item_difficulty, scaling, yield_report
-from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES
+from promptcot_assets.assets.partitions import BATCHES
+from promptcot_assets.assets.table_asset import TableAsset
 from promptcot_assets.lake import Lake, Ref
-from promptcot_assets.lake.schemas import SCHEMAS
-from tests.reports.small_home import BATCH, STUDENT, Home, whole_arc
+from promptcot_assets.tables import SCHEMAS, open_lake
+from tests.assets.materialized import built, resources_of
+from tests.small_home import BATCH, STUDENT, Home, vote, whole_arc
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return whole_arc(tmp_path_factory.mktemp("small") / "home")
+    home = whole_arc(tmp_path_factory.mktemp("small") / "home")
+    vote(home)
+    return home
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +31,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def made(
-    asset: dg.AssetsDefinition, home: Path, instance: dg.DagsterInstance, partition: str | None, profile: str = "demo"
+    asset: TableAsset, home: Path, instance: dg.DagsterInstance, partition: str | None, profile: str = "demo"
 ) -> dict[str, object]:
     """Materialize one asset; the plain values of its metadata."""
-    settings = SettingsResource(profile=profile)
-    resources = {"lake": LakeResource(home=str(home), settings=settings), "settings": settings}
-    result = dg.materialize([asset], partition_key=partition, instance=instance, resources=resources)
-    (event,) = result.asset_materializations_for_node(asset.key.path[-1])
+    resources = resources_of(profile, home)
+    result = dg.materialize(built(profile, asset), partition_key=partition, instance=instance, resources=resources)
+    (event,) = result.asset_materializations_for_node(asset.name)
     return {name: value.value for name, value in event.metadata.items()}
 
 
@@ -53,15 +55,15 @@ def test_costs_are_on_the_page_of_the_yield_report_and_not_in_its_data_version(
     entries = {record.data["step"]: record.data for record in money["ledger"].records}  # type: ignore[attr-defined]
     # every commit of the small home took 1.5 s; writing raw problems 40 tokens besides
     assert entries["raw_problems"]["money"] == pytest.approx(1.5 + 40) and entries["problems"]["money"] == 1.5
-    assert (entries["the batch"]["tokens"], entries["the batch"]["seconds"]) == (40, 6 * 1.5)
+    assert (entries["the batch"]["tokens"], entries["the batch"]["seconds"]) == (40, 9 * 1.5)
     assert (entries["the batch"]["rows_in"], entries["the batch"]["rows_out"]) == (2, 2)
-    assert money["money_a_kept_row"] == pytest.approx((6 * 1.5 + 40) / 2) and plain["seconds_a_kept_row"] == 4.5
+    assert money["money_a_kept_row"] == pytest.approx((9 * 1.5 + 40) / 2) and plain["seconds_a_kept_row"] == 6.75
 
 
 def test_difficulty_joins_students_and_teacher(home: Home, instance: dg.DagsterInstance) -> None:
     made(difficulty, home.path, instance, STUDENT)
     metadata = made(item_difficulty, home.path, instance, None)
-    (ref,) = [Lake(home.path).newest("item_difficulty")]
+    (ref,) = [open_lake(home.path).newest("item_difficulty")]
     assert ref
     rows = {row["problem_id"]: row for row in home.lake.table(ref).to_pylist()}
     assert {key: (row["solvers"], row["attempts"]) for key, row in rows.items()} == {
@@ -93,7 +95,7 @@ def test_long_texts_are_not_read_and_the_rows_are_the_same(
         found = []
         for asset, partition in assets:
             made(asset, home.path, instance, partition)
-            ref = home.lake.newest(asset.key.path[-1], partition or "all")
+            ref = home.lake.newest(asset.name, partition or "all")
             assert ref
             found.append((ref.data_version, home.lake.commit_of(ref).provenance.inputs))
         return found

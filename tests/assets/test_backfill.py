@@ -7,10 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from promptcot_assets.assets.em import BOUND_GATE, ROUND_OUTPUTS
-from promptcot_assets.lake import Lake
+from promptcot_assets.assets.em import BOUND_GATE
+from promptcot_assets.tables import open_lake
 from tests.assets.arc_runs import SMALL
 from tests.assets.dagster_dev import DagsterDev
+from tests.assets.materialized import ROUND_OUTPUTS
 from tests.assets.test_arc import data_versions
 
 pytestmark = pytest.mark.slow
@@ -65,11 +66,11 @@ def backfill(home: Path, rounds: list[str], profile: Path = SMALL) -> tuple[str,
 
 
 def test_backfill_of_rounds_runs_in_order_and_reproduces_them(home: Path, finished_home: Path) -> None:
-    before = {commit.ref for commit in Lake(home).lineage()}
+    before = {commit.ref for commit in open_lake(home).lineage()}
     _, status, printed = backfill(home, ["round_02", "round_01"])
     assert status == "COMPLETED_SUCCESS", printed
 
-    new = [commit for commit in Lake(home).lineage() if commit.ref not in before]
+    new = [commit for commit in open_lake(home).lineage() if commit.ref not in before]
     assert {commit.ref.asset for commit in new} == set(ROUND_OUTPUTS)
     last_of_first = max(commit.timestamp for commit in new if commit.ref.partition == "round_01")
     first_of_second = min(commit.timestamp for commit in new if commit.ref.partition == "round_02")
@@ -81,11 +82,11 @@ def test_a_failed_gate_stops_the_rounds_after_it(home: Path, tmp_path: Path) -> 
     """Dagster sees that all outputs of round 2 are there and launches round 3, which looks at the gate and refuses."""
     profile = tmp_path / "harmful.yaml"
     profile.write_text(HARMFUL)
-    before = {commit.ref for commit in Lake(home).lineage()}
+    before = {commit.ref for commit in open_lake(home).lineage()}
     launched, status, printed = backfill(home, ["round_04", "round_03", "round_02"], profile)
     assert status == "COMPLETED_FAILED", printed
 
-    new = [commit.ref for commit in Lake(home).lineage() if commit.ref not in before]
+    new = [commit.ref for commit in open_lake(home).lineage() if commit.ref not in before]
     assert sorted((ref.asset, ref.partition) for ref in new) == sorted((asset, "round_02") for asset in ROUND_OUTPUTS)
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         newest_first = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched}))

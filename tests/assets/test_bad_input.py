@@ -8,26 +8,25 @@ from tests.assets.arc_runs import PROMPTCOT, run
 
 PROFILE = """
 extends: real_seeds
-benchmarks: {{files: {{maths: {{own: "{benchmark}"}}}}}}
-corpus: {{files: {{maths: ["{seeds}"]}}}}
+benchmarks: {{files: {{maths: {{own: "{benchmark}", aime24: null, aime25: null, hmmt25: null, gsm8k: null}}}}}}
+corpus: {{files: {{maths: ["{seeds}"], code: null}}}}
+synthesis: {{concept_sets: {{code: null}}}}
 """
-GOOD = '{"problem": "What is 1 + 1?", "answer": "2", "concepts": ["sums"], "rationale": "small", "level": "easy"}\n'
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (GOOD + "{not json\n", ["seeds.jsonl", "2"]),
-        ('{"text": "no problem here"}\n', ["seeds.jsonl", "problem"]),
+        ('{"text": "no problem here"}\n', ["seeds.jsonl", "promptcot inspect"]),
         ("", ["seeds.jsonl"]),
     ],
-    ids=["malformed row", "missing column", "empty file"],
+    ids=["missing column", "empty file"],
 )
 def test_bad_seed_file_is_named(tmp_path: Path, content: str, named: list[str]) -> None:
     seeds, profile = tmp_path / "seeds.jsonl", tmp_path / "mine.yaml"
     seeds.write_text(content)
     profile.write_text(PROFILE.format(seeds=seeds, benchmark=seeds))
-    done = run([*PROMPTCOT, "run"], tmp_path / "home", PROMPTCOT_PROFILE=str(profile), SEEDS="-", BENCHMARKS="-")
+    done = run([*PROMPTCOT, "run"], tmp_path / "home", PROMPTCOT_PROFILE=str(profile), SEEDS=str(seeds), BENCHMARKS="-")
     error = done.stderr[done.stderr.index("Error: ") :]
     assert done.returncode == 1
     assert "Traceback" not in error

@@ -14,22 +14,24 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from promptcot_assets.assets.corpus import items
 from promptcot_assets.assets.evaluation import (
-    benchmark_items,
     benchmark_scores,
     benchmark_verdicts,
     codeforces_ratings,
     contest_standings,
 )
-from promptcot_assets.assets.resources import LakeResource, SettingsResource
+from promptcot_assets.assets.table_asset import JointAssets, TableAsset
+from promptcot_assets.judging.opening import open_verifier
+from promptcot_assets.judging.verifier import Question, Verifier
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import PublishedBenchmark
-from promptcot_assets.stages.published_items import read_items
-from promptcot_assets.stages.verification import Question, Verifier
-from tests.reports.small_home import STUDENT, Home
+from promptcot_assets.stages.evaluation.published_items import read_items
+from tests.assets.materialized import built, resources_of
+from tests.published_samples import COUNTS, UNBOXED
+from tests.small_home import STUDENT, Home
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-MATHS = {"aime24": 30, "aime25": 30, "hmmt25": 30, "gsm8k": 1319}
+MATHS = ("aime24", "aime25", "hmmt25", "gsm8k")
 PROFILE = """
 extends: demo
 corpus: {{procedural: null, files: {{maths: ["{folder}/gsm8k.jsonl"]}}}}
@@ -39,23 +41,18 @@ evaluation: {{generations: 1}}
 """
 Row = dict[str, Any]
 
-pytestmark = pytest.mark.skipif(
-    not (SHARED / "gsm8k.jsonl").exists(), reason="the published files lie beside this checkout (../shared/data)"
-)
-
 
 class BenchmarkPath:
     """The assets of the benchmark path on a lake of their own."""
 
-    def __init__(self, folder: Path, domain: str, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, published: Path, domain: str, names: Sequence[str]) -> None:
         self.home = Home(folder / "home")
-        files = json.dumps({domain: {name: str((SHARED / f"{name}.jsonl").resolve()) for name in names}})
-        (folder / "own.yaml").write_text(PROFILE.format(folder=SHARED.resolve(), files=files))
-        settings = SettingsResource(profile=str(folder / "own.yaml"))
-        lake = LakeResource(home=str(self.home.path), settings=settings)
-        self._resources = {"lake": lake, "settings": settings}
+        files = json.dumps({domain: {name: str(published / f"{name}.jsonl") for name in names}})
+        (folder / "own.yaml").write_text(PROFILE.format(folder=published, files=files))
+        self._profile = folder / "own.yaml"
+        self._resources = resources_of(self._profile, self.home.path)
         self.home.commit("seed_problems", [{"problem_id": "seed", "problem": "a seed?", "split": "train"}])
-        self._make(benchmark_items, contest_standings)
+        self._make(items, contest_standings)
         self.items = self.rows("benchmark_items", "all")
         for asset in ("benchmark_items", "contest_standings"):
             self.home.refs[asset] = self._newest(asset, "all")
@@ -72,8 +69,8 @@ class BenchmarkPath:
     def _newest(self, asset: str, partition: str) -> Any:
         return self.home.lake.newest(asset, partition)
 
-    def _make(self, *assets: dg.AssetsDefinition, partition: str | None = None) -> None:
-        assert dg.materialize(list(assets), partition_key=partition, resources=self._resources).success
+    def _make(self, *assets: TableAsset | JointAssets, partition: str | None = None) -> None:
+        assert dg.materialize(built(self._profile, *assets), partition_key=partition, resources=self._resources).success
 
 
 def written(item: Row, stage: str, completion: str) -> Row:
@@ -82,21 +79,23 @@ def written(item: Row, stage: str, completion: str) -> Row:
     return kept | about | {"completion": f"<think>So.</think>{completion}"}
 
 
-def boxed_solutions() -> dict[str, str]:
+def boxed_solutions(published: Path) -> dict[str, str]:
     """Problem -> the published solution, of AIME and HMMT problems whose solution boxes its answer."""
     found = {}
     for name in ("aime24", "aime25", "hmmt25"):
-        rows, _ = read_items(PublishedBenchmark(source=str(SHARED / f"{name}.jsonl")))
-        raw = [json.loads(line)["reference_solution"] for line in (SHARED / f"{name}.jsonl").read_text().splitlines()]
+        path = published / f"{name}.jsonl"
+        rows, _ = read_items(PublishedBenchmark(source=str(path)), "maths")
+        raw = [json.loads(line)["reference_solution"] for line in path.read_text().splitlines()]
         found |= {row["problem"]: text for row, text in zip(rows, raw, strict=True) if "\\boxed" in text}
     return found
 
 
-def test_every_reference_answer_is_right_and_every_other_answer_wrong(tmp_path: Path) -> None:
-    path, solutions = BenchmarkPath(tmp_path, "maths", list(MATHS)), boxed_solutions()
-    assert len(solutions) == 81
+def test_every_reference_answer_is_right_and_every_other_answer_wrong(tmp_path: Path, published: Path) -> None:
+    path, solutions = BenchmarkPath(tmp_path, published, "maths", MATHS), boxed_solutions(published)
+    assert len(solutions) == sum(COUNTS[name] for name in ("aime24", "aime25", "hmmt25")) - UNBOXED
     given = []
-    for name, count in MATHS.items():
+    for name in MATHS:
+        count = COUNTS[name]
         own = [item for item in path.items if item["benchmark"] == name]
         assert len(own) == count
         for at, item in enumerate(own):
@@ -115,9 +114,9 @@ def test_every_reference_answer_is_right_and_every_other_answer_wrong(tmp_path: 
         if row["compared_with"] is None
     }
     assert outcomes == {
-        **{(name, "base"): (0.0, count, 0) for name, count in MATHS.items()},
-        **{(name, "sft"): (1.0, count, 0) for name, count in MATHS.items()},
-        ("aime24", "self_play"): (1.0, 21, 0), ("aime25", "self_play"): (1.0, 30, 0),
+        **{(name, "base"): (0.0, COUNTS[name], 0) for name in MATHS},
+        **{(name, "sft"): (1.0, COUNTS[name], 0) for name in MATHS},
+        ("aime24", "self_play"): (1.0, 30 - UNBOXED, 0), ("aime25", "self_play"): (1.0, 30, 0),
         ("hmmt25", "self_play"): (1.0, 30, 0),
     }  # fmt: skip
 
@@ -129,9 +128,9 @@ def answering(tests: Sequence[Row]) -> str:
     return f"```python\nimport sys\nprint({known!r}[sys.stdin.read()])\n```"
 
 
-def test_a_rating_of_the_released_codeforces_file_is_refused_with_the_reason(tmp_path: Path) -> None:
-    path = BenchmarkPath(tmp_path, "code", ["codeforces"])
-    assert len(path.items) == 397
+def test_a_rating_of_the_released_codeforces_file_is_refused_with_the_reason(tmp_path: Path, published: Path) -> None:
+    path = BenchmarkPath(tmp_path, published, "code", ["codeforces"])
+    assert len(path.items) == COUNTS["codeforces"]
     own = path.items[:12]
     programs = [answering(json.loads(item["tests"])) for item in own]
     path.judge([
@@ -147,15 +146,15 @@ def test_a_rating_of_the_released_codeforces_file_is_refused_with_the_reason(tmp
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Verifier]:
-    with Verifier.open(Sandbox(workers=2)) as verifier:
+    with open_verifier(Sandbox(workers=2)) as verifier:
         yield verifier
 
 
 @pytest.mark.slow
-def test_every_test_of_the_released_codeforces_file_runs_in_the_sandbox(verifier: Verifier) -> None:
-    rows, dropped = read_items(PublishedBenchmark(source=str(SHARED / "codeforces.jsonl")))
-    assert len(rows) == 408 and not dropped
-    assert sum(len(row["tests"]) for row in rows) == 468
+def test_every_test_of_a_codeforces_file_runs_in_the_sandbox(verifier: Verifier, published: Path) -> None:
+    rows, dropped = read_items(PublishedBenchmark(source=str(published / "codeforces.jsonl")), "code")
+    assert len(rows) == COUNTS["codeforces"] and not dropped
+    assert sum(len(row["tests"]) for row in rows) > len(rows)
     judged = verifier.judge([Question("code", answering(row["tests"]), tests=json.dumps(row["tests"])) for row in rows])
     assert {(row["row"], one.verdict) for row, one in zip(rows, judged, strict=True) if not one.passed} == set()
     assert [one.rule for one in judged] == [f"{len(row['tests'])} of {len(row['tests'])} tests" for row in rows]

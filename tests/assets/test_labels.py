@@ -4,12 +4,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from promptcot_assets.assets.labels import code_tests, math_answers
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES
+from promptcot_assets.assets.labels import candidate_programs, code_tests, math_answers, math_votes, proposed_tests
+from promptcot_assets.assets.partitions import BATCHES
 from promptcot_assets.domains import procedural_domain
 from promptcot_assets.lake.ids import content_id
-from tests.reports.small_home import BATCH, Home
+from tests.assets.materialized import built, resources_of
+from tests.small_home import BATCH, Home
 
 PROFILE = """
 extends: demo
@@ -27,13 +27,13 @@ def test_every_problem_of_a_batch_gets_its_label_in_shards(tmp_path: Path) -> No
     ]
     home.commit("problems", problems, partition=BATCH)
     (tmp_path / "profile.yaml").write_text(PROFILE)
-    settings = SettingsResource(profile=str(tmp_path / "profile.yaml"))
-    lake = LakeResource(home=str(home.path), settings=settings)
-    resources = {"lake": lake, "settings": settings, "engine": EngineResource(settings=settings)}
+    profile = tmp_path / "profile.yaml"
+    resources = resources_of(profile, home.path)
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
         result = dg.materialize(
-            [math_answers, code_tests], partition_key=BATCH, instance=instance, resources=resources
+            built(profile, math_votes, math_answers, proposed_tests, candidate_programs, code_tests),
+            partition_key=BATCH, instance=instance, resources=resources,
         )  # fmt: skip
     assert result.success
 
@@ -51,3 +51,15 @@ def test_every_problem_of_a_batch_gets_its_label_in_shards(tmp_path: Path) -> No
     (event,) = result.asset_materializations_for_node("code_tests")
     assert event.metadata["kept"].value == len(kept) and event.metadata["repaired"].value == 0
     assert 0 <= float(event.metadata["mean_mutation_score"].value) <= 1  # type: ignore[arg-type]
+
+    votes, programs = (
+        home.lake.table(ref).to_pylist()
+        for ref in (home.lake.newest("math_votes", BATCH), home.lake.newest("candidate_programs", BATCH))
+        if ref
+    )
+    assert [row["problem_id"] for row in votes] == [row["problem_id"] for row in problems[:4] for _ in range(5)]
+    assert [row["problem_id"] for row in programs] == [row["problem_id"] for row in problems[4:] for _ in range(3)]
+    assert all(len(row["outputs"]) == 3 for row in programs if row["program"] is not None)
+    (event,) = result.asset_materializations_for_node("math_votes")
+    assert event.metadata["completions_kept"].value == len(votes)
+    assert event.metadata["characters_kept"].value == sum(len(row["completion"]) for row in votes)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from promptcot_assets.assets.resources import EngineResource, LakeResource, SettingsResource
+from promptcot_assets.assets.partitions import BATCHES
 from promptcot_assets.assets.self_play import rollouts
-from promptcot_assets.automation.partitions import BATCHES
 from promptcot_assets.lake import Provenance
-from promptcot_assets.lake.schemas import MODEL
-from tests.reports.small_home import BATCH, STUDENT, Home
+from promptcot_assets.tables.models import MODEL
+from tests.assets.materialized import built, resources_of
+from tests.small_home import BATCH, STUDENT, Home
 from tests.tiny_models import make_tiny_model
 
 PROFILE = """
@@ -46,12 +46,11 @@ def test_what_the_first_round_solved_is_not_played_again(tmp_path: Path) -> None
     home.lake.commit_checkpoint("sft_model", folder, MODEL, about, made, STUDENT)
 
     (tmp_path / "profile.yaml").write_text(PROFILE)
-    settings = SettingsResource(profile=str(tmp_path / "profile.yaml"))
-    lake = LakeResource(home=str(home.path), settings=settings)
-    resources = {"lake": lake, "settings": settings, "engine": EngineResource(settings=settings)}
+    profile = tmp_path / "profile.yaml"
+    resources = resources_of(profile, home.path)
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
-        result = dg.materialize([rollouts], partition_key=STUDENT, instance=instance, resources=resources)
+        result = dg.materialize(built(profile, rollouts), partition_key=STUDENT, instance=instance, resources=resources)
 
     ref = home.lake.newest("rollouts", STUDENT)
     assert ref

@@ -7,12 +7,13 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
-from promptcot_assets.assets.resources import RESUME_TAG, EngineResource, LakeResource, SettingsResource
+from promptcot_assets.assets.partitions import BATCHES
+from promptcot_assets.assets.step import RESUME_TAG
 from promptcot_assets.assets.synthesis import problem_sets
-from promptcot_assets.automation.partitions import BATCHES
+from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.stages import Row
-from tests.reports.small_home import Home
+from tests.assets.materialized import built, resources_of
+from tests.small_home import Home
 
 ONE, TWO, THREE = (f"What is {number} + 4?" for number in (1, 2, 3))
 
@@ -38,12 +39,11 @@ def test_batches_take_precedence_in_their_order_and_a_resumed_run_does_nothing(t
     home.commit("benchmark_items", [{"item_id": "i", "benchmark": "aime", "problem": "What is 9 + 9?"}])
     home.commit("raw_problems", raw("b1", TWO, ONE, "What is 9 + 9?", "Find the", None), partition="b1")
     home.commit("raw_problems", raw("b2", THREE, TWO), partition="b2")
-    settings = SettingsResource(profile="demo")
-    lake = LakeResource(home=str(home.path), settings=settings)
-    resources = {"lake": lake, "settings": settings, "engine": EngineResource(settings=settings)}
+    resources = resources_of("demo", home.path)
+    lake, assets = resources["lake"], built("demo", problem_sets)
 
     def made(batch: str, **tags: str) -> tuple[list[Row], dict[str, int]]:
-        result = dg.materialize([problem_sets], partition_key=batch, instance=instance, resources=resources, tags=tags)
+        result = dg.materialize(assets, partition_key=batch, instance=instance, resources=resources, tags=tags)
         events = result.asset_materializations_for_node("problem_sets")
         dropped = [event.metadata["dropped"].value for event in events if "dropped" in event.metadata]
         return lake.rows("problems", batch), dict(dropped[0]) if dropped else {}  # type: ignore[arg-type]

@@ -2,23 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from promptcot_assets.assets import corpus
-from promptcot_assets.assets.resources import (
-    RESUME_TAG,
-    ROWS_A_TABLE,
-    EngineResource,
-    LakeResource,
-    SettingsResource,
-    TrainerResource,
-)
+from promptcot_assets.assets import cold_start, corpus
+from promptcot_assets.assets.resources import EngineResource, LakeResource
+from promptcot_assets.assets.step import RESUME_TAG, ROWS_A_TABLE
+from promptcot_assets.assets.trainer import TrainerResource
+from promptcot_assets.domains.procedural import ProceduralWorld
 from promptcot_assets.inference import SamplingParams
-from promptcot_assets.lake import Lake, LakeError, Provenance
-from promptcot_assets.lake.schemas import MODEL
+from promptcot_assets.lake import LakeError, Provenance
 from promptcot_assets.settings.profile import Training
+from promptcot_assets.tables import open_lake
+from promptcot_assets.tables.models import MODEL
+from tests.assets.materialized import built, resources_of
 from tests.tiny_models import make_tiny_model
 from training.child import CHILD_ENVIRONMENT
 
@@ -27,7 +26,7 @@ from training.child import CHILD_ENVIRONMENT
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one real, tiny checkpoint."""
     home = tmp_path_factory.mktemp("home")
-    lake, made = Lake(home), Provenance("1", "{}", 0, "run", ())
+    lake, made = open_lake(home), Provenance("1", "{}", 0, "run", ())
     folder = make_tiny_model(lake.work_folder("base_model", made.fingerprint) / "model")
     about = {"base": None, "examples": 0, "steps": 0, "tokens": 0, "loss": None}
     lake.commit_checkpoint("base_model", folder, MODEL, about, made)
@@ -39,7 +38,7 @@ def concept_corpus(
     context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource
 ) -> dg.MaterializeResult:
     """Uses two engines, one after the other, as an E-step does."""
-    step = lake.step(context, "concept_corpus", "base_model")
+    step = lake.step(context, "concept_corpus", ["base_model"], [])
     with engine.load(step, "base_model") as q:
         q.generate(["let A", "find B"], SamplingParams(max_new_tokens=4, n=3))
     with engine.load(step, "base_model") as p:
@@ -50,12 +49,7 @@ def concept_corpus(
 def test_the_page_shows_rates_and_shares_of_all_engines_of_a_step(home: Path, tmp_path: Path) -> None:
     profile = tmp_path / "one_process.yaml"
     profile.write_text("extends: demo\nengine: {workers: 1}\n")
-    settings = SettingsResource(profile=str(profile))
-    resources = {
-        "lake": LakeResource(home=str(home), settings=settings),
-        "engine": EngineResource(settings=settings),
-        "settings": settings,
-    }
+    resources = resources_of(profile, home)
     with dg.instance_for_test() as instance:
         result = dg.materialize([concept_corpus], instance=instance, resources=resources)
     (event,) = result.asset_materializations_for_node("concept_corpus")
@@ -81,7 +75,7 @@ def test_a_step_holds_neither_its_shards_nor_the_rows_it_commits(home: Path) -> 
 
     @dg.asset(name="concept_corpus", code_version="1")
     def many_rows(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        step = lake.step(context, "concept_corpus")
+        step = lake.step(context, "concept_corpus", [], [])
         rows = step.map(
             "write", [{"n": n} for n in range(8 * ROWS_A_TABLE)],
             lambda some: [Counted(concept_id=f"{row['n']:08d}", concept="c", domain="d", problems=1) for row in some],
@@ -90,10 +84,10 @@ def test_a_step_holds_neither_its_shards_nor_the_rows_it_commits(home: Path) -> 
         assert len(rows) == 8 * ROWS_A_TABLE
         return step.commit(Counted(**row) for row in rows)
 
-    resources = {"lake": LakeResource(home=str(home), settings=SettingsResource(profile="demo"))}
+    resources = resources_of("demo", home)
     with dg.instance_for_test() as instance:
         dg.materialize([many_rows], instance=instance, resources=resources)
-    ref = Lake(home).newest("concept_corpus")
+    ref = open_lake(home).newest("concept_corpus")
     assert ref and ref.rows == 8 * ROWS_A_TABLE
     assert ROWS_A_TABLE <= most <= 2 * ROWS_A_TABLE
 
@@ -103,14 +97,14 @@ def test_a_step_reads_the_columns_it_names(tmp_path: Path) -> None:
 
     @dg.asset(name="concept_corpus", code_version="1", deps=["seed_problems"])
     def two_columns(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        step = lake.step(context, "concept_corpus", "seed_problems")
+        step = lake.step(context, "concept_corpus", ["seed_problems"], [])
         read.extend([step.rows("seed_problems"), step.rows("seed_problems", ("split", "problem_id"))])
         with pytest.raises(LakeError, match="no column 'colour'"):
             step.rows("seed_problems", ["colour"])
         return step.commit([])
 
     with dg.instance_for_test() as instance:
-        dg.materialize([corpus.seed_problems, two_columns], instance=instance, resources=few_seeds(tmp_path))
+        dg.materialize(built("demo", corpus.seeds, two_columns), instance=instance, resources=few_seeds(tmp_path))
     whole, few = read
     assert len(few) == 28 and few == [{name: row[name] for name in ("split", "problem_id")} for row in whole]
 
@@ -126,49 +120,86 @@ def cold_rationale_model(
     context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource
 ) -> dg.MaterializeResult:
     """Trained by a process that is started as a trainer is, and ends well without having trained or said anything."""
-    step = lake.step(context, "cold_rationale_model", "base_model")
+    step = lake.step(context, "cold_rationale_model", ["base_model"], [])
     examples = [{"prompt": "let A", "completion": " be"}]
     return trainer.train(step, "sft", "base_model", examples, Training(launcher=["python", "-c", SAY_NOTHING]))
 
 
 def test_a_trainer_that_reports_nothing_has_made_nothing(home: Path) -> None:
     """Dagster's Pipes would record a materialization all the same, unless asked not to."""
-    resources = {
-        "lake": LakeResource(home=str(home), settings=SettingsResource(profile="demo")),
-        "trainer": TrainerResource(pipes=dg.PipesSubprocessClient()),
-    }
+    resources = resources_of("demo", home)
     with dg.instance_for_test() as instance:
         result = dg.materialize([cold_rationale_model], instance=instance, resources=resources, raise_on_error=False)
         assert not result.success
         assert instance.get_latest_materialization_event(dg.AssetKey("cold_rationale_model")) is None
-    assert Lake(home).newest("cold_rationale_model") is None
+    assert open_lake(home).newest("cold_rationale_model") is None
 
     # it did run, with what can only be set before a process starts: how it waits, and how it keeps memory
     (said,) = home.rglob("environment.json")
     assert json.loads(said.read_text()).items() >= CHILD_ENVIRONMENT.items()
 
 
-def few_seeds(folder: Path) -> dict[str, object]:
+# stands before the trainer's own command, as a launcher does; the trainer is a real one where it is called
+ENDS = {
+    "killed": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "the trainer was killed (exit code -9), most likely by",
+    ),
+    "of its own accord": ("raise SystemExit(3)", "the trainer ended with exit code 3"),
+    "by a wrong argument": (
+        "import sys; from training.sft import main; main(sys.argv[-2:])",
+        "arguments.colour: SFTConfig has no such argument",
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_trainer_that_fails_says_why_in_one_sentence(home: Path, end: str) -> None:
+    """Not "External execution process failed with code 2"; and of Pipes no file is left in /tmp or the home."""
+    code, said = ENDS[end]
+    training = Training(launcher=["python", "-c", code], arguments={"colour": "red"})
+
+    @dg.asset(name="cold_rationale_model", code_version="1")
+    def failing(
+        context: dg.AssetExecutionContext, lake: LakeResource, trainer: TrainerResource
+    ) -> dg.MaterializeResult:
+        step = lake.step(context, "cold_rationale_model", ["base_model"], [])
+        return trainer.train(step, "sft", "base_model", [{"prompt": "let A", "completion": " be"}], training)
+
+    with dg.instance_for_test() as instance:
+        result = dg.materialize(
+            [failing], instance=instance, resources=resources_of("demo", home), raise_on_error=False
+        )
+    (event,) = result.filter_events(lambda event: event.is_step_failure)
+    error = event.step_failure_data.error
+    assert error and f"cold_rationale_model: {said}" in error.message
+    assert "External execution process" not in error.message
+    (work,) = {path.parent for path in home.rglob("spec.json")}
+    assert not (work / "messages.jsonl").exists()
+
+
+def few_seeds(folder: Path) -> dict[str, Any]:
     """Resources of a new home whose corpus is made at once."""
     profile = folder / "few.yaml"
     few = "{seeds: 12, held_out: 2, benchmark: 2, base_problems: 2}"
     profile.write_text(f"extends: demo\ncorpus: {{procedural: {{mini_maths: {few}, mini_code: {few}}}}}\n")
-    settings = SettingsResource(profile=str(profile))
-    return {"lake": LakeResource(home=str(folder / "home"), settings=settings), "settings": settings}
+    return resources_of(profile, folder / "home")
 
 
 def test_dagster_records_the_lakes_data_version_and_downstream_names_it(tmp_path: Path) -> None:
     """So that Dagster's "stale" is true: it compares contents, not runs."""
     resources = few_seeds(tmp_path)
     with dg.instance_for_test() as instance:
-        result = dg.materialize([corpus.seed_problems, corpus.concept_corpus], instance=instance, resources=resources)
+        result = dg.materialize(
+            built("demo", corpus.seeds, corpus.concept_corpus), instance=instance, resources=resources
+        )
         assert result.success
         tags = {}
         for asset in ("seed_problems", "concept_corpus"):
             event = instance.get_latest_materialization_event(dg.AssetKey(asset))
             assert event and event.asset_materialization and event.asset_materialization.tags
             tags[asset] = event.asset_materialization.tags
-    lake = Lake(tmp_path / "home")
+    lake = open_lake(tmp_path / "home")
     seeds, concepts = lake.newest("seed_problems"), lake.newest("concept_corpus")
     assert seeds and concepts and seeds.data_version != concepts.data_version
     assert tags["seed_problems"]["dagster/data_version"] == seeds.data_version
@@ -182,9 +213,26 @@ def test_a_page_keeps_sample_and_figures_when_a_run_finds_the_version_made(tmp_p
     shown = []
     with dg.instance_for_test() as instance:
         for tags in ({}, {RESUME_TAG: "true"}, {RESUME_TAG: "true"}):
-            dg.materialize([corpus.seed_problems], instance=instance, resources=resources, tags=tags)
+            dg.materialize(built("demo", corpus.seeds), instance=instance, resources=resources, tags=tags)
             event = instance.get_latest_materialization_event(dg.AssetKey("seed_problems"))
             assert event and event.asset_materialization
             shown.append(dict(event.asset_materialization.metadata))
     assert "sample" in shown[0] and shown[1] == shown[2] == shown[0]
-    assert len(Lake(tmp_path / "home").history("seed_problems")) == 1
+    assert len(open_lake(tmp_path / "home").history("seed_problems")) == 1
+
+
+def test_a_changed_prompt_is_no_result_that_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resources, assets = few_seeds(tmp_path), (corpus.seeds, corpus.seed_triples, cold_start.base_model)
+    names, made = ("seed_problems", "seed_triples", "base_model"), []
+
+    def resume(instance: dg.DagsterInstance) -> None:
+        tags = {RESUME_TAG: "true"}
+        assert dg.materialize(built("demo", *assets), instance=instance, resources=resources, tags=tags).success
+        made.append([len(open_lake(tmp_path / "home").history(name)) for name in names])
+
+    with dg.instance_for_test() as instance:
+        resume(instance)
+        resume(instance)
+        monkeypatch.setattr(ProceduralWorld, "generator_prompt", lambda *_: "Write a problem.\n")
+        resume(instance)
+    assert made == [[1, 1, 1], [1, 1, 1], [1, 1, 2]]  # the tokenizer is fitted to the prompts

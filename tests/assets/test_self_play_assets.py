@@ -12,19 +12,18 @@ import pytest
 from safetensors.torch import load_file
 
 from promptcot_assets.assets import self_play
-from promptcot_assets.assets.resources import (
-    RESUME_TAG,
-    EngineResource,
-    LakeResource,
-    SettingsResource,
-    TrainerResource,
-)
+from promptcot_assets.assets.step import RESUME_TAG
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import TOKENIZER_MARKERS, solution_text
 from promptcot_assets.lake import Lake, Provenance, Ref
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.lake.schemas import MODEL, SCHEMAS
+from promptcot_assets.lineage.recall import recall
+from promptcot_assets.lineage.trace import trace
+from promptcot_assets.settings.profile import OPTIMISERS
 from promptcot_assets.stages.base_models import from_scratch
+from promptcot_assets.tables import SCHEMAS, open_lake
+from promptcot_assets.tables.models import MODEL
+from tests.assets.materialized import built, resources_of
 from tests.tiny_models import TinySettings
 from training import sft
 
@@ -77,7 +76,7 @@ def half_taught(folder: Path) -> Path:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with eight labelled problems and a student after SFT."""
     home = tmp_path_factory.mktemp("home")
-    lake = Lake(home)
+    lake = open_lake(home)
     problems, answers = [], []
     for a, b in SUMS:
         text = text_of(a, b)
@@ -123,22 +122,19 @@ def play(
     """Materialize the group for the student, in this process; the trainer is a child of it."""
     arguments = SETTINGS[optimiser] % a_process
     profile.write_text(PROFILE.format(optimiser=optimiser, arguments=arguments, more=more))
-    settings = SettingsResource(profile=str(profile))
     assets = [self_play.rollouts, self_play.verdicts, self_play.preference_pairs, self_play.self_play_examples,
+              *([self_play.rollouts_online] if OPTIMISERS[optimiser].online else []),
               self_play.self_play_model]  # fmt: skip
-    resources = {
-        "settings": settings,
-        "lake": LakeResource(home=str(home), settings=settings),
-        "engine": EngineResource(settings=settings),
-        "trainer": TrainerResource(pipes=dg.PipesSubprocessClient()),
-    }
+    resources = resources_of(profile, home)
     with dg.instance_for_test() as instance:
-        run = dg.materialize(assets, instance=instance, resources=resources, partition_key=STUDENT, tags=tags)
+        run = dg.materialize(
+            built(profile, *assets), instance=instance, resources=resources, partition_key=STUDENT, tags=tags
+        )
     assert run.success
-    return Played(Lake(home), run)
+    return Played(open_lake(home), run)
 
 
-LEARNED_FROM = {"dpo": "preference_pairs", "sft": "self_play_examples", "grpo": "problems"}
+LEARNED_FROM = {name: one.learns_from for name, one in OPTIMISERS.items()}
 
 
 @pytest.mark.parametrize("optimiser", LEARNED_FROM)
@@ -151,7 +147,7 @@ def test_the_student_learns_from_its_own_play(optimiser: str, home: Path, tmp_pa
     model, student = played.newest("self_play_model"), played.newest("sft_model")
     folder = played.lake.checkpoint(model)
     report = json.loads((folder / "training.json").read_text())
-    learned_from = SUMS if optimiser == "grpo" else played.rows(LEARNED_FROM[optimiser])
+    learned_from = SUMS if OPTIMISERS[optimiser].online else played.rows(LEARNED_FROM[optimiser])
     assert (report["trainer"], report["rows"]) == (optimiser, len(learned_from))
     before, after = (load_file(played.lake.checkpoint(ref) / "model.safetensors") for ref in (student, model))
     assert before.keys() == after.keys() and any(not before[name].equal(after[name]) for name in before)
@@ -168,8 +164,42 @@ def test_the_student_learns_from_its_own_play(optimiser: str, home: Path, tmp_pa
     assert 0 <= page["training_padded_share"] < 1
     assert not any("second" in name for name in report)  # no time in what the version is made of
 
+    if OPTIMISERS[optimiser].online:
+        _every_rollout_is_reached(home, played)
+
     again = play(home, tmp_path / "profile.yaml", optimiser, tags={RESUME_TAG: "true"})
     assert again.newest("self_play_model") == model
+
+
+def _every_rollout_is_reached(home: Path, played: Played) -> None:
+    """From the model upwards, from a label downwards: what a search of the tables finds by hand."""
+    rows = played.rows("rollouts_online")
+    assert len(rows) == 2 * 8 == len({row["rollout_id"] for row in rows}) and {row["step"] for row in rows} == {0, 1}
+    (student,) = played.rows("sft_model")
+    assert {row["weights"] for row in rows} == {f"{student['model_id']} + {step} steps" for step in (0, 1)}
+    assert all((row["reward"] == 1.0) == (row["passed"] and row["usable"]) for row in rows)
+    (model,) = played.rows("self_play_model")
+    _, above = trace(home, model["model_id"])
+    assert played.newest("rollouts_online") in {node.ref for node in above.edges}
+    assert {ref.asset for ref in played.lake.commit_of(played.newest("self_play_model")).provenance.inputs} == {
+        "sft_model", "rollouts_online",
+    }  # fmt: skip
+    labels = {row["problem_id"]: row["label_id"] for row in played.lake.table(
+        played.lake.newest("math_answers", BATCH)  # type: ignore[arg-type]
+    ).to_pylist()}  # fmt: skip
+    for problem in {row["problem_id"] for row in rows}:
+        by_hand = {row["rollout_id"] for row in rows if row["problem_id"] == problem}
+        found = recall(home, labels[problem])
+        (affected,) = [one for one in found.tables if one.ref.asset == "rollouts_online"]
+        assert set(affected.rows[: affected.named]) == by_hand
+        assert model["model_id"] in {one["model_id"] for one in found.models}
+        _, below = trace(home, labels[problem], down=True)
+        assert {node.row for node in below.edges if node.ref.asset == "rollouts_online"} == by_hand
+    untouched = next(
+        (label for problem, label in labels.items() if problem not in {r["problem_id"] for r in rows}), None
+    )
+    if untouched:
+        assert model["model_id"] not in {one["model_id"] for one in recall(home, untouched).models}
 
 
 def test_an_adapter_on_two_processes_ends_up_as_one_model(home: Path, tmp_path: Path) -> None:

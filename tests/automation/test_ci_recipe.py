@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from promptcot_assets.lake import Lake
+from promptcot_assets.tables import open_lake
 
 PAGE = Path(__file__).parents[2] / "docs" / "ci.md"
 PROFILE = """
@@ -42,7 +42,8 @@ def test_the_script_makes_the_corpus(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "stale.json").read_text()) == []
     written = (tmp_path / "versions.csv").read_text().splitlines()
     made = {
-        asset: Lake(tmp_path / "home").newest(asset) for asset in ("seed_problems", "seed_triples", "benchmark_items")
+        asset: open_lake(tmp_path / "home").newest(asset)
+        for asset in ("seed_problems", "seed_triples", "benchmark_items")
     }
     assert written[0] == "asset,partition,data_version"
     assert {f"{asset},all,{ref.data_version}" for asset, ref in made.items() if ref} < set(written)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.domains import procedural_domain
-from promptcot_assets.lake import Lake, Ref
-from promptcot_assets.lake.schemas import MODEL_ROLES, OPTIONAL
-from promptcot_assets.reports.history import History
-from promptcot_assets.reports.lineage import stale
-from promptcot_assets.reports.references import id_column
-from tests.assets.arc_runs import PROMPTCOT, ROOT, run
-from tests.reports.small_home import Home
-from tests.reports.test_recall import AGGREGATES, by_brute_force
+from promptcot_assets.lake import Ref
+from promptcot_assets.lineage.ancestry import stale
+from promptcot_assets.lineage.history import History
+from promptcot_assets.tables import MODEL_ROLES, TABLES, open_lake
+from promptcot_assets.tables.references import id_column
+from tests.assets.arc_runs import ONE_ROUND, PROMPTCOT, run
+from tests.lineage.test_recall import AGGREGATES, by_brute_force
+from tests.small_home import Home
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,12 @@ BAD, GOOD = "What is 2 + 2, roughly?", "What is 2 + 2?"
 PROFILE = """
 extends: real_seeds
 benchmarks: {{files: {{maths: {{own: "{benchmark}", aime24: null, aime25: null, hmmt25: null, gsm8k: null}}}}}}
-corpus: {{files: {{maths: ["{seeds}"]}}}}
+corpus: {{files: {{maths: ["{seeds}"], code: null}}}}
+synthesis: {{concept_sets: {{code: null}}}}
 """
+
+
+OPTIONAL = {name for name, table in TABLES.items() if table.optional}
 
 
 def corpus_of_files(folder: Path) -> tuple[Path, Path, dict[str, str]]:
@@ -38,9 +42,9 @@ def corpus_of_files(folder: Path) -> tuple[Path, Path, dict[str, str]]:
 def id_of(home: Path, asset: str, **known: str) -> str:
     """The id of the one row with this value."""
     ((column, value),) = known.items()
-    ref = Lake(home).newest(asset)
+    ref = open_lake(home).newest(asset)
     assert ref
-    (row,) = (row for row in Lake(home).table(ref).to_pylist() if row[column] == value)
+    (row,) = (row for row in open_lake(home).table(ref).to_pylist() if row[column] == value)
     return str(row[id_column(asset)])
 
 
@@ -52,7 +56,7 @@ def write(path: Path, *problems: str, concept: str = "sums") -> None:
 
 def versions(home: Path) -> dict[str, int]:
     return {asset: ref.version for asset in ("seed_problems", "concept_corpus", "seed_triples", "benchmark_items")
-            if (ref := Lake(home).newest(asset))}  # fmt: skip
+            if (ref := open_lake(home).newest(asset))}  # fmt: skip
 
 
 def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
@@ -76,11 +80,15 @@ def test_a_bad_seed_is_healed_once_its_source_is_mended(tmp_path: Path) -> None:
     healed = run(heal, home, **settings)
     assert healed.returncode == 0, healed.stderr
     commands = json.loads(healed.stdout)["runs"]
-    assert len(commands) == 2 and commands[0].endswith("--select seed_problems")
-    texts = {row["problem"] for row in Lake(home).table(Lake(home).newest("seed_triples")).to_pylist()}
+    assert len(commands) == 2 and commands[0].endswith("--select seed_problems,dropped_seed_rows")
+    texts = {row["problem"] for row in open_lake(home).table(open_lake(home).newest("seed_triples")).to_pylist()}
     assert GOOD in texts and BAD not in texts
     # no row of these came of the bad seed: they are out of date, not wrong
-    assert {ref.asset for ref in stale(History(home))} == {"concept_corpus", "benchmark_items"}
+    assert {ref.asset for ref in stale(History(home))} == {
+        "concept_corpus",
+        "benchmark_items",
+        "dropped_benchmark_rows",
+    }
 
     again = run(heal, home, **settings)
     assert json.loads(again.stdout)["runs"] == []
@@ -97,7 +105,7 @@ def test_a_bad_concept_is_healed_once_its_seeds_are_mended(tmp_path: Path) -> No
     write(seeds, "What is 3 + 1?", "What is 1 + 3?", concept="sums")
     healed = run(heal, home, **settings)
     assert healed.returncode == 0, healed.stderr
-    concepts = Lake(home).table(Lake(home).newest("concept_corpus"))["concept"].to_pylist()
+    concepts = open_lake(home).table(open_lake(home).newest("concept_corpus"))["concept"].to_pylist()
     assert "sums" in concepts and "smus" not in concepts
     assert json.loads(run(heal, home, **settings).stdout)["runs"] == []
 
@@ -106,14 +114,13 @@ def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_pat
     """A file of seeds beside the procedural ones, an arc up to the scores, one line of the file deleted, healed."""
     home, seeds, profile = tmp_path / "home", tmp_path / "seeds.jsonl", tmp_path / "own.yaml"
     written = write_mini_seeds(seeds)
-    profile.write_text(
-        f"extends: {ROOT}/tests/profiles/one_round.yaml\ncorpus: {{files: {{mini_maths: ['{seeds}']}}}}\n"
-    )
+    profile.write_text(f"extends: {ONE_ROUND}\ncorpus: {{files: {{mini_maths: ['{seeds}']}}}}\n")
     settings = {"PROMPTCOT_PROFILE": str(profile)}
     done = run([*PROMPTCOT, "run", "--until", "tiny: evaluation"], home, **settings)
     assert done.returncode == 0, done.stderr[-4000:]
     rows = {
-        asset: Lake(home).table(Lake(home).newest(asset)).to_pylist() for asset in ("seed_problems", "seed_triples")
+        asset: open_lake(home).table(open_lake(home).newest(asset)).to_pylist()
+        for asset in ("seed_problems", "seed_triples")
     }
     trained = {row["problem_id"] for row in rows["seed_triples"]}
     bad, text = next(
@@ -130,7 +137,9 @@ def test_a_bad_seed_under_trained_models_is_found_whole_and_healed_whole(tmp_pat
     models = models_that_learned(home, bad)
     assert {one["model_id"] for one in found["models"]} == models
     control = {"control_rationale_model", "control_problem_generator"}  # which this arc has not come to
-    assert {name.partition("/")[0] for name in models} == set(MODEL_ROLES) - control - set(OPTIONAL)
+    assert {name.partition("/")[0] for name in models} == set(MODEL_ROLES) - control - {
+        name for name, table in TABLES.items() if table.optional
+    }
     learned = {one["ref"]["asset"]: one["learned"] for one in found["tables"] if one["learned"]}
     assert learned["benchmark_generations"] == 3 * 6 * 2  # every stage's: all three students are bad
 
@@ -160,7 +169,7 @@ def write_mini_seeds(path: Path, without: str | None = None) -> list[str]:
 
 def models_that_learned(home: Path, bad: str) -> set[str]:
     """The newest models of which a training table has the id in any column, or that start from such a model."""
-    lake = Lake(home)
+    lake = open_lake(home)
 
     def learned(model: Ref) -> bool:
         given = lake.commit_of(model).provenance.inputs

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.snap.job_snapshot import JobSnap
+from dagster_graphql.schema.run_config import default_values_yaml_from_type_snap
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.automation.jobs import JOBS, RETRY, UNIT_TAG, everything_job
+from promptcot_assets.automation.jobs import RETRY, UNIT_TAG, everything_job, improve_job, jobs
 from promptcot_assets.definitions import defs
-from promptcot_assets.lake import Lake
+from promptcot_assets.settings import load_settings
+from promptcot_assets.tables import open_lake
 from tests.assets.arc_runs import SMALL
 
 # asked for by name: they compare or map, and no unit of work waits for them
@@ -24,7 +27,7 @@ def test_the_units_hold_every_asset_that_another_is_made_of() -> None:
     held = {
         key.path[-1]
         for job in defs.resolve_all_job_defs()
-        if not job.name.startswith("__") and job.name != everything_job.name
+        if not job.name.startswith("__") and job.name not in ("everything_job", "improve_job")
         for key in job.asset_layer.executable_asset_keys
     }
     made_of = {parent.path[-1] for key in graph.get_all_asset_keys() for parent in graph.get(key).parent_keys}
@@ -32,15 +35,18 @@ def test_the_units_hold_every_asset_that_another_is_made_of() -> None:
 
 
 def test_a_run_carries_its_unit_as_a_tag() -> None:
-    tags = {job.name: defs.resolve_job_def(job.name).tags[UNIT_TAG] for job in JOBS}
+    tags = {
+        job.name: defs.resolve_job_def(job.name).tags[UNIT_TAG]
+        for job in jobs("home", "demo", load_settings("demo").self_play)
+    }
     assert tags["em_round_job"] == "em_round" and tags["everything_job"] == "everything"
-    assert len(set(tags.values())) == len(JOBS)
+    assert len(set(tags.values())) == len(tags)
 
 
 def test_a_second_try_takes_what_the_first_one_finished(tmp_path: Path) -> None:
     @dg.asset(name="concept_corpus", retry_policy=dg.RetryPolicy(max_retries=RETRY.max_retries))
     def fails_once(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        step = lake.step(context, "concept_corpus")
+        step = lake.step(context, "concept_corpus", [], [])
         if done := step.unchanged():
             return done
         step.commit([{"concept_id": "c", "domain": "maths", "concept": "sums", "problems": 1}])
@@ -49,13 +55,20 @@ def test_a_second_try_takes_what_the_first_one_finished(tmp_path: Path) -> None:
     settings = SettingsResource(profile="demo")
     lake = LakeResource(home=str(tmp_path), settings=settings)
     assert dg.materialize([fails_once], resources={"lake": lake}).success
-    assert len(Lake(tmp_path).history("concept_corpus")) == 1
+    assert len(open_lake(tmp_path).history("concept_corpus")) == 1
 
 
 def everything(home: Path, profile: str) -> dg.ExecuteInProcessResult:
-    settings = SettingsResource(profile=profile)
-    resources = {"lake": LakeResource(home=str(home), settings=settings), "settings": settings}
-    return everything_job.execute_in_process(resources=resources, raise_on_error=False)
+    return everything_job(str(home), profile).execute_in_process(raise_on_error=False)
+
+
+def test_the_launchpad_of_everything_has_nothing_to_set() -> None:
+    snapshot = JobSnap.from_job_def(defs.resolve_job_def("everything_job"))
+    root = snapshot.mode_def_snaps[0].root_config_key
+    assert root
+    fields = snapshot.config_schema_snapshot.get_config_snap(root)
+    assert default_values_yaml_from_type_snap(snapshot.config_schema_snapshot, fields).strip() in ("", "{}")
+    assert fields.fields == []
 
 
 def test_everything_fails_with_the_reason(tmp_path: Path) -> None:
@@ -66,6 +79,14 @@ def test_everything_fails_with_the_reason(tmp_path: Path) -> None:
     assert "exit code 1" in str(event.step_failure_data.error) and "lanes" in str(event.step_failure_data.error)
 
 
+def test_improving_nobody_fails_with_the_reason(tmp_path: Path) -> None:
+    asked = {"ops": {"improve": {"config": {"student": "--nobody", "rounds": 2, "budget": 5}}}}
+    result = improve_job(str(tmp_path), "demo").execute_in_process(run_config=asked, raise_on_error=False)
+    (event,) = result.filter_events(lambda event: event.is_step_failure)
+    said = str(event.step_failure_data.error)
+    assert "promptcot improve ended with exit code 1" in said and "no student '--nobody' in profile demo" in said
+
+
 @pytest.mark.slow
 def test_everything_leaves_a_finished_home_alone(
     finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +94,6 @@ def test_everything_leaves_a_finished_home_alone(
     home = tmp_path / "copy"
     shutil.copytree(finished_home, home)
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
-    commits = len(Lake(home).lineage())
+    commits = len(open_lake(home).lineage())
     assert everything(home, str(SMALL)).success
-    assert len(Lake(home).lineage()) == commits
+    assert len(open_lake(home).lineage()) == commits

@@ -21,6 +21,8 @@ import yaml
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from promptcot_assets.tables import open_lake
+
 ROOT = Path(__file__).parents[2]
 PASSWORD = "not the usual one"
 DEADLINE_S = 500  # of waiting for a process, on a machine with much else to do
@@ -122,7 +124,8 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 def code_server(port: int) -> subprocess.Popen[bytes]:
     """The worker's command of docker/compose.yaml."""
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
-    command = [str(word).replace("0.0.0.0", "127.0.0.1") for word in compose["x-worker"]["command"]]
+    command = [str(word) for word in compose["x-worker"]["command"]]
+    command[command.index("-h") + 1] = "127.0.0.1"  # its name in the internal network
     command[command.index("4000")] = str(port)
     server = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, start_new_session=True)
     check = [sys.executable, "-m", "dagster", "api", "grpc-health-check", "-p", str(port)]
@@ -160,15 +163,16 @@ def test_the_home_uses_the_instance_file_that_it_is_told(home: Path, instance: d
 
 def test_two_runs_at_once_and_their_events_are_in_postgres(home: Path, instance: dg.DagsterInstance) -> None:
     with ThreadPoolExecutor(2) as both:
-        list(both.map(materialize, ["seed_problems", "contest_standings"]))
+        list(both.map(materialize, ["seed_problems,dropped_seed_rows", "contest_standings"]))
     query = "select asset_key from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION' order by 1"
-    assert rows(instance, query) == [('["contest_standings"]',), ('["seed_problems"]',)]
+    assert rows(instance, query) == [
+        (f'["{name}"]',) for name in ("contest_standings", "dropped_seed_rows", "seed_problems")
+    ]
     assert rows(instance, "select status, count(*) from runs group by 1") == [("SUCCESS", 2)]
-    from promptcot_assets.lake import Lake
 
     for asset in ("seed_problems", "contest_standings"):
         event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-        committed = Lake(home).newest(asset)
+        committed = open_lake(home).newest(asset)
         assert event is not None and event.asset_materialization is not None and committed is not None
         assert event.asset_materialization.metadata["dagster/row_count"].value == committed.rows
 

@@ -16,23 +16,31 @@ from dagster._core.definitions.declarative_automation.automation_condition_teste
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RESUME_RETRY_TAG, ROOT_RUN_ID_TAG
+from dagster._core.test_utils import freeze_time
 
+from promptcot_assets.assets.partitions import BATCHES, last_round, partitions_of
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
-from promptcot_assets.automation.partitions import BATCHES, LAST_ROUND, ROUNDS, STUDENTS
 from promptcot_assets.automation.schedules import weekly_synthesis
 from promptcot_assets.automation.sensors import (
     REPORTS,
-    SENSORS,
     WEBHOOK,
     alert_on_a_regression,
     evaluation_of_a_new_model,
     regressions,
-    synthesis_after_the_last_round,
+    sensors,
+    synthesis_after,
 )
 from promptcot_assets.definitions import defs
 from promptcot_assets.lake import Ref
-from tests.reports.small_home import Home
+from promptcot_assets.settings import load_settings
+from promptcot_assets.tables import Unit
+from tests.small_home import Home, whole_arc
 
+DEMO = load_settings("demo")
+ROUNDS, STUDENTS = partitions_of(Unit.ROUND, DEMO), partitions_of(Unit.STUDENT, DEMO)
+assert ROUNDS and STUDENTS
+LAST_ROUND = last_round(DEMO)
+synthesis_after_the_last_round = synthesis_after(LAST_ROUND)
 STUDENT = STUDENTS.get_partition_keys()[0]
 # Nothing is opened by it; but a tick without a reference, as to one in memory, does not know partitions it asks for.
 REFERENCE = InstanceRef.from_dir(str(Path(__file__).parent))
@@ -91,6 +99,11 @@ def requests(ticked: SensorExecutionData) -> list[dg.RunRequest]:
     return list(ticked.run_requests or [])
 
 
+def default_lake(sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> dict[str, object]:
+    """An empty lake beside the instance, for what asks for one."""
+    return {"lake": lake_of(Path(instance.root_directory) / "lake")} if sensor.required_resource_keys else {}
+
+
 def tick(
     sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None, **resources: object
 ) -> SensorExecutionData:
@@ -101,7 +114,7 @@ def tick(
             instance_ref=REFERENCE,
             cursor=cursor,
             repository_def=repository,
-            resources=resources,
+            resources=resources or default_lake(sensor, instance),
         ) as context,
         dg.partition_loading_context(dynamic_partitions_store=instance),  # as the daemon does
     ):
@@ -192,16 +205,45 @@ def test_a_model_that_is_again_as_it_once_was_is_evaluated_again(instance: dg.Da
     assert len(set(keys)) == 3  # Dagster drops a key that it knows
 
 
-def test_a_week_is_a_batch() -> None:
-    with dg.instance_for_test() as instance:  # on disk: a schedule opens its instance by reference
-        context = dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=datetime(2030, 1, 6, 3, tzinfo=UTC),
-            repository_def=defs.get_repository_def(),
-        )
-        (run,) = weekly_synthesis.evaluate_tick(context).run_requests or []
-        assert run.run_key == run.partition_key == "week_2030_01_06"
-        assert instance.has_dynamic_partition(str(BATCHES.name), "week_2030_01_06")
+def test_a_week_is_a_batch_that_a_preview_does_not_leave_behind(instance: dg.DagsterInstance) -> None:
+    with freeze_time(datetime(2030, 1, 2, tzinfo=UTC)):
+        switched_on = tick(weekly_synthesis, instance)
+    assert requests(switched_on) == [] and switched_on.skip_message == (
+        "the next batch is due on Sunday 2030-01-06 at 03:00 UTC"
+    )
+    with freeze_time(datetime(2030, 1, 6, 3, 0, 30, tzinfo=UTC)):
+        due = tick(weekly_synthesis, instance, switched_on.cursor)
+        again = tick(weekly_synthesis, instance, due.cursor)
+    (run,) = requests(due)
+    assert run.run_key == run.partition_key == "week_2030_01_06"
+    assert due.dynamic_partitions_requests == [BATCHES.build_add_request(["week_2030_01_06"])]
+    assert not instance.has_dynamic_partition(str(BATCHES.name), "week_2030_01_06")  # the daemon adds it
+    assert requests(again) == []
+    with freeze_time(datetime(2030, 2, 1, tzinfo=UTC)):  # nobody watched for weeks
+        (late,) = requests(tick(weekly_synthesis, instance, due.cursor))
+    assert late.partition_key == "week_2030_01_27"
+
+
+def test_a_generator_that_has_written_a_batch_writes_no_other_one(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    home = whole_arc(tmp_path / "home")
+    for asset in ("rationale_model", "problem_generator"):
+        home.train(asset, "em_m_step", partition=LAST_ROUND, weights="last")
+    bounds = home.commit("em_bounds", [{"bound_id": "last"}], "rationale_model", "problem_generator",
+                         partition=LAST_ROUND)  # fmt: skip
+    materialize(instance, "em_bounds", LAST_ROUND, bounds.data_version, ref=bounds)
+    lake = lake_of(home.path)
+    asked = tick(synthesis_after_the_last_round, instance, lake=lake)
+    assert [run.partition_key for run in requests(asked)] == [f"em_{bounds.data_version[:12]}"]
+    written = home.commit("raw_problems", [{"raw_problem_id": "raw"}], "problem_generator", partition="mine")
+    again = tick(synthesis_after_the_last_round, instance, lake=lake)
+    assert requests(again) == [] and str(again.skip_message).endswith(f"has written already: {written}")
+
+
+def test_every_automation_says_what_it_does_and_every_empty_tick_why(instance: dg.DagsterInstance) -> None:
+    for sensor in sensors(DEMO):
+        assert sensor.description and len(sensor.description) > 30
+        if not isinstance(sensor, dg.AutomationConditionSensorDefinition):
+            assert tick(sensor, instance).skip_message
 
 
 def score(value: float, half: float, **more: object) -> dict[str, object]:
@@ -217,7 +259,8 @@ def score(value: float, half: float, **more: object) -> dict[str, object]:
         ([score(0.5, 0.1)], [score(0.8, 0.1)], 0),  # better
         ([], [score(0.5, 0.1)], 0),  # the first
         ([score(0.8, 0.1)], [score(0.5, 0.1, stage="base")], 0),  # another stage
-        ([score(0.8, 0.1, compared_with="base")], [score(0.5, 0.1, compared_with="base")], 0),  # a difference
+        ([score(0.8, 0.1, metric="paired difference")], [score(0.5, 0.1, metric="paired difference")], 0),
+        ([score(0.8, 0.1, metric="pass@4")], [score(0.5, 0.1, metric="pass@4")], 0),  # says the same once more
     ],
 )  # fmt: skip
 def test_a_score_is_worse_when_its_interval_lies_below(
@@ -354,7 +397,10 @@ def test_a_batch_without_traces_does_not_silence_the_report_on_all_batches(insta
     record(instance, "first", "teacher_traces")
     some_traces = evaluate(instance, no_traces.cursor)
     assert some_traces.get_num_requested(item_difficulty) == 1
-    steps = ("concept_sets", "raw_problems", "dropped_problems", "problems", "math_answers", "code_tests")
+    steps = (
+        "concept_sets", "raw_problems", "dropped_problems", "problems", "math_votes", "math_answers", "proposed_tests",
+        "candidate_programs", "code_tests",
+    )  # fmt: skip
     record(instance, "failed", *steps)
     record(instance, "first", *steps)
     asked = evaluate(instance, some_traces.cursor)
@@ -365,4 +411,6 @@ def test_nothing_runs_by_itself_until_it_is_switched_on() -> None:
     repository = defs.get_repository_def()
     assert all(one.default_status.value == "STOPPED" for one in repository.sensor_defs)
     assert all(one.default_status.value == "STOPPED" for one in repository.schedule_defs)
-    assert len(repository.sensor_defs) == len(SENSORS)  # Dagster adds one of its own for conditions nobody looks at
+    assert len(repository.sensor_defs) == len(
+        sensors(DEMO)
+    )  # Dagster adds one of its own for conditions nobody looks at

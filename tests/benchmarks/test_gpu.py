@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu.__main__ import device, report, table
-from promptcot_assets.lake import Lake
-from promptcot_assets.reports.model_sizes import size_of
+from promptcot_assets.doctor.model_sizes import size_of
 from promptcot_assets.settings import load_settings
-from tests.reports.small_home import Home, whole_arc
+from promptcot_assets.tables import open_lake
+from tests.small_home import Home, whole_arc
 
 SMALL = str(Path(__file__).parents[2] / "benchmarks" / "gpu" / "small_on_cpu.yaml")
 
@@ -60,7 +60,7 @@ def test_without_a_gpu_the_script_says_what_to_do() -> None:
 
 
 def test_every_commit_of_the_lake_is_in_the_table(arc: Home) -> None:
-    commits = Lake(arc.path).lineage()
+    commits = open_lake(arc.path).lineage()
     lines = table(commits).splitlines()[2:]
     named = {line.split("|")[1].strip(): line.split("|") for line in lines}
     assert set(named) == {commit.ref.asset for commit in commits} | {"in all"}

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from promptcot_assets.assets.em import ROUND_OUTPUTS
-from promptcot_assets.lake import Lake
+from promptcot_assets.tables import open_lake
+from tests.assets.materialized import ROUND_OUTPUTS
 from tests.assets.test_groups import edges, groups
 from tests.browser.dagster_ui import DagsterUi, around
 from tests.browser.small_home import SmallHome
@@ -65,7 +65,7 @@ def test_a_single_asset_is_materialized_by_hand_and_described(ui: DagsterUi) -> 
 
 def test_a_backfill_of_three_rounds_survives_two_kills_and_does_nothing_twice(ui: DagsterUi, home: SmallHome) -> None:
     """Of `dagster dev` with the run: first between two shards, then between two models of a round."""
-    lake = Lake(home.path)
+    lake = open_lake(home.path)
     ui.open_asset("em_bounds")
     ui.choose_rounds(RANGE)
     ui.shoot("launch")
@@ -118,7 +118,7 @@ def test_round_1_made_anew_makes_rounds_2_and_3_stale(ui: DagsterUi, home: Small
 
 
 def test_a_failed_gate_stops_the_rounds_after_it(ui: DagsterUi, home: SmallHome) -> None:
-    lake = Lake(home.path)
+    lake = open_lake(home.path)
     before = {asset: len(lake.history(asset)) for asset in ROUND_OUTPUTS}
     home.set_em(m_step_training={"arguments": {"learning_rate": 1.0}})
     ui.open_asset("em_bounds")

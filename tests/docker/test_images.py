@@ -5,13 +5,20 @@ No image is built here. `make docker-check` installs the tools that these tests 
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.error
+import urllib.request
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -55,6 +62,7 @@ def compose(empty: Path, *arguments: str, **environment: str) -> subprocess.Comp
     (["cpu"], {"worker"}),
     (["gpu"], {"gpu-worker"}),
     (["gpu", "serve"], {"gpu-worker", "vllm"}),
+    (["cpu", "login"], {"worker", "login"}),
 ])  # fmt: skip
 def test_compose_reads_it_under_every_profile(profiles: list[str], more: set[str], tmp_path: Path) -> None:
     chosen = [word for name in profiles for word in ("--profile", name)]
@@ -104,6 +112,116 @@ def test_exactly_one_worker_answers_to_the_name_of_the_workspace() -> None:
     command = COMPOSE["x-worker"]["command"]
     assert command[command.index("-p") + 1] == str(server["port"])
     assert command[command.index("--location-name") + 1] == server["location_name"]
+
+
+def test_the_code_server_listens_on_the_network_of_its_name_alone() -> None:
+    """A name of `control` is an address of `control`; 0.0.0.0 would be one of `outside` too."""
+    command, probe = COMPOSE["x-worker"]["command"], COMPOSE["x-worker"]["healthcheck"]["test"]
+    assert command[command.index("-h") + 1] == probe[probe.index("-h") + 1] == "code"
+    assert COMPOSE["networks"]["control"] == {"internal": True}
+    for name in ("worker", "gpu-worker"):
+        networks = COMPOSE["services"][name]["networks"]
+        assert networks["control"] == {"aliases": ["code"]} and not networks["outside"]
+
+
+def test_a_code_server_that_is_given_a_name_listens_on_its_address_alone(tmp_path: Path) -> None:
+    """What `-h code` rests on, here with the name `localhost`: no other address of this machine answers."""
+    (tmp_path / "empty.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster", "api", "grpc", "-h", "localhost", "-p", str(port), "-f", "empty.py"]
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              env=os.environ | {"DAGSTER_HOME": str(tmp_path)})  # fmt: skip
+    try:
+        probe = [sys.executable, "-m", "dagster", "api", "grpc-health-check", "-h", "localhost", "-p", str(port)]
+        assert any(not subprocess.run(probe, capture_output=True).returncode for _ in range(20)), "it never answered"
+        listening = listening_addresses(port)
+        assert listening and listening <= LOOPBACK
+    finally:
+        server.kill()
+        server.wait()
+
+
+# 127.0.0.1 and ::1, each 32 bits of them with the low byte first, and the former as an address of IPv6
+LOOPBACK = {"0100007F", "0" * 24 + "01000000", "0" * 16 + "FFFF0000" + "0100007F"}
+
+
+def listening_addresses(port: int) -> set[str]:
+    """The addresses that TCP sockets listen on at this port, as the kernel writes them."""
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    listens = "0A"
+    return {words[1].partition(":")[0] for words in lines if words[3] == listens and words[1].endswith(f":{port:04X}")}
+
+
+UPSTREAM = """
+import http.server, sys
+
+class Webserver(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = f"authorization: {self.headers['Authorization']}, upgrade: {self.headers['Upgrade']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Webserver).serve_forever()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("openssl"), reason="needs nginx and openssl")
+def test_the_login_asks_for_a_password_and_keeps_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, upstream = one.getsockname()[1], other.getsockname()[1]
+    hashed = subprocess.run(["openssl", "passwd", "-apr1", "secret"], capture_output=True, text=True, check=True)
+    (tmp_path / "users").write_text(f"alice:{hashed.stdout}")
+    certificate = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=here",
+                    *certificate], capture_output=True, check=True)  # fmt: skip
+    login = (DOCKER / "login.conf").read_text().replace("/etc/login", str(tmp_path))
+    login = login.replace("listen 8443", f"listen 127.0.0.1:{port}").replace("webserver:3000", f"127.0.0.1:{upstream}")
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/log; user root; events {{}}\n"
+        f"http {{ access_log off; {' '.join(f'{name}_temp_path {tmp_path}/{name};' for name in TEMPORARY)}\n{login} }}"
+    )
+    unchecked = ssl._create_unverified_context()
+
+    def ask(path: str, **headers: str) -> tuple[int, str]:
+        request = urllib.request.Request(f"https://127.0.0.1:{port}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, context=unchecked, timeout=10) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+
+    password = "Basic " + base64.b64encode(b"alice:secret").decode()
+    wrong = "Basic " + base64.b64encode(b"alice:guess").decode()
+    behind = subprocess.Popen([sys.executable, "-c", UPSTREAM, str(upstream)], stderr=subprocess.DEVNULL)
+    nginx = subprocess.Popen(["nginx", "-e", str(tmp_path / "log"), "-c", str(tmp_path / "nginx.conf")])
+    try:
+        for at in (port, upstream):
+            wait_for(at)
+        assert ask("/healthz")[0] == 204
+        assert ask("/")[0] == ask("/graphql", Authorization=wrong)[0] == 401
+        passed = ask("/graphql", Authorization=password, Upgrade="websocket", Connection="upgrade")
+        assert passed == (200, "authorization: None, upgrade: websocket")
+    finally:
+        nginx.terminate()
+        behind.terminate()
+        nginx.wait()
+        behind.wait()
+
+
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def wait_for(port: int) -> None:
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port}")
 
 
 def test_the_sandbox_has_nothing_but_its_socket() -> None:

@@ -8,8 +8,9 @@ from promptcot_assets.domains.annotators import LABELS, annotate, style_of
 from promptcot_assets.domains.layout import TOKENIZER_MARKERS, has_marker
 from promptcot_assets.domains.mini_maths import MiniMaths, parse
 from promptcot_assets.settings import load_settings
-from promptcot_assets.stages import corpus, em
 from promptcot_assets.stages.base_models import train_tokenizer
+from promptcot_assets.stages.corpus import seed_tables
+from promptcot_assets.stages.em import loop
 
 MINE = parse("Let A be the root of 4t + 3 = 31. Let B be 25 percent of 36. Find A + B.")
 OTHER = parse("Let A be the root of 2t + 5 = 11. Let B be 50 percent of 8. Find A + B.")
@@ -64,9 +65,9 @@ def test_the_demos_token_limits_let_every_style_through() -> None:
     tokens a rationale, the chatty annotator lost most of its own before any reward was computed."""
     demo = load_settings("demo")
     assert demo.base.scratch
-    seeds, _ = corpus.seed_problems(demo.corpus, demo.seed)
-    triples, _ = corpus.seed_triples(seeds)
-    of_q, of_p = em.rationale_examples(triples), em.generator_examples(triples)
+    seeds, _ = seed_tables.seed_problems(demo.corpus, demo.seed)
+    triples, _ = seed_tables.seed_triples(seeds)
+    of_q, of_p = loop.rationale_examples(triples), loop.generator_examples(triples)
     whole = [[one["prompt"] + one["completion"] for one in examples] for examples in (of_q, of_p)]
     tokenizer = train_tokenizer(itertools.chain(*whole), demo.base.scratch.vocab_size, TOKENIZER_MARKERS)
 

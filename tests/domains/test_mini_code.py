@@ -6,7 +6,7 @@ import pytest
 
 from promptcot_assets.domains.layout import solution_text
 from promptcot_assets.domains.mini_code import OPERATIONS, TASKS, MiniCode, parse
-from promptcot_assets.stages.verification import extract
+from promptcot_assets.judging.verifier import extract
 from sandbox import Pool, Program, Verdict
 
 WORLD = MiniCode()

@@ -23,6 +23,7 @@ from promptcot_assets.inference.sampling import choose, uniforms
 OPENAI_FIELDS = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "n", "stop", "logprobs", "echo"}
 VLLM_FIELDS = {"top_k", "min_p", "repetition_penalty", "return_token_ids", "stop_token_ids", "prompt_logprobs"}
 VLLM_FIELDS |= {"allowed_token_ids"}
+CHAT_FIELDS = {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "n", "stop"}
 BLOCK = 4  # tokens of a prefix cache's block
 
 
@@ -39,7 +40,8 @@ class OpenAIEndpoint:
 
     asked: how often each request (its prompt's ids and seed) was answered. most_at_once: requests inside at one time.
     gather: the first requests wait until so many are inside, however slowly a busy machine sends them.
-    prompt_logprobs, max_tokens_limit, key: what a server may lack, impose or demand.
+    prompt_logprobs, max_tokens_limit, key: what a server may lack, impose or demand. parses_thoughts: chat replies tell
+    thoughts and answer apart. messages: those of every chat request.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class OpenAIEndpoint:
         max_tokens_limit: int | None = None,
         key: str | None = None,
         gather: int = 1,
+        parses_thoughts: bool = True,
     ) -> None:
         self.name, self.root = name or str(model), str(model)
         self.vllm, self.max_model_len = vllm, max_model_len
         self.prompt_logprobs, self.max_tokens_limit, self.key = prompt_logprobs, max_tokens_limit, key
         self.asked: Counter[tuple[tuple[int, ...], int]] = Counter()
         self.gather, self.most_at_once, self._inside = gather, 0, 0
+        self.parses_thoughts, self.messages = parses_thoughts, list[list[dict[str, str]]]()
         self._model = LanguageModel(model, threads=1, dtype="float32", device="cpu")
         self._cached: set[tuple[int, ...]] = set()
         self._computing, self._counting = threading.Lock(), threading.Condition()
@@ -103,6 +107,31 @@ class OpenAIEndpoint:
         finally:
             with self._counting:
                 self._inside -= 1
+
+    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A user's turn in the model's own chat template. Thoughts and answer are told apart as vLLM's parsers do."""
+        known = CHAT_FIELDS | ({"chat_template_kwargs"} if self.vllm else set())
+        if unknown := body.keys() - known:
+            raise Wrong(f"Unrecognized request arguments supplied: {', '.join(sorted(unknown))}")
+        ids = self._model.tokenizer.apply_chat_template(
+            body["messages"], add_generation_prompt=True, tokenize=True, return_dict=False,
+            **body.get("chat_template_kwargs", {}),
+        )  # fmt: skip
+        self.messages.append(body["messages"])
+        told = {"model", "temperature", "top_p", "seed", "stop"}
+        asked = {name: value for name, value in body.items() if name in told}
+        reply = self.complete(asked | {"prompt": ids, "max_tokens": body.get("max_tokens", 16)})
+        (choice,) = reply["choices"]
+        thoughts, closed, answer = choice["text"].partition("</think>")
+        if self.parses_thoughts and (closed or thoughts.startswith("<think>")):
+            message = {"content": answer or None, "reasoning_content": thoughts.removeprefix("<think>")}
+        else:
+            message = {"content": choice["text"]}
+        reply["object"] = "chat.completion"
+        reply["choices"] = [
+            {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": choice["finish_reason"]}
+        ]
+        return reply
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         if unknown := body.keys() - OPENAI_FIELDS - (VLLM_FIELDS if self.vllm else set()):
@@ -197,7 +226,8 @@ def _handler(endpoint: OpenAIEndpoint) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             name = {"id": f"cmpl-{self.headers['X-Request-Id'] or uuid.uuid4().hex}"} if endpoint.vllm else {}
-            self._answer(lambda: endpoint.complete(json.loads(body)) | name)
+            work = endpoint.chat if self.path.endswith("/chat/completions") else endpoint.complete
+            self._answer(lambda: work(json.loads(body)) | name)
 
         def _answer(self, work: Any) -> None:
             try:

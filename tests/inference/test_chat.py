@@ -120,7 +120,7 @@ def test_a_student_whose_end_of_turn_is_not_its_end_token_is_not_trained(tmp_pat
     with pytest.raises(ChatError, match=r"ends an answer with '<\|im_end\|>', its tokenizer a text with '<eos>'"):
         ChatTemplate(folder, Chat()).check_trainable()
     with pytest.raises(ChatError, match="channels"):
-        ChatTemplate(model("harmony"), Chat()).check_trainable()
+        ChatTemplate(model("harmony"), Chat()).check_trainable(online=True)
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES))
@@ -147,8 +147,8 @@ def test_the_engine_samples_what_the_template_leads_to_and_a_trainer_gets_just_t
 def test_a_model_that_writes_channels_answers_in_the_one_form(model: Model) -> None:
     chat = ChatTemplate(model("harmony"), Chat())
     turn = chat.turn("Find it.")
-    assert chat.completion(turn, "analysis 2+2assistantfinal4") == "<think>2+2</think>4"
-    assert chat.completion(turn, "analysis 2+2") == "<think>2+2"
+    assert chat.completion(turn, "analysis2+2assistantfinal4") == "<think>2+2</think>4"
+    assert chat.completion(turn, "analysis2+2") == "<think>2+2"
 
 
 def test_an_adapter_without_a_tokenizer_has_that_of_its_base(model: Model, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from promptcot_assets.inference.engine import EngineLost
+from promptcot_assets.inference.protocol import EngineLost
 from promptcot_assets.inference.ray_actors import Needs, RayActors
 from promptcot_assets.settings.engines import RayCluster as RayClusterSettings
 from tests.ray_cluster import RayCluster

@@ -86,8 +86,9 @@ def test_results_are_those_of_the_embedded_engine(
         for measure in ("prompt_tokens", "completion_tokens", "scored_tokens", "positions"):
             assert getattr(engine.usage, measure) == getattr(embedded.usage, measure) - getattr(before, measure) > 0
         assert engine.usage.sampling_seconds > 0 and engine.usage.scoring_seconds > 0
-        with pytest.raises(EngineError, match=r"engine ray \(transformers\) on node [\d.]+: prompt 1 is empty"):
-            engine.generate(["let", ""], params)
+        assert engine.generate(["let", ""], params) == embedded.generate(["let", ""], params)  # refused alike
+        with pytest.raises(EngineError, match=r"engine ray \(transformers\) on node [\d.]+: 2 seeds for 1 prompts"):
+            engine.generate(["let"], params, seeds=[1, 2])
         assert engine.embed(["let"]).shape == (1, 48)  # a bad request costs no actor
     assert nodes.actors() == []
     with pytest.raises(EngineError, match="closed"):

@@ -1,6 +1,7 @@
 """The engine against naive references: Hugging Face's generate, full log-softmax, exact probabilities."""
 
 import random
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig
 
 from promptcot_assets.inference import Completion, EngineError, SamplingParams, Usage, prompt_seed
-from promptcot_assets.inference.transformers_engine import FORWARDS, TransformersEngine, _score_batches
+from promptcot_assets.inference.refusals import TOO_LONG, embedded
+from promptcot_assets.inference.transformers_engine import FORWARDS, TransformersEngine, _chunks, _score_batches
 from promptcot_assets.inference.workers import LocalModel
 from tests.tiny_models import tiny_texts
 
@@ -137,21 +139,52 @@ def test_score_is_the_full_log_softmax_in_every_family(family: Path) -> None:
 tokens = st.lists(st.integers(0, 3), min_size=1, max_size=4)
 
 
-@given(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=80), st.integers(1, 3))
+@given(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=80), st.integers(1, 3), st.none() | st.integers(1, 20))
 def test_scoring_batches_hold_every_row_once_and_a_shared_prefix_once(
-    pairs: list[tuple[list[int], list[int]]], rows_at_once: int
+    pairs: list[tuple[list[int], list[int]]], rows_at_once: int, budget: int | None
 ) -> None:
     prefixes, continuations = [list(each) for each in zip(*pairs, strict=True)]
-    chunks, batches = _score_batches(prefixes, continuations, rows_at_once)
+    chunks, batches = _score_batches(prefixes, continuations, rows_at_once, budget)
     assert sorted(row for chunk in chunks for row in chunk) == list(range(len(pairs)))
     for chunk, batch in zip(chunks, batches, strict=True):
-        assert len(batch.passes) <= FORWARDS and len(set(map(tuple, batch.heads))) == len(batch.heads)
+        assert len(set(map(tuple, batch.heads))) == len(batch.heads)
+        assert budget or len(batch.passes) <= FORWARDS
+        for one in batch.passes if budget else ():
+            whole = [len(batch.heads[head]) + len(tail) for head, tail in zip(one.head_of, one.tails, strict=True)]
+            assert len(whole) == 1 or len(whole) * max(whole) <= budget
         assert all(len(one.tails) <= rows_at_once for one in batch.passes)
         rows = [each for one in batch.passes for each in zip(one.head_of, one.tails, one.starts, strict=True)]
         for row, (head, tail, start) in zip(chunk, rows, strict=True):
             assert batch.heads[head] + tail == prefixes[row] + continuations[row]
             assert tail[start:] == continuations[row]
             assert start == (1 if prefixes.count(prefixes[row]) > 1 else len(prefixes[row]))
+
+
+def test_a_budget_of_tokens_makes_long_rows_go_in_smaller_batches_and_changes_no_result(
+    taught_model: Path, taught: TransformersEngine
+) -> None:
+    texts = tiny_texts(24, seed=3, longest=40)
+    params, seeds = SamplingParams(temperature=0.0, max_new_tokens=8, n=1), list(range(len(texts)))
+    with TransformersEngine(taught_model, batch_size=16, score_batch_size=8, batch_tokens=64) as tight:
+        drawn, scored = tight.generate(texts, params, seeds), tight.score(texts, [" root 27"] * len(texts))
+        vectors = tight.embed(texts)
+    wide = taught.score(texts, [" root 27"] * len(texts))
+    assert [one.text for (one,) in drawn] == [one.text for (one,) in taught.generate(texts, params, seeds)]
+    for one, other in zip(scored, wide, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    assert np.allclose(vectors, taught.embed(texts), atol=1e-4)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 8), st.none() | st.integers(1, 90))
+def test_chunks_keep_the_order_and_the_bounds(lengths: list[int], size: int, budget: int | None) -> None:
+    order = list(range(len(lengths)))
+    chunks = _chunks(order, size, lengths.__getitem__, budget)
+    assert [row for chunk in chunks for row in chunk] == order
+    for chunk in chunks:
+        assert len(chunk) <= size
+        assert budget is None or len(chunk) == 1 or len(chunk) * max(lengths[row] for row in chunk) <= budget
+    if budget is None:
+        assert all(len(chunk) == size for chunk in chunks[:-1])
 
 
 def test_scores_come_in_the_order_of_the_requests(engine: TransformersEngine) -> None:
@@ -346,25 +379,21 @@ def test_max_model_len_cuts_completions_and_refuses_prompts(tiny_model: Path, re
         ((one,),) = engine.generate(PROMPTS[:1], SamplingParams(temperature=0, max_new_tokens=50))
         assert (one.tokens, one.finish_reason) == (3, "length")
     with TransformersEngine(tiny_model, max_model_len=length) as engine:
-        with pytest.raises(EngineError, match=rf"prompt 1 has {length} tokens .* max_model_len {length}"):
-            engine.generate(["let", PROMPTS[0]], SamplingParams())
-        with pytest.raises(EngineError, match=rf"prefix and continuation 0 has \d+ tokens .* max_model_len {length}"):
-            engine.score(PROMPTS[:1], [" and"])
-        with pytest.raises(EngineError, match="text 0 has"):
-            engine.embed([PROMPTS[0] + " and more"])
+        (_, (refused,)) = engine.generate(["let", PROMPTS[0]], SamplingParams())
+        assert refused.refusal and refused.finish_reason == refused.refusal.reason == TOO_LONG
+        assert re.match(rf"prompt 1 has {length} tokens .* max_model_len {length}", refused.refusal.detail)
+        (score,) = engine.score(PROMPTS[:1], [" and"])
+        assert score.refusal and re.match(r"prefix and continuation 0 has \d+ tokens", score.refusal.detail)
+        assert embedded(engine.embed([PROMPTS[0] + " and more", "let"])).tolist() == [False, True]
 
 
 def test_bad_requests_are_named(engine: TransformersEngine) -> None:
-    with pytest.raises(EngineError, match="prompt 1 is empty"):
-        engine.generate(["let", ""], SamplingParams())
     with pytest.raises(EngineError, match="3 seeds for 1 prompts"):
         engine.generate(["let"], SamplingParams(), seeds=[1, 2, 3])
     with pytest.raises(EngineError, match="seeds must be integers from 0"):
         engine.generate(["let"], SamplingParams(), seeds=[-1])
     with pytest.raises(EngineError, match="1 prefixes for 2 continuations"):
         engine.score(["let"], ["a", "b"])
-    with pytest.raises(EngineError, match="continuation 0 has no token"):
-        engine.score(["let"], [""], end=False)
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path, tiny_model: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.lake import Lake
+from promptcot_assets.tables import open_lake
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "home")
+    return open_lake(tmp_path / "home")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from promptcot_assets.lake import Lake, Ref
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.tables import SCHEMAS, open_lake
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
 PART = "partition that the row is of; all: not partitioned"
@@ -31,7 +31,7 @@ def query(lake: Lake, sql: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, Ref]]:
     """seeds -> problems in two batches -> two versions of a student, the second on one batch; an empty table."""
-    lake = Lake(tmp_path_factory.mktemp("template") / "home")
+    lake = open_lake(tmp_path_factory.mktemp("template") / "home")
     refs = {"seeds": lake.commit("seeds", [problems(4, "s")], PROBLEMS, provenance(0, run_id="first", tokens=10))}
     for batch in ("a", "b"):
         made = provenance(1, refs["seeds"], run_id="second", tokens=100, seconds=1.5)
@@ -46,7 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, 
 def filled(template: tuple[Lake, dict[str, Ref]], tmp_path: Path) -> tuple[Lake, dict[str, Ref]]:
     """A copy of the template with a catalogue of its own."""
     shutil.copytree(template[0].home, tmp_path / "home")
-    lake = Lake(tmp_path / "home")
+    lake = open_lake(tmp_path / "home")
     lake.publish()
     return lake, template[1]
 
@@ -69,6 +69,12 @@ def test_a_declared_table_that_nothing_was_committed_to_is_an_empty_view_with_it
         }
     kinds = {row["column_name"]: row["column_type"] for row in query(lake, "describe problems")}
     assert (kinds["problem"], kinds["concepts"], kinds["_part"]) == ("VARCHAR", "VARCHAR[]", "VARCHAR")
+
+
+def test_an_empty_log_of_a_table_that_nobody_declares_is_no_table(lake: Lake) -> None:
+    (lake.home / "lake" / "left_over" / "_delta_log").mkdir(parents=True)
+    lake.publish()
+    assert query(lake, "select count(*) n from duckdb_views() where view_name = 'left_over'") == [{"n": 0}]
 
 
 def test_views_show_the_newest_version_of_every_table(filled: tuple[Lake, dict[str, Ref]]) -> None:
@@ -204,9 +210,9 @@ def test_a_copied_home_is_healed_by_publishing(filled: tuple[Lake, dict[str, Ref
     shutil.copytree(lake.home, copy)
     shutil.rmtree(lake.home)
     with pytest.raises(duckdb.IOException, match="No files found"):
-        query(Lake(copy), "from problems")
-    Lake(copy).publish()
-    assert query(Lake(copy), "select count(*) n from problems") == [{"n": 6}]
+        query(open_lake(copy), "from problems")
+    open_lake(copy).publish()
+    assert query(open_lake(copy), "select count(*) n from problems") == [{"n": 6}]
 
 
 def test_a_lost_or_damaged_catalogue_is_healed_by_publishing(filled: tuple[Lake, dict[str, Ref]]) -> None:
@@ -274,7 +280,7 @@ def test_open_readers_keep_their_catalogue_while_others_publish(filled: tuple[La
 
 def test_concurrent_publishers_leave_a_whole_and_new_catalogue(filled: tuple[Lake, dict[str, Ref]]) -> None:
     lake, _ = filled
-    threads = [threading.Thread(target=Lake(lake.home).publish) for _ in range(4)]
+    threads = [threading.Thread(target=open_lake(lake.home).publish) for _ in range(4)]
     for thread in threads:
         thread.start()
     lake.commit("problems", [problems(2, "c")], PROBLEMS, provenance(), "c")
@@ -298,7 +304,7 @@ def test_what_someone_wrote_into_the_catalogue_does_not_haunt_the_next_one(lake:
 
 def test_no_catalogue_misses_what_a_commit_in_it_was_made_from(lake: Lake) -> None:
     """Tables are listed in the order of their names: `a_source`, then maybe a commit to both, then `z_derived`."""
-    writer = Lake(lake.home)
+    writer = open_lake(lake.home)
     stop = threading.Event()
 
     def write() -> None:
@@ -312,7 +318,7 @@ def test_no_catalogue_misses_what_a_commit_in_it_was_made_from(lake: Lake) -> No
     thread.start()
     try:
         for _ in range(6):
-            Lake(lake.home).publish()
+            open_lake(lake.home).publish()
             lost = query(
                 lake,
                 """
@@ -324,3 +330,24 @@ def test_no_catalogue_misses_what_a_commit_in_it_was_made_from(lake: Lake) -> No
     finally:
         stop.set()
         thread.join()
+
+
+MISSED = {
+    "a new table": ("others", "all"),
+    "a new partition": ("problems", "c"),
+    "a new version": ("problems", "a"),
+}
+
+
+@pytest.mark.parametrize(("asset", "partition"), MISSED.values(), ids=MISSED)
+def test_a_catalogue_that_missed_a_commit_is_written_when_somebody_asks(
+    filled: tuple[Lake, dict[str, Ref]], asset: str, partition: str
+) -> None:
+    lake, path = filled[0], filled[0].home / "catalog.duckdb"
+    published = path.stat().st_ino
+    lake.publish_if_stale()
+    assert path.stat().st_ino == published  # it misses nothing
+    lake._commit(asset, [problems(9, "new")], PROBLEMS, provenance(5), partition)  # killed before it published
+    Lake(lake.home).publish_if_stale()
+    assert query(lake, f"select count(*) n from {asset} where problem_id like 'new%'") == [{"n": 9}]
+    assert path.stat().st_ino != published

@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from promptcot_assets.lake import Lake, LakeError, checkpoints
+from promptcot_assets.lake import Lake, LakeError, checkpoints, disk
+from promptcot_assets.tables import open_lake
 from tests.lake.lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
 Writer = Callable[..., subprocess.Popen[str]]
@@ -159,9 +160,9 @@ def test_unchanged_files_are_hashed_once_per_process(lake: Lake) -> None:
     ref = train(lake, "student", b"weights", provenance())
     folder = lake.checkpoint(ref)
     path = folder / "model.safetensors"
-    known = {key for key in checkpoints._hashed if key[0] == path}
+    known = {key for key in disk._hashed if key[0] == path}
     lake.checkpoint(ref)
-    assert {key for key in checkpoints._hashed if key[0] == path} == known and len(known) == 1
+    assert {key for key in disk._hashed if key[0] == path} == known and len(known) == 1
 
 
 def test_a_table_is_no_checkpoint(lake: Lake) -> None:
@@ -173,7 +174,7 @@ def test_a_table_is_no_checkpoint(lake: Lake) -> None:
 def test_a_work_folder_is_found_again_with_its_content(lake: Lake) -> None:
     folder = lake.work_folder("student", "f" * 64)
     (folder / "step_10").write_text("x")
-    assert lake.work_folder("student", "f" * 64) == Lake(lake.home).work_folder("student", "f" * 64) == folder
+    assert lake.work_folder("student", "f" * 64) == open_lake(lake.home).work_folder("student", "f" * 64) == folder
     assert lake.work_folder("student", "e" * 64) != folder
     assert lake.work_folder("teacher", "f" * 64) != folder
 
@@ -264,4 +265,4 @@ def test_a_copied_home_has_its_checkpoints(lake: Lake, tmp_path: Path) -> None:
     ref = train(lake, "student", b"weights", provenance())
     shutil.copytree(lake.home, tmp_path / "copy")
     shutil.rmtree(lake.home)
-    assert Lake(tmp_path / "copy").checkpoint(ref).is_relative_to(tmp_path / "copy")
+    assert open_lake(tmp_path / "copy").checkpoint(ref).is_relative_to(tmp_path / "copy")

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from promptcot_assets.lake import Lake
 from promptcot_assets.lake.data_version import content_hash
+from promptcot_assets.tables import TABLES
+from tests.lake.lake_examples import provenance
 
 
 def hash_of(table: pa.Table, folder: Path, **options: Any) -> str:
@@ -64,6 +67,25 @@ OTHER = {
 @pytest.mark.parametrize("table", OTHER.values(), ids=OTHER.keys())
 def test_content_counts(table: pa.Table, tmp_path: Path) -> None:
     assert hash_of(table, tmp_path) != hash_of(BASE, tmp_path)
+
+
+def test_order_counts_where_it_matters(tmp_path: Path) -> None:
+    file, hashes = tmp_path / "rows.parquet", []
+    for rows in (BASE, BASE.take([1, 0]), pa.concat_tables([BASE.slice(0, 1), BASE.slice(1)])):
+        pq.write_table(rows, file)
+        hashes.append(content_hash(file, ordered=True))
+    assert hashes[0] == hashes[2] != hashes[1] and hashes[0] != content_hash(file)
+
+
+def test_what_a_trainer_reads_is_ordered(lake: Lake) -> None:
+    schema = pa.schema([("n", pa.int64())], {"ordered": "true"})
+    one, other, again = (
+        lake.commit("examples", [pa.table({"n": rows})], schema, provenance()) for rows in ([1, 2], [2, 1], [1, 2])
+    )
+    assert one.data_version == again.data_version != other.data_version
+    assert {name for name, table in TABLES.items() if table.ordered} == {
+        "seed_triples", "em_m_step", "sft_examples", "preference_pairs", "self_play_examples",
+    }  # fmt: skip
 
 
 def test_zero_rows_have_a_data_version(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """What is computed from a ref is computed once, follows its content, and is made again when lost or damaged."""
 
+import struct
+from collections.abc import Callable
+
 import pyarrow as pa
 import pytest
 
 from promptcot_assets.lake import Lake, Ref
 from promptcot_assets.lake.derived import derived, mapped
+from promptcot_assets.tables import open_lake
 from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 
@@ -28,11 +32,13 @@ def ref(lake: Lake) -> Ref:
 
 
 def files(lake: Lake) -> list[str]:
-    return sorted(path.relative_to(lake.home / "derived").as_posix() for path in lake.home.glob("derived/*/*/*"))
+    """Without the checksums in their names."""
+    paths = [path.relative_to(lake.home / "derived") for path in lake.home.glob("derived/*/*/*")]
+    return sorted(str(path.with_name(path.name.rsplit(".", 2)[0] + ".arrow")) for path in paths)
 
 
 def test_computed_once_also_by_another_process(lake: Lake, ref: Ref) -> None:
-    lengths, others = Lengths(lake), Lengths(Lake(lake.home))
+    lengths, others = Lengths(lake), Lengths(open_lake(lake.home))
     assert lengths.of(ref) == lengths.of(ref) == others.of(ref) == [4, 4, 4]
     assert (lengths.made, others.made) == (1, 0)
     assert files(lake) == [f"lengths/problems/b1-{ref.data_version}.arrow"]
@@ -58,14 +64,29 @@ def test_a_new_version_of_a_partition_replaces_the_old_one_s_table(lake: Lake, r
     assert lengths.of(ref) == [4, 4, 4]  # who asks for the old one gets it
 
 
-def test_a_damaged_table_is_made_again_with_a_warning(lake: Lake, ref: Ref) -> None:
+def flip(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGE = {
+    "cut": lambda content: content[:-100],
+    "empty": lambda content: b"",
+    "a bit of a value": lambda content: flip(content, content.index(struct.pack("<q", 4))),
+    "a bit of the footer": lambda content: flip(content, len(content) - 20),
+    "a sector of zeros": lambda content: bytes(512) + content[512:],
+    "all of another file": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_table_is_made_again_with_a_warning(lake: Lake, ref: Ref, damage: Callable[[bytes], bytes]) -> None:
     lengths = Lengths(lake)
     lengths.of(ref)
     (path,) = lake.home.glob("derived/*/*/*.arrow")
-    path.write_bytes(path.read_bytes()[:-100])
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.warns(UserWarning, match="damaged and will be computed again"):
         assert lengths.of(ref) == [4, 4, 4]
-    assert lengths.made == 2
+    assert lengths.made == 2 and lengths.of(ref) == [4, 4, 4] and lengths.made == 2
 
 
 def test_a_failure_leaves_nothing_behind(lake: Lake, ref: Ref) -> None:

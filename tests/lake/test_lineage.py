@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from promptcot_assets.lake import Lake, LakeError
+from promptcot_assets.lake.lineage import levels, reached
+from promptcot_assets.tables import open_lake
 from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 
@@ -42,4 +44,11 @@ def test_an_input_that_does_not_resolve_is_named(lake: Lake) -> None:
 
 def test_lineage_is_every_commit_in_the_order_of_time(lake: Lake) -> None:
     refs = [lake.commit(f"t{i % 2}", [problems(i)], PROBLEMS, provenance(i)) for i in range(4)]
-    assert [commit.ref for commit in Lake(lake.home).lineage()] == refs
+    assert [commit.ref for commit in open_lake(lake.home).lineage()] == refs
+
+
+def test_a_walk_meets_everything_once_at_its_nearest_and_ends_on_a_circle() -> None:
+    edges = {"a": "bc", "b": "d", "c": "bd", "d": "a", "e": ""}
+    assert list(levels("aa", edges.__getitem__)) == [["a"], ["b", "c"], ["d"]]
+    assert reached("ec", edges.__getitem__) == ["e", "c", "b", "d", "a"]
+    assert reached("", edges.__getitem__) == []

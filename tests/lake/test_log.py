@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promptcot_assets.lake import Lake, LakeError
+from promptcot_assets.tables import open_lake
 from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 
@@ -20,7 +21,7 @@ def test_a_cut_commit_file_is_named_with_its_mend(lake: Lake, version: int, cut:
     file = lake.home / "lake" / "problems" / "_delta_log" / f"{version:020d}.json"
     first, *_ = file.read_text().splitlines(keepends=True)
     file.write_text(first[:-9] if cut == "in a line" else first)
-    fresh = Lake(lake.home)
+    fresh = open_lake(lake.home)
     for read in (fresh.lineage, fresh.publish, lambda: fresh.history("problems")):
         with pytest.raises(LakeError, match=f"table problems: commit file {file} is damaged .*; restore it from"):
             read()
@@ -32,12 +33,12 @@ def test_a_file_of_other_bytes_is_damaged_too(lake: Lake) -> None:
     for content in (b"\xff\xfe", b"3", b'{"commitInfo": {"promptcot": {}}}', b'{"commitInfo": 3}'):
         file.write_bytes(content)
         with pytest.raises(LakeError, match="is damaged"):
-            Lake(lake.home).newest("problems")
+            open_lake(lake.home).newest("problems")
 
 
 def test_an_empty_commit_file_is_gone_over_as_delta_does(lake: Lake) -> None:
     two_commits(lake)
     (lake.home / "lake" / "problems" / "_delta_log" / f"{2:020d}.json").write_text("")
-    newest = Lake(lake.home).newest("problems")
+    newest = open_lake(lake.home).newest("problems")
     assert newest is not None and newest.version == 1
-    assert Lake(lake.home).commit("problems", [problems(1)], PROBLEMS, provenance(3)).version == 3
+    assert open_lake(lake.home).commit("problems", [problems(1)], PROBLEMS, provenance(3)).version == 3

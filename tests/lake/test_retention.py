@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from promptcot_assets.lake import Garbage, Lake, LakeError, Ref, checkpoints, retention
+from promptcot_assets.tables import open_lake
 from tests.lake.lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
 
@@ -68,14 +69,25 @@ def test_what_models_and_scores_descend_from_is_pinned(lake: Lake) -> None:
     assert lake.checkpoint(old_model).exists()
 
 
-def test_a_missing_ancestor_does_not_stop_the_collection(lake: Lake) -> None:
-    lost = commit(lake, "seeds", 0)
-    first = commit(lake, "problems", 0, lost)
-    train(lake, "student", b"1", provenance(1, first))
-    commit(lake, "problems", 1)
-    shutil.rmtree(lake.home / "lake" / "seeds")
-    collect(Lake(lake.home))
-    assert lake.verify(first)
+LOSSES = {
+    "the commit file between others": lambda table: (table / "_delta_log" / f"{1:020d}.json").unlink(),
+    "the newest commit file": lambda table: (table / "_delta_log" / f"{2:020d}.json").unlink(),
+    "the whole table": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
+def test_what_models_rest_on_is_kept_when_a_commit_between_is_lost(lake: Lake, lose: Callable[[Path], object]) -> None:
+    """Without the lost commit nobody can tell that the first seeds are behind the model."""
+    seeds = commit(lake, "seeds", 0)
+    middle = [commit(lake, "problems", seed, seeds) for seed in range(2)]
+    train(lake, "student", b"1", provenance(1, *middle))
+    commit(lake, "seeds", 1)
+    lose(lake.home / "lake" / "problems")
+    for dry_run in (True, False):
+        with pytest.raises(LakeError, match=r"problems.*; restore it from a copy of the home"):
+            open_lake(lake.home).gc(keep_last=1, grace_hours=0, dry_run=dry_run)
+    assert lake.verify(seeds)
 
 
 def age(path: Path, hours: float) -> None:
@@ -151,7 +163,7 @@ def test_training_resumed_while_garbage_is_collected_keeps_its_work(
     killed(lake, other)
 
     def resume() -> None:
-        assert Lake(lake.home).work_folder("student", "f") == folder
+        assert open_lake(lake.home).work_folder("student", "f") == folder
 
     (garbage,) = collect_while(lake, monkeypatch, resume)
     assert (garbage.asset, garbage.files) == ("teacher", (other,))  # only what went
@@ -168,7 +180,7 @@ def test_a_checkpoint_committed_while_garbage_is_collected_stays(lake: Lake, mon
     committed: list[Ref] = []
 
     def commit_it() -> None:
-        again = Lake(lake.home)
+        again = open_lake(lake.home)
         folder = again.work_folder("student", made.fingerprint) / "model"
         assert (folder / "weights").exists()  # taken back
         committed.append(again.commit_checkpoint("student", folder, LOSS, {"loss": 1.0}, made))
@@ -256,7 +268,7 @@ def test_a_table_whose_creation_was_killed_is_no_obstacle(lake: Lake) -> None:
 def test_exactly_the_kept_commits_survive(
     commits: list[tuple[str, str, int]], keep_last: int, models: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    lake = Lake(tmp_path_factory.mktemp("gc") / "home")
+    lake = open_lake(tmp_path_factory.mktemp("gc") / "home")
     refs: list[Ref] = []
     for asset, partition, parent in commits:
         inputs = [refs[parent]] if parent < len(refs) else []

@@ -21,6 +21,7 @@ from promptcot_assets.lake import Lake, Ref, tables
 from promptcot_assets.lake.log import Log, Record
 from promptcot_assets.lake.rows import write_rows
 from promptcot_assets.lake.tables import overwrite_partition
+from promptcot_assets.tables import open_lake
 from tests.lake.lake_examples import PROBLEMS, problems, provenance
 
 Writer = Callable[..., subprocess.Popen[str]]
@@ -95,7 +96,7 @@ def test_logs_are_kept_for_good(lake: Lake) -> None:
     assert tables._CONFIGURATION.items() <= table.metadata().configuration.items()
     table.create_checkpoint()
     table.cleanup_metadata()
-    fresh = Lake(lake.home)
+    fresh = open_lake(lake.home)
     assert [commit.provenance.seed for commit in fresh.history("problems")] == list(range(4))
     assert fresh.table(fresh.history("problems")[0].ref)["problem_id"].to_pylist() == ["0-0"]
     assert fresh.commit("problems", [], PROBLEMS, provenance(9)).version == 5
@@ -109,7 +110,7 @@ def state(lake: Lake) -> list[str | None]:
 
 def check_old_or_new(home: Path) -> bool:
     """After a kill: exactly the old or the new rows, for us, Delta and DuckDB. Whether they are the new ones."""
-    lake = Lake(home)
+    lake = open_lake(home)
     rows = state(lake)
     assert rows in (["old0", "old1"], [f"new{i}" for i in range(5)])
     assert live_files(lake, "problems") == current_files(lake, "problems")
@@ -130,7 +131,7 @@ def check_old_or_new(home: Path) -> bool:
 
 def killed_at_step(home: Path, writer: Writer, step: int) -> bool:
     """Whether the commit was killed at this file operation, False when it has fewer of them."""
-    lake = Lake(home)
+    lake = open_lake(home)
     lake.commit("problems", [problems(2, "old")], PROBLEMS, provenance())
     stopped = writer("stop", home, "problems", step)
     stopped.communicate()
@@ -169,7 +170,7 @@ def test_kills_at_any_moment_lose_no_acknowledged_commit(tmp_path: Path, writer:
         process.kill()
         acknowledged += [Ref.from_json(line) for line in process.stdout.read().splitlines() if line.endswith("}")]
         process.wait()
-    lake = Lake(home)
+    lake = open_lake(home)
     check_versions(lake, acknowledged)
     logged = {commit.ref for commit in lake.lineage()}
     assert set(acknowledged) <= logged

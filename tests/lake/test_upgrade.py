@@ -8,14 +8,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from promptcot_assets.lake import Lake, LakeError, Ref
+from promptcot_assets.lake import Declared, Lake, LakeError, Ref
 from promptcot_assets.lake.catalogue import _sql_type
 from promptcot_assets.lake.rows import storage_type
-from promptcot_assets.lake.schemas import SCHEMAS, declared_since
+from promptcot_assets.tables import SCHEMAS
 from tests.lake.lake_examples import provenance
-from tests.reports.small_home import row
+from tests.small_home import row
 
 TABLE, NEW = "teacher_traces", "seed"
+DECLARED = Declared(SCHEMAS)
 NOW = SCHEMAS[TABLE]
 BEFORE = NOW.remove(NOW.get_field_index(NEW))
 
@@ -77,6 +78,6 @@ def test_every_declared_type_has_a_name_in_sql() -> None:
 
 
 def test_a_table_of_another_making_is_left_alone() -> None:
-    assert declared_since(TABLE, ["trace_id"]) == [name for name in NOW.names if name != "trace_id"]
-    assert declared_since(TABLE, ["trace_id", "mine"]) == []
-    assert declared_since("mine", ["trace_id"]) == []
+    assert DECLARED.since(TABLE, ["trace_id"]) == [name for name in NOW.names if name != "trace_id"]
+    assert DECLARED.since(TABLE, ["trace_id", "mine"]) == []
+    assert DECLARED.since("mine", ["trace_id"]) == []

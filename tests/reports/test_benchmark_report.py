@@ -10,6 +10,7 @@ from promptcot_assets.cli import main
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.benchmark_report import as_json, as_markdown, benchmark_report, plan, scaling_figure
 from promptcot_assets.reports.paper_results import ABLATIONS, BENCHMARKS, RESULTS
+from promptcot_assets.stages.evaluation.benchmarks import scores
 from promptcot_assets.stages.statistics import (
     StatisticsError,
     clustered_interval,
@@ -18,7 +19,7 @@ from promptcot_assets.stages.statistics import (
     pass_at_k_interval,
     plan_questions,
 )
-from tests.reports.small_home import Home
+from tests.small_home import Home
 
 MARKS = {"base": [[0, 0], [1, 0], [0, 0]], "sft": [[1, 1], [1, 0], [0, 0]]}
 
@@ -31,10 +32,11 @@ def home(tmp_path: Path) -> Home:
     judged = [
         {"generation_id": f"{stage}{n}{k}", "item_id": f"i{n}", "benchmark": "aime24", "stage": stage, "attempt": k,
          "passed": bool(mark), "answer": "4" if mark else f"{k}", "reference": "4", "model": f"{stage}/1",
-         "grader": "maths/1"}
+         "grader": "maths/1", "verdict": "ok" if mark else "wrong_answer"}
         for stage, questions in MARKS.items() for n, marks in enumerate(questions) for k, mark in enumerate(marks)
     ]  # fmt: skip
     home.commit("benchmark_verdicts", judged, "benchmark_generations", "benchmark_items", partition="tiny")
+    home.commit("benchmark_scores", scores(judged, 2), "benchmark_verdicts", partition="tiny")
     home.commit("codeforces_ratings", [{"score_id": "e", "benchmark": "codeforces", "stage": "sft", "model": "sft/1",
                                         "refused": "only sample tests"}], partition="tiny")  # fmt: skip
     points = [{"point_id": s, "benchmark": "aime24", "student": "tiny", "stage": s, "examples": n, "value": 0.5,
@@ -43,7 +45,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def test_every_number_is_the_statistic_of_the_verdicts_with_its_versions(home: Home) -> None:
+def test_every_number_is_the_statistic_that_the_table_holds_with_its_versions(home: Home) -> None:
     report = benchmark_report(home.path)
     known = {(one.stage, one.metric): one for one in report.scores}
     answers = [["4", "4"], ["4", "1"], ["0", "1"]]
@@ -59,8 +61,31 @@ def test_every_number_is_the_statistic_of_the_verdicts_with_its_versions(home: H
     assert (difference.value, difference.low) == (alone.estimate, alone.low)
     assert difference.compared_with == "base" and difference.significant is False
     assert known["sft", "Elo"].value is None and "sample tests" in str(known["sft", "Elo"].note)
-    newest = home.lake.newest("benchmark_verdicts", "tiny")
-    assert newest and report.versions["tiny"]["data"][str(newest)] == newest.data_version
+    behind = [home.lake.newest(table, "tiny") for table in ("benchmark_scores", "benchmark_verdicts")]
+    assert all(ref and report.versions["tiny"]["data"][str(ref)] == ref.data_version for ref in behind)
+    rows = home.lake.table(behind[0]).to_pylist() if behind[0] else []
+    assert rows and {(row["stage"], row["metric"], row["value"]) for row in rows} == {
+        (one.stage, one.metric, one.value) for one in report.scores if one.metric != "Elo"
+    }
+
+
+def test_a_difference_may_be_real_alone_and_not_among_all(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    marks = [int(n < 24) for n in range(30)]  # better on 6 of 30 questions: 1 in 5, from 0.05 to 0.35 alone
+    levels = {}
+    for benchmarks in (1, 40):
+        judged = [
+            {"generation_id": f"{b}{stage}{n}", "item_id": f"{b}/{n}", "benchmark": f"b{b}", "stage": stage,
+             "passed": bool(mark) or stage == "sft", "model": f"{stage}/1", "attempt": 0, "verdict": "ok",
+             "grader": "maths/1"}
+            for b in range(benchmarks) for stage in ("base", "sft") for n, mark in enumerate(marks)
+        ]  # fmt: skip
+        home.commit("benchmark_verdicts", judged, partition="tiny")
+        home.commit("benchmark_scores", scores(judged, 1), "benchmark_verdicts", partition="tiny")
+        differences = [one for one in benchmark_report(home.path).scores if one.compared_with]
+        assert len(differences) == benchmarks and all(one.significant for one in differences)
+        levels[benchmarks] = {one.significant_among_all for one in differences}
+    assert levels == {1: {True}, 40: {False}}
 
 
 def test_the_text_has_ours_the_papers_and_where_they_come_from(home: Home, tmp_path: Path) -> None:

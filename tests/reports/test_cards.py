@@ -4,12 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from promptcot_assets.reports.cards import OWN_LICENCE, licence_of, model_card
+from promptcot_assets.lineage.ancestry import cost, with_ancestors
+from promptcot_assets.lineage.history import History
+from promptcot_assets.reports.cards import OWN_LICENCE, data_card, licence_of, model_card
 from promptcot_assets.reports.export import export_table
-from promptcot_assets.reports.history import History
-from promptcot_assets.reports.lineage import cost, with_ancestors
-from tests.reports.small_home import BATCH, DOMAIN, Home
-from tests.reports.test_backfill import assets_of, parsed
+from tests.lineage.test_backfill import assets_of, parsed
+from tests.small_home import BATCH, DOMAIN, Home
 
 LEAK = "find the sum of all integer bases larger than nine for which seventeen divides ninety seven"
 
@@ -122,3 +122,13 @@ def test_models_from_outside_are_sources_too(own_arc: Home) -> None:
     found = section(model_card(history, history.models[model]), "Sources and licences")
     assert "| org/base | base model |" in found and "| org/teacher | teacher |" in found
     assert "student_base/" not in found
+
+
+def test_no_cell_is_html(own_arc: Home) -> None:
+    """What is in a row may come from anywhere: a card is shown by browsers."""
+    hostile = "<img src=x onerror=alert(1)> & <script>"
+    own_arc.commit("benchmark_items", [{"item_id": "i", "benchmark": hostile, "problem": "What is 1 + 1?"}])
+    own_arc.commit("seed_problems", [{"problem_id": "s", "problem": "?", "split": "train", "source": hostile}])
+    history = History(own_arc.path)
+    card = data_card(history, [own_arc.refs["seed_problems"]], {"problem": hostile}, {})
+    assert "<img" not in card and "<script" not in card and "&lt;img src=x onerror=alert(1)&gt; &amp;" in card

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.lake import LakeError
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.reports import plots
 from promptcot_assets.reports.export import (
     CHATS,
+    FIGURES,
     TRAINING_COLUMNS,
     Format,
     export_figure,
@@ -16,7 +17,8 @@ from promptcot_assets.reports.export import (
     export_table,
     push,
 )
-from tests.reports.small_home import BATCH, Home
+from promptcot_assets.tables import SCHEMAS
+from tests.small_home import BATCH, Home
 
 
 def loaded(folder: Path, cache: Path):
@@ -91,7 +93,7 @@ def test_training_tables_load_as_chats(arc: Home, tmp_path: Path, format_: Forma
 
 def test_what_is_exported_can_be_read_as_seeds_again(arc: Home, tmp_path: Path) -> None:
     """Published problem sets have `prompt` or `problem`; our own exports are read by the same importer."""
-    from promptcot_assets.stages.seeds import read_seeds
+    from promptcot_assets.stages.corpus.reading import read_seeds
 
     export_table(arc.path, "problems", None, tmp_path / "out", "jsonl")
     rows, dropped = read_seeds(tmp_path / "out" / "data" / f"{BATCH}.jsonl")
@@ -155,6 +157,19 @@ def test_the_em_figure_is_a_png_of_the_curves(arc: Home, tmp_path: Path) -> None
     refs = export_figure(arc.path, "em", tmp_path / "figures" / "em.png")
     assert refs == [arc.refs["em_curves"]]
     assert (tmp_path / "figures" / "em.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_the_em_figure_takes_homes_of_frozen_rationales(
+    arc: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, object] = {}
+    drawn = plots.em_figure
+    monkeypatch.setitem(FIGURES, "em", ("em_curves", lambda *runs, **more: given.update(more) or drawn(*runs, **more)))
+    export_figure(arc.path, "em", tmp_path / "em.png", frozen=[arc.path])
+    (points,) = given["frozen"]
+    assert {(row["series"], row["round"]) for row in points} == {("em", 1)}
+    with pytest.raises(LakeError, match="shows one home"):
+        export_figure(arc.path, "funnel", tmp_path / "funnel.png", frozen=[arc.path])
 
 
 def test_an_unknown_figure_is_told(arc: Home, tmp_path: Path) -> None:

@@ -51,6 +51,34 @@ def test_the_em_figure_has_four_curves_a_domain(drawn: list[Figure]) -> None:
         assert lines["initial, without rationale"][0] == 9.0 + shift
 
 
+def test_the_papers_second_curve_is_drawn_where_there_are_frozen_rationales(drawn: list[Figure]) -> None:
+    problem = POINT | {"metric": "log_p_problem"}
+    start = problem | {"series": "cold_start", "round": 0, "steps": 3}
+    frozen = [start | {"value": -99.0}, problem | {"value": -2.5, "steps": 6}]
+    plots.em_figure([start, problem | {"value": -2.0}], frozen=[frozen])
+    plots.em_figure([start, problem | {"value": -2.0}])
+    with_it, without = ({line.get_label(): line for line in figure.axes[0].get_lines()} for figure in drawn)
+    assert list(with_it["without E-step (rationales frozen)"].get_ydata()) == [3.0, 2.5]
+    assert list(with_it["without E-step (rationales frozen)"].get_xdata()) == [3, 6]
+    assert "without E-step (rationales frozen)" not in without
+
+
+def test_a_bound_is_drawn_over_the_size_of_its_pool(drawn: list[Figure]) -> None:
+    points = [
+        POINT | {"point_id": f"{series}{size}", "series": series, "round": round_, "metric": f"bound at pool {size}",
+                 "value": -value, "standard_error": None}
+        for series, round_, values in (("cold_start", 0, (9, 8, 7)), ("em", 2, (6, 5, 4)), ("em", 1, (8,)))
+        for size, value in zip((18, 66, 258), values, strict=False)
+    ]  # fmt: skip
+    plots.pool_curve(points)
+    (axes,) = drawn[0].axes
+    lines = {bars.get_label(): bars.lines[0] for bars in axes.containers}
+    assert list(lines) == ["cold start 0", "em 2"]  # what is only on the small pool is no curve
+    assert list(lines["em 2"].get_xdata()) == [18, 66, 258] and list(lines["em 2"].get_ydata()) == [-6, -5, -4]
+    assert axes.get_xscale() == "log" and [tick.get_text() for tick in axes.get_xticklabels()] == ["18", "66", "258"]
+    assert plots.pool_curve([POINT]) == "*no larger pool is drawn (em.held_out.large_pool)*"
+
+
 def test_a_measure_that_no_domain_has_is_said() -> None:
     assert plots.em_curves([POINT], "well_posed") == "*well_posed is not measured in any domain*"
 

@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from promptcot_assets.cli import main
+from promptcot_assets.judging.opening import open_verifier
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.regrade import as_json, as_text, regrade
 from promptcot_assets.settings import load_settings
 from promptcot_assets.settings.engines import Sandbox
-from promptcot_assets.stages.evaluation import verdicts as judge_benchmarks
-from promptcot_assets.stages.self_play import verdicts as judge_rollouts
-from promptcot_assets.stages.verification import Verifier
-from tests.reports.small_home import Home
+from promptcot_assets.stages.evaluation.benchmarks import verdicts as judge_benchmarks
+from promptcot_assets.stages.students.self_play import verdicts as judge_rollouts
+from tests.small_home import Home
 
 PROFILE = """
 extends: demo
@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         about | {"generation_id": f"g{n}", "attempt": n, "completion": text} for n, text in enumerate((RIGHT, WRONG))
     ]
     home.commit("benchmark_generations", asked, **at)
-    with Verifier.open(load_settings(str(home.path / "profile.yaml")).sandbox) as verifier:
+    with open_verifier(load_settings(str(home.path / "profile.yaml")).sandbox) as verifier:
         label = {"answer": r"\frac12", "tests": None}
         played, answered = (
             judge_rollouts(drawn, {"p": label}, verifier),
@@ -62,12 +62,60 @@ def test_rewards_pairs_and_scores_that_a_new_grader_changes(home: Home) -> None:
         assert [row["id"] for row in found.tables[table].rewards] == [changed]
         assert found.tables[table].moves() == {"fail -> pass": 1}
     assert len(found.pairs["gained"]) == 1 and found.pairs["lost"] == []
-    (score,) = found.scores
-    assert (score["before"]["value"], score["after"]["value"]) == (0.0, 0.5)
+    moved = {score["metric"]: (score["before"]["value"], score["after"]["value"]) for score in found.scores}
+    assert moved == {"avg@2": (0.0, 0.5), "pass@2": (0.0, 1.0), "majority@2": (0.0, 0.5)}
     assert [len(one.unannounced()) for one in found.tables.values()] == [0, 1]
     text = as_text(found)
     assert "1 gained" in text and "give the grader a new one" in text and "--select 'verdicts*'" in text
     assert json.loads(json.dumps(as_json(found)))["tables"]["verdicts"]["rewards"] == {"fail -> pass": 1}
+
+
+def test_labels_and_traces_and_online_rollouts_are_judged_anew(tmp_path: Path) -> None:
+    """A former grader read the answer of two votes wrongly and took a right trace, and a right rollout, for wrong."""
+    home, batch = Home(tmp_path / "home"), {"partition": "first"}
+    (home.path / "profile.yaml").write_text(PROFILE + "labels: {votes: 4, min_votes: 2}\n")
+    about = {"problem_id": "p", "domain": "maths", "problem": "Half?"}
+    home.commit("problems", [about | {"problem": "Half?"}, about | {"problem_id": "q"}], **batch)
+    texts = [RIGHT, RIGHT, WRONG, WRONG]
+    votes = [
+        {"vote_id": f"{of}{n}", "problem_id": of, "domain": "maths", "attempt": n, "seed": n, "model": "v",
+         "completion": text, "answer": read, "finish_reason": "stop"}
+        for of, answers in (("p", "7575"), ("q", "2222"))
+        for n, (text, read) in enumerate(zip(texts, answers, strict=True))
+    ]  # fmt: skip
+    votes[7] |= {"completion": None}  # was not kept: its answer stands
+    votes[6] |= {"completion": RIGHT}
+    home.commit("math_votes", votes, "problems", **batch)
+    labels = [{"label_id": of, "problem_id": of, "domain": "maths", "answer": answer}
+              for of, answer in (("p", "7"), ("q", "2"))]  # fmt: skip
+    home.commit("math_answers", labels, "math_votes", **batch)
+    double = "print(2 * int(input()))"
+    of_code = {"problem_id": "c", "domain": "code"}
+    home.commit("proposed_tests", [of_code | {"proposal_id": "a", "becomes": "t", "origin": "written", "stdin": "3",
+                                              "proposed": "6", "writer": "w"}], "problems", **batch)  # fmt: skip
+    home.commit("candidate_programs", [of_code | {"program_id": f"g{n}", "program": double, "outputs": ["7"],
+                                                  "finish_reason": "stop"} for n in range(2)],
+                "problems", "proposed_tests", **batch)  # fmt: skip
+    home.commit("code_tests", [of_code | {"test_id": "t", "stdin": "3", "expected": "7"}], "proposed_tests",
+                "candidate_programs", **batch)  # fmt: skip
+    trace = {"trace_id": "t", "problem_id": "q", "domain": "maths", "trace": WRONG, "valid": False, "answer": "2",
+             "drop_reason": "wrong_answer", "teacher": "v"}  # fmt: skip
+    home.commit("teacher_traces", [trace], "problems", "math_answers", "code_tests", **batch)
+    home.commit("sft_examples", [], "teacher_traces", partition="tiny")
+    online = {"rollout_id": "o", "problem_id": "q", "domain": "maths", "completion": WRONG, "finish_reason": "stop",
+              "passed": False, "verdict": "wrong_answer", "answer": "2", "grader": "sandbox.maths/0"}  # fmt: skip
+    home.commit("rollouts_online", [online], "problems", "math_answers", "code_tests", partition="tiny")
+
+    found = regrade(home.path, "tiny", load_settings(str(home.path / "profile.yaml")))
+    changed = {name.partition("[")[0]: [(row["id"], row["before"], row["after"]) for row in rows]
+               for name, rows in found.labels.items()}  # fmt: skip
+    assert changed == {"math_answers": [("p", "7", None), ("q", "2", "0.5")], "code_tests": [("t", "7", "6")]}
+    assert found.tables["teacher_traces"].moves() == {"fail -> pass": 1}
+    assert found.tables["rollouts_online"].moves() == {"fail -> pass": 1}
+    text = as_text(found)
+    assert "code_tests[first]@1: 1 labels are others" in text and "--select 'rollouts_online*'" in text
+    assert "materialize these tables of their batch anew" in text
+    assert json.loads(json.dumps(as_json(found)))["labels"]
 
 
 def test_the_command_writes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +154,7 @@ def test_a_new_limit_flips_exactly_the_verdicts_it_was_about_and_the_scores_belo
         for stage, texts in stages.items() for n, text in enumerate(texts)
     ]  # fmt: skip
     home.commit("benchmark_generations", asked, "benchmark_items", **at)
-    with Verifier.open(Sandbox(workers=1, cpu_s=0.5, wall_s=60)) as strict:
+    with open_verifier(Sandbox(workers=1, cpu_s=0.5, wall_s=60)) as strict:
         judged = judge_benchmarks(asked, {item["item_id"]: item | {"answer": None} for item in items}, strict)
     assert [row["verdict"] for row in judged if row["stage"] == "sft"] == [
         "time_limit",

@@ -10,7 +10,10 @@ errno than the filter's: hence the folders that are not there, the calls on ones
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
+
+from sandbox.model import Profile
 
 OK, WRONG, CRASH = "ok", "wrong_answer", "runtime_error"
 TIME, MEMORY, OUTPUT, COMPILE = "time_limit", "memory_limit", "output_limit", "compile_error"
@@ -26,6 +29,7 @@ class Case(NamedTuple):
     threat: str = ""
     cpu_s: float = 2.0
     wall_s: float = 5.0
+    profile: Profile = "strict"
 
 
 FILTER = "EPERM"  # what `sandbox/policy.py` answers to a call that is not allowed
@@ -117,7 +121,7 @@ HONEST = [
     Case("big input and output", OK, "print(' '.join(input().split()[::-1]))", " ".join(map(str, range(60000))), " ".join(map(str, range(59999, -1, -1)))),
     Case("complex numbers, decimals, fractions", OK, "from fractions import Fraction\nfrom decimal import Decimal\nprint(abs(3 + 4j), Fraction(1, 3), Decimal('0.10'))", "", "5.0 1/3 0.10"),
     Case("dataclass and match", OK, "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nmatch P(3):\n    case P(x=v): print(v)", "", "3"),
-    Case("async", OK, "import asyncio\nasync def f(): return 5\ntry:\n    print(asyncio.run(f()))\nexcept OSError:\n    print('no event loop: needs a socket')", "", "no event loop: needs a socket"),
+    Case("async", OK, "import asyncio\nasync def f(): return 5\nprint(asyncio.run(f()))", "", "5"),
     Case("eight threads", OK, "import threading\nn = []\nts = [threading.Thread(target=n.append, args=(i,)) for i in range(8)]\n"
          "[t.start() for t in ts]\n[t.join() for t in ts]\nprint(len(n))", "", "8"),
     Case("closes stdout at the end", OK, "import sys\nprint(3)\nsys.stdout.close()", "", "3"),
@@ -190,7 +194,13 @@ HOSTILE = [
     syscall("a new user namespace", "kernel surface", "libc.unshare(0x10000000)"),
     denied("socket", "network", "import socket\nsocket.socket()"),
     denied("unix socket", "network", "import socket\nsocket.socket(socket.AF_UNIX)"),
-    denied("socketpair", "network", "import socket\nsocket.socketpair()"),
+    denied("a pair of datagram sockets", "network", "import socket\nsocket.socketpair(type=socket.SOCK_DGRAM)", FILTER),
+    denied("a pair of Internet sockets", "network", "import socket\nsocket.socketpair(socket.AF_INET)", FILTER),
+    denied("a pair that sends to an address", "network", "import socket\nsocket.socketpair()[0].sendto(b'x', '/dev/log')", FILTER),
+    denied("a pair that sends a descriptor", "network", "import socket\nsocket.send_fds(socket.socketpair()[0], [b'x'], [0])", FILTER),
+    denied("a pair that listens", "network", "import socket\nsocket.socketpair()[0].listen()", FILTER),
+    denied("a pair that connects elsewhere", "network", "import socket\nsocket.socketpair()[0].connect('/dev/log')", FILTER),
+    denied("asyncio opens a connection", "network", "import asyncio\nasyncio.run(asyncio.open_connection('127.0.0.1', 80))"),
     denied("reads /etc/passwd", "read files", "open('/etc/passwd').read()"),
     # a file that only root reads is denied to the guest's user anyway; the one above is everyone's
     denied("reads /etc/shadow", "read files", "open('/etc/shadow').read()"),
@@ -211,12 +221,14 @@ HOSTILE = [
     denied("rename", "write files", "os.rename(os.__file__, '/tmp/os.py')", FILTER),
     denied("mknod", "write files", "os.mknod('/tmp/node')", FILTER),
     denied("writes os.devnull", "write files", "open(os.devnull, 'w')", FILTER),
-    denied("temporary file", "write files", "import tempfile\ntempfile.TemporaryFile()"),
+    denied("a temporary file on a disk", "write files", "import tempfile\ntempfile.TemporaryFile(dir='/tmp')"),
+    denied("a path out of the scratch folder", "write files", "open('/scratch/../tmp/mark', 'w')", FILTER),
+    denied("a folder beside the scratch folder", "write files", "open('/scratchy', 'w')", FILTER),
     denied("memfd_create", "shared memory", "os.memfd_create('x')", FILTER),
     denied("shared memory", "shared memory", "from multiprocessing import shared_memory\nshared_memory.SharedMemory(create=True, size=10)"),
     syscall("System V shared memory", "shared memory", "libc.shmget(1, 4096, 0o1000)"),
     syscall("a message queue", "shared memory", "libc.msgget(1, 0o1000)"),
-    Case("environment is ours", OK, "import os\nprint(sorted(set(os.environ) - {'PYTHONHASHSEED', 'LC_ALL', 'LD_BIND_NOW', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MALLOC_ARENA_MAX', 'PWD', 'LC_CTYPE'}))", expected="[]", threat="environment"),
+    Case("environment is ours", OK, "import os\nprint(sorted(set(os.environ) - {'PYTHONHASHSEED', 'TMPDIR', 'LC_ALL', 'LD_BIND_NOW', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MALLOC_ARENA_MAX', 'PWD', 'LC_CTYPE'}))", expected="[]", threat="environment"),
     Case("open files", OK, "import os\nopen_files = []\nfor fd in range(64):\n    try:\n        os.fstat(fd)\n        open_files.append(fd)\n    except OSError: pass\nprint(open_files)", expected="[0, 1, 2, 3]", threat="open files"),
     denied("kills its parent", "signals", "os.kill(os.getppid(), 9)"),
     denied("kills everything", "signals", "os.kill(-1, 9)"),
@@ -350,4 +362,201 @@ REVIEWED = [
     call("a value too long for the report", OUTPUT, "def f(n): return 'x' * (1 << 21)", "0", '"x"', "output"),
 ]  # fmt: skip
 
-CASES = [*HONEST, *BROKEN, *GREEDY, *HOSTILE, *FUNCTIONS, *REVIEWED]
+
+# how a program ends: whatever real CPython would have written by its end counts
+FAST_IO = """
+import os, sys
+from io import BytesIO, IOBase
+class FastIO(IOBase):
+    def __init__(self, file):
+        self._fd = file.fileno(); self.buffer = BytesIO(); self.writable = 'x' in file.mode or 'r' not in file.mode
+        self.write = self.buffer.write if self.writable else None
+    def readline(self):
+        if not self.buffer.tell(): self.buffer = BytesIO(os.read(self._fd, 1 << 16))
+        return self.buffer.readline()
+    def flush(self):
+        if self.writable:
+            os.write(self._fd, self.buffer.getvalue()); self.buffer.truncate(0); self.buffer.seek(0)
+class IOWrapper(IOBase):
+    def __init__(self, file):
+        self.buffer = FastIO(file); self.flush = self.buffer.flush; self.writable = self.buffer.writable
+        self.write = lambda s: self.buffer.write(s.encode('ascii')); self.readline = lambda: self.buffer.readline().decode('ascii')
+sys.stdin, sys.stdout = IOWrapper(sys.stdin), IOWrapper(sys.stdout)
+print(int(sys.stdin.readline()) + 1)
+"""
+ENDINGS = [
+    Case("open(1) at module level", OK, "f = open(1, 'w')\nf.write('hi')", "", "hi"),
+    Case("open(1) beside print", OK, "f = open(1, 'w')\nprint('a')\nf.write('b')\ndef g(): return f", "", "a\nb"),
+    Case("open(1) in binary", OK, "f = open(1, 'wb')\nf.write(b'hi')\ndef g(): return f", "", "hi"),
+    Case("open(1) closed by hand", OK, "f = open(1, 'w')\nf.write('hi')\nf.close()", "", "hi"),
+    Case("open(1) in a with block", OK, "with open(1, 'w') as f: f.write('hi')", "", "hi"),
+    Case("open(1) without its descriptor", OK, "f = open(1, 'w', closefd=False)\nf.write('hi')\ndef g(): return f", "", "hi"),
+    Case("print after stdout was closed below it", CRASH, "open(1, 'w').close()\nprint('hi')", "", "hi"),
+    Case("os.fdopen", OK, "import os\nout = os.fdopen(1, 'w')\ndef main(): out.write('hi')\nmain()", "", "hi"),
+    Case("os.fdopen of a copy", OK, "import os\nout = os.fdopen(os.dup(1), 'w')\ndef main(): out.write('hi')\nmain()", "", "hi"),
+    Case("/dev/stdout left open", OK, "out = open('/dev/stdout', 'w')\nout.write('hi')\ndef g(): return out", "", "hi"),
+    Case("TextIOWrapper over stdout.buffer", OK, "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer, 'utf-8')\nprint('hi')", "", "hi"),
+    Case("TextIOWrapper over a raw file", OK, "import io\nout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, 'w')))\nout.write('hi')\ndef g(): return out", "", "hi"),
+    Case("TextIOWrapper over a detached stdout", OK, "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach(), write_through=False)\nprint('hi')", "", "hi"),
+    Case("BufferedWriter alone", OK, "import io\nout = io.BufferedWriter(io.FileIO(1, 'w'), 1 << 20)\nout.write(b'hi')\ndef g(): return out", "", "hi"),
+    Case("a codec's writer", OK, "import codecs\nout = codecs.getwriter('utf-8')(open(1, 'wb'))\nout.write('hé')\ndef g(): return out", "", "hé"),
+    Case("csv into an open stream", OK, "import csv\nout = csv.writer(open(1, 'w'))\nout.writerow([1, 2])\ndef g(): return out", "", "1,2"),
+    Case("a stream in a cycle", OK, "class A:\n    def __init__(s): s.me, s.out = s, open(1, 'w')\nA().out.write('hi')", "", "hi"),
+    Case("a stream of a class", OK, "class A: out = open(1, 'w')\nA.out.write('hi')\ndef g(): return A", "", "hi"),
+    Case("a stream as a default argument", OK, "def f(text, out=open(1, 'w')): out.write(text)\nf('hi')", "", "hi"),
+    Case("a stream in a closure", OK, "def make():\n    out = open(1, 'w')\n    return lambda text: out.write(text)\nsay = make()\nsay('hi')", "", "hi"),
+    Case("a stream behind builtins.print", OK, "import builtins\nout = open(1, 'w')\nbuiltins.print = lambda *a: out.write(' '.join(map(str, a)) + '\\n')\nprint(1, 2)", "", "1 2"),
+    Case("a stream behind partial", OK, "from functools import partial\nprint = partial(print, file=open(1, 'w'))\nprint('hi')", "", "hi"),
+    Case("a local stream, then sys.exit", OK, "import sys\ndef main():\n    out = open(1, 'w')\n    out.write('hi')\n    sys.exit()\nmain()", "", "hi"),
+    Case("a stream of a thread", OK, "import threading\nkept = []\ndef f():\n    out = open(1, 'w', closefd=False)\n    out.write('hi')\n    kept.append(out)\nthreading.Thread(target=f).start()", "", "hi"),
+    Case("stdout is an object that flushes", OK, "import os, sys\nclass W:\n    def __init__(s): s.text = []\n    def write(s, t): s.text.append(t)\n    def flush(s): os.write(1, ''.join(s.text).encode()); s.text = []\nsys.stdout = W()\nprint('hi')", "", "hi"),
+    Case("stdout is an object that cannot flush", OK, "import os, sys\nclass W:\n    def write(s, t): os.write(1, t.encode())\nsys.stdout = W()\nprint('hi')", "", "hi"),
+    Case("stdout is a competitor's fast one", OK, FAST_IO, "41", "42"),
+    Case("stdout is kept in a StringIO and given back", OK, "import io, sys\nold, sys.stdout = sys.stdout, io.StringIO()\nprint('hi')\ntext = sys.stdout.getvalue()\nsys.stdout = old\nprint(text)", "", "hi"),
+    Case("stdout deleted", OK, "import sys\nprint('hi')\ndel sys.stdout", "", "hi"),
+    Case("stdout set to None", OK, "import sys\nprint('hi')\nsys.stdout.flush()\nsys.stdout = None", "", "hi"),
+    Case("every descriptor closed at the end", OK, "import os\nprint('hi', flush=True)\nos.closerange(0, 3)", "", "hi"),
+    Case("stdout redirected to nowhere", WRONG, "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): print('hi')", "", "hi"),
+    Case("the name stdout, not imported", OK, "stdout.write('hi')", "", "hi"),
+    Case("the name stdin, not imported", OK, "print(int(stdin.readline()) + 1)", "41", "42"),
+    Case("__del__ prints at the end", OK, "class A:\n    def __del__(self): print('bye', x)\na = A()\nx = 3", "", "bye 3"),
+    Case("__del__ in a cycle", OK, "class A:\n    def __del__(self): print('bye')\na = A()\na.me = a\ndel a", "", "bye"),
+    Case("__del__ after the prints", OK, "class A:\n    def __del__(self): print('b')\na = A()\nprint('a')", "", "a\nb"),
+    Case("__del__ through a stream that ends before it, as in CPython", WRONG, "out = open(1, 'w')\nclass A:\n    def __del__(self, out=out): out.write('bye'); out.flush()\na = A()", "", "bye"),
+    Case("__del__ imports", OK, "class A:\n    def __del__(self):\n        import fractions\n        print(fractions.Fraction(1, 3))\na = A()", "", "1/3"),
+    Case("__del__ that fails", OK, "class A:\n    def __del__(self): 1 / 0\na = A()\nprint(3)", "", "3"),
+    Case("__del__ that never ends", TIME, "class A:\n    def __del__(self):\n        while True: pass\na = A()\nprint(3)", "", "3", threat="CPU", cpu_s=0.25),
+    Case("__del__ that exits with 3", CRASH, "import os\nclass A:\n    def __del__(self): os._exit(3)\na = A()\nprint(3)", "", "3"),
+    Case("__del__ that floods", OUTPUT, "class A:\n    def __del__(self):\n        while True: print('x' * 10000)\na = A()", "", "3", threat="output"),
+    Case("a generator's finally", OK, "def g():\n    try: yield\n    finally: print('end', x)\nit = g()\nnext(it)\nx = 3", "", "end 3"),
+    Case("a context manager that is never left", OK, "import contextlib\n@contextlib.contextmanager\ndef c():\n    try: yield\n    finally: print('end')\nm = c()\nm.__enter__()", "", "end"),
+    Case("weakref.finalize", OK, "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, print, 'end')", "", "end"),
+    Case("a weak reference's callback", OK, "import weakref\nclass A: pass\na = A()\na.me = a\nr = weakref.ref(a, lambda _: print('end'))\ndel a", "", "end"),
+    Case("atexit, then __del__", OK, "import atexit\nclass A:\n    def __del__(self): print('b')\na = A()\natexit.register(print, 'a')", "", "a\nb"),
+    Case("logging to stdout", OK, "import logging, sys\nlogging.basicConfig(stream=sys.stdout, format='%(message)s', level=20)\nlogging.info('hi')", "", "hi"),
+    Case("a signal handler keeps the module", OK, "import signal\nout = open(1, 'w')\ndef f(*_): return out\nsignal.signal(signal.SIGALRM, f)\nout.write('hi')", "", "hi"),
+    Case("a module patched with its function", OK, "import heapq\nout = open(1, 'w')\ndef f(*_): return out\nheapq.merge = f\nout.write('hi')", "", "hi"),
+    Case("collection switched off", OK, "import gc\ngc.disable()\nout = open(1, 'w')\ndef f(): return out\nout.write('hi')", "", "hi"),
+    Case("collection thawed", OK, "import gc\ngc.unfreeze()\nout = open(1, 'w')\ndef f(): return out\nout.write('hi')", "", "hi"),
+    Case("two million objects at the end", OK, "x = [[i] for i in range(1000000)]\nprint(len(x))", "", "1000000"),
+]  # fmt: skip
+
+EVERYDAY = [
+    Case("quit()", OK, "print(3)\nquit()\nprint(4)", "", "3"),
+    Case("exit()", OK, "print(3)\nexit()\nprint(4)", "", "3"),
+    Case("quit with a status", CRASH, "print(3)\nquit(2)", "", "3"),
+    Case("exit with a text", CRASH, "print(3)\nexit('bad')", "", "3"),
+    Case("__file__", OK, "import os\nprint(os.path.basename(__file__), os.path.isabs(__file__))", "", "main.py True"),
+    Case("the folder of __file__ on the path", OK, "import os, sys\nsys.path.append(os.path.dirname(os.path.abspath(__file__)))\nprint(3)", "", "3"),
+    Case("help and copyright", OK, "print(callable(help), 'Python' in str(copyright))", "", "True True"),
+    Case("input replaced in builtins", OK, "import builtins, sys\nbuiltins.input = lambda: sys.stdin.readline().strip() + '!'\nprint(input())", "hi", "hi!"),
+    Case("a class without slots ends", OK, "class A:\n    __slots__ = ()\n    def __del__(self): print('end')\na = A()", "", "end"),
+    Case("a class from `type` ends", OK, "a = type('A', (), {'__slots__': (), '__del__': lambda self: print('end')})()", "", "end"),
+    Case("a generator ends", OK, "def f():\n    try: yield\n    finally: print('end')\ng = f()\nnext(g)", "", "end"),
+    Case("functions and lists only", OK, "import sys\nread = sys.stdin.readline\ndef f(n):\n    def g(): return n\n    return g\nkept = [f(1), {2}, read]\nprint(kept[0]())", "", "1"),
+    Case("os and gc taken apart", OK, "import gc, os, sys\nos._exit = os.write = os.close = gc.collect = sys.modules = None\nprint(3)", "", "3"),
+    call("os.write replaced behind a function", OK, "import os\nos.write = lambda fd, data: 0\ndef f(n): return n + 1", "1", "2"),
+    call("os._exit replaced behind a function", OK, "import os\nos._exit = print\ndef f(n): return n + 1", "1", "2"),
+    Case("input replaced by readline", OK, "import sys\ninput = sys.stdin.readline\nprint(int(input()) + 1)", "41", "42"),
+    Case("its module by its name", OK, "import __main__\nx = 3\nprint(__main__.x, __main__ is sys.modules['__main__'])", "", "3 True"),
+    Case("globals hold its own names only", OK, "x = 3\nprint([n for n in globals() if not n.startswith('__')])", "", "['x']"),
+    Case("asyncio gathers", OK, "import asyncio\nasync def f(n):\n    await asyncio.sleep(0.001 * n)\n    return n\nasync def main(): print(sum(await asyncio.gather(*map(f, range(5)))))\nasyncio.run(main())", "", "10"),
+    Case("asyncio and a thread", OK, "import asyncio\nasync def main(): print(await asyncio.to_thread(input))\nasyncio.run(main())", "hi", "hi"),
+    Case("asyncio queue", OK, "import asyncio\nasync def main():\n    q = asyncio.Queue()\n    async def put():\n        for n in range(3): await q.put(n)\n    t = asyncio.create_task(put())\n    print([await q.get() for _ in range(3)])\n    await t\nasyncio.run(main())", "", "[0, 1, 2]"),
+    Case("asyncio times out", OK, "import asyncio\nasync def main():\n    try: await asyncio.wait_for(asyncio.sleep(60), 0.01)\n    except asyncio.TimeoutError: print('late')\nasyncio.run(main())", "", "late"),
+    Case("asyncio loop of its own", OK, "import asyncio\nloop = asyncio.new_event_loop()\nasync def f(): return 3\nprint(loop.run_until_complete(f()))\nloop.close()", "", "3"),
+    Case("asyncio that never ends", TIME, "import asyncio\nasync def main():\n    while True: await asyncio.sleep(0)\nasyncio.run(main())", threat="CPU", cpu_s=0.5),
+    Case("a pair of sockets", OK, "import socket\na, b = socket.socketpair()\na.sendall(b'hi')\na.close()\nprint(b.recv(9), b.recv(9))", "", "b'hi' b''"),
+    Case("executors", OK, "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(3) as pool: print(list(pool.map(lambda n: n * n, range(4))))", "", "[0, 1, 4, 9]"),
+    Case("TemporaryFile", OK, "import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write('a\\nb\\n')\n    f.seek(0)\n    print([line.strip() for line in f])", "", "['a', 'b']"),
+    Case("TemporaryFile in binary", OK, "import tempfile\nf = tempfile.TemporaryFile()\nf.write(b'abc')\nf.seek(1)\nf.write(b'X')\nf.seek(0)\nprint(f.read())", "", "b'aXc'"),
+    Case("NamedTemporaryFile by its name", OK, "import os, tempfile\nwith tempfile.NamedTemporaryFile('w', suffix='.txt') as f:\n    f.write('hi')\n    f.flush()\n    print(open(f.name).read(), f.name.endswith('.txt'))\nprint(os.path.exists(f.name))", "", "hi True\nFalse"),
+    Case("SpooledTemporaryFile", OK, "import tempfile\nf = tempfile.SpooledTemporaryFile(max_size=2, mode='w+')\nf.write('hello')\nf.seek(0)\nprint(f.read())", "", "hello"),
+    Case("TemporaryDirectory", OK, "import os, tempfile\nwith tempfile.TemporaryDirectory() as d:\n    p = os.path.join(d, 'sub', 'a')\n    os.makedirs(os.path.dirname(p))\n    open(p, 'w').write('hi')\n    open(p, 'a').write('!')\n    print(open(p).read(), os.listdir(d), os.path.getsize(p))\nprint(os.path.isdir(d))", "", "hi! ['sub'] 3\nFalse"),
+    Case("mkstemp", OK, "import os, tempfile\nfd, name = tempfile.mkstemp()\nos.write(fd, b'hi')\nos.close(fd)\nprint(open(name).read())\nos.remove(name)\nprint(os.path.exists(name))", "", "hi\nFalse"),
+    Case("pathlib in a temporary folder", OK, "import pathlib, tempfile\np = pathlib.Path(tempfile.mkdtemp(), 'a.txt')\np.write_text('hi')\nprint(p.read_text(), [q.name for q in p.parent.iterdir()], p.exists())", "", "hi ['a.txt'] True"),
+    Case("a temporary file gets another name", OK, "import os, tempfile\nd = tempfile.mkdtemp()\nopen(d + '/a', 'w').write('hi')\nos.replace(d + '/a', d + '/b')\nprint(os.listdir(d), open(d + '/b').read())", "", "['b'] hi"),
+    denied("a temporary file leaves the scratch folder", "write files", "import tempfile\nf = tempfile.NamedTemporaryFile()\nos.rename(f.name, '/tmp/mark')"),
+    Case("a temporary file, compressed", OK, "import gzip, tempfile\nname = tempfile.mktemp()\nwith gzip.open(name, 'wt') as f: f.write('hi')\nprint(gzip.open(name, 'rt').read())", "", "hi"),
+    Case("a temporary file that is not there", CRASH, "import tempfile\nopen(tempfile.gettempdir() + '/no')", "", ""),
+    Case("a temporary file without end", MEMORY, "import tempfile\nf = tempfile.TemporaryFile()\nwhile True: f.write(b'x' * 1000000)", threat="memory"),
+    Case("many temporary files", "memory_limit|runtime_error", "import tempfile\nkept = []\nwhile True:\n    kept.append(tempfile.NamedTemporaryFile())\n    kept[-1].write(b'x' * 1000000)\n    kept[-1].flush()", threat="memory"),
+    Case("a far write in a temporary file", MEMORY, "import tempfile\nf = tempfile.TemporaryFile()\nf.seek(1 << 40)\nf.write(b'x')\nf.flush()", threat="memory"),
+    Case("zoneinfo", OK, "from datetime import datetime\nfrom zoneinfo import ZoneInfo\nprint(datetime(2024, 7, 1, 12, tzinfo=ZoneInfo('Europe/Paris')).utcoffset())", "", "2:00:00"),
+    Case("zoneinfo between zones", OK, "from datetime import datetime\nfrom zoneinfo import ZoneInfo\nprint(datetime(2024, 1, 1, tzinfo=ZoneInfo('UTC')).astimezone(ZoneInfo('Asia/Tokyo')).hour)", "", "9"),
+]  # fmt: skip
+
+# digits that start with a needless zero are text, but for LiveCodeBench
+DIGITS = [
+    Case("0101 is not 101", WRONG, "print('0101')", "", "101"),
+    Case("101 is not 0101", WRONG, "print(101)", "", "0101"),
+    Case("0101 is 0101", OK, "print('0101')", "", "0101"),
+    Case("0101 is 101, by LiveCodeBench's rule", OK, "print('0101')", "", "101", profile="lcb"),
+    Case("007 among numbers", WRONG, "print(1, 7)", "", "1 007"),
+    Case("00 is not 0", WRONG, "print('00')", "", "0"),
+    Case("1e1 is not 010", WRONG, "print('1e1')", "", "010"),
+    Case("-05 is not -5", WRONG, "print('-05')", "", "-5"),
+    Case("0.50 is 0.5", OK, "print('0.50')", "", "0.5"),
+    Case("0 is -0", OK, "print(0)", "", "-0"),
+    Case("+7 is 7", OK, "print('+7')", "", "7"),
+    Case("a bit string of two hundred", WRONG, "print('0' + '1' * 200)", "", "1" * 200),
+]  # fmt: skip
+
+IMPORTED = [
+    call("main guard that reads", OK, "def f(a): return a + 1\nif __name__ == '__main__':\n    print(f(int(input())))", "1", "2"),
+    call("main guard that exits", OK, "import sys\ndef f(a): return a + 1\ndef main(): return 1\nif __name__ == '__main__':\n    sys.exit(main())", "1", "2"),
+    call("main guard that tests itself", OK, "import unittest\ndef f(a): return a + 1\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 3)\nif __name__ == '__main__':\n    unittest.main()", "1", "2"),
+    call("main guard without end", OK, "def f(a): return a + 1\nif __name__ == '__main__':\n    while True: f(1)", "1", "2"),
+    call("main guard in double quotes, turned round", OK, "def f(a): return a + 1\nif \"__main__\" == __name__: 1 / 0", "1", "2"),
+    call("a name that is not __main__", OK, "def f(): return __name__ == '__main__'", "", "false"),
+    call("a name whose module is there", OK, "import sys\ndef f(): return sys.modules[__name__].f is f", "", "true"),
+    call("dataclass where it is imported", OK, "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: 'int'\ndef f(n): return P(n).x", "3", "3"),
+    call("pickles its own class where it is imported", OK, "import pickle\nclass A: pass\ndef f(): return type(pickle.loads(pickle.dumps(A()))) is A", "", "true"),
+    call("a function beside a Solution without it", OK, "class Solution:\n    def g(self): return 1\ndef f(a): return a + 1", "1", "2"),
+    call("a Solution whose method is made in __init__", OK, "class Solution:\n    def __init__(self): self.f = lambda a: a + 1", "1", "2"),
+    call("a Solution before a function of its name", OK, "class Solution:\n    def f(self, a): return a + 1\ndef f(a): return 0", "1", "2"),
+    call("crashes while it is imported", CRASH, "1 / 0\ndef f(a): return a", "1", "1"),
+    call("reads what there is none of", CRASH, "n = input()\ndef f(a): return a", "1", "1"),
+    call("exits while it is imported", CRASH, "import sys\ndef f(a): return a\nsys.exit(0)", "1", "1"),
+]  # fmt: skip
+
+
+def forged(name: str, verdict: str, *lines: Any) -> Case:
+    """Writes these lines, JSON unless they are text, over its report and ends before ours is written."""
+    told = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    code = f"import os\ndef f(n):\n    os.pwrite(3, {told!r}.encode(), 0)\n    os._exit(0)"
+    return call(name, verdict, code, "0", '{"a": [1, 2]}', "forged report")
+
+
+FORGED = [
+    forged("a dictionary of no pairs", WRONG, {"kind": "value"}, {"dict": [1]}),
+    forged("a dictionary of a number", WRONG, {"kind": "value"}, {"dict": 5}),
+    forged("a dictionary of null", WRONG, {"kind": "value"}, {"dict": None}),
+    forged("a dictionary of text", WRONG, {"kind": "value"}, {"dict": "ab"}),
+    forged("pairs of three", WRONG, {"kind": "value"}, {"dict": [["a", [1, 2], 3]]}),
+    forged("keys that are lists", WRONG, {"kind": "value"}, {"dict": [[["a"], [1, 2]]]}),
+    forged("a tuple of a number", WRONG, {"kind": "value"}, {"tuple": 5}),
+    forged("a tuple in a tuple", WRONG, {"kind": "value"}, {"tuple": [{"tuple": [1]}]}),
+    forged("a picture of no kind", WRONG, {"kind": "value"}, {"list": [1]}),
+    forged("a value of nothing", WRONG, {"kind": "value"}, ""),
+    forged("a value that is nested without end", WRONG, {"kind": "value"}, "[" * 200000),
+    forged("a value that is nested and closed", WRONG, {"kind": "value"}, "[" * 50000 + "]" * 50000),
+    forged("dictionaries nested without end", WRONG, {"kind": "value"}, '{"dict":[["a",' * 30000),
+    forged("a value cut short", WRONG, {"kind": "value"}, '{"dict": [["a", [1, '),
+    forged("a value before its report", CRASH, [1, 2], {"kind": "value"}),
+    forged("a kind that is a list", CRASH, {"kind": ["value"]}, {"dict": [["a", [1, 2]]]}),
+    forged("a kind that is unknown", CRASH, {"kind": "ok", "verdict": "ok"}, {"dict": [["a", [1, 2]]]}),
+    forged("a report that is a list", CRASH, [{"kind": "value"}], {"dict": [["a", [1, 2]]]}),
+    forged("a report that is nested without end", CRASH, '{"kind": ' * 2000),
+    forged("a code that is no number", CRASH, {"kind": "exit", "code": {"a": 1}}),
+    forged("a traceback of lists", CRASH, {"kind": "exception", "exception": [1], "traceback": {"a": [1]}}),
+    forged("a failure of the guest", CRASH, {"kind": "guest", "exception": "lost"}),
+    forged("a report without an end", CRASH, '{"kind": "value", "junk": "' + "x" * 300000),
+    forged("numbers of many digits", WRONG, {"kind": "value"}, "9" * 500000),
+    forged("the right value", OK, {"kind": "value"}, {"dict": [["a", [1, 2]]]}),
+]  # fmt: skip
+
+CASES = [
+    *HONEST, *BROKEN, *GREEDY, *HOSTILE, *FUNCTIONS, *REVIEWED,
+    *ENDINGS, *EVERYDAY, *DIGITS, *IMPORTED, *FORGED,
+]  # fmt: skip

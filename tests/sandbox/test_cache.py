@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Comparison, Limits, Pool, Program, ProgramResult, Test, TestResult, Verdict, VerdictCache
+from sandbox import Comparison, Limits, Pool, Program, ProgramResult, Test, TestResult, Verdict, VerdictCache, pool
 from sandbox.cache import key
 
 PROGRAM = Program("print(input())")
-RESULT = ProgramResult(Verdict.OK, 1, [TestResult(Verdict.OK, 0.1, 0.2, 3, {"kind": "exit"})])
+RESULT = ProgramResult(Verdict.OK, 1, [TestResult(Verdict.OK, 0.1, 0.2, 3, {"kind": "exit"})], 1.5)
 ASKED = (PROGRAM, (Test("1", "1"),), Limits(), True, Comparison(), "strict")
 
 
@@ -55,3 +55,16 @@ def test_a_pool_asks_once(tmp_path: Path, any_pool: Pool) -> None:
         first = pool.run(counting, [Test("", "0")])
         assert pool.run(counting, [Test("", "0")]) == first  # the very same cost: it was not run again
         assert pool.run(PROGRAM, [Test("\udc80", "\udc80")]).verdict is Verdict.OK
+
+
+def test_a_host_measured_again_knows_its_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy minute gives another factor, which only makes up for it. One that somebody sets is another question."""
+    program = Program("import time\nprint(time.time_ns())")
+    costs = []
+    for measured, set_to in ((1.0, None), (2.0, None), (1.0, 2.0)):
+        monkeypatch.setattr(pool, "measured_factor", lambda worker, factor=measured: factor)
+        cache = VerdictCache(tmp_path / "verdicts.sqlite")
+        with Pool(1, cache=cache, cpu_factor=set_to) as one:
+            costs.append(one.run(program, [Test("", "0")]).tests[0].wall_s)
+        cache.close()
+    assert costs[0] == costs[1] != costs[2]

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 import sandbox
-from sandbox import Comparison, Limits, Output, Pool, Program, SandboxUnavailable, Test, Verdict, VerdictCache, tiers
+from sandbox import (
+    Comparison,
+    Limits,
+    Output,
+    Pool,
+    Program,
+    SandboxUnavailable,
+    Test,
+    Verdict,
+    VerdictCache,
+    calibration,
+    tiers,
+)
 from sandbox.actor import SandboxActor
 from sandbox.pool import Cancelled
 
@@ -93,7 +108,7 @@ def test_nothing_of_one_test_reaches_the_next(pool: Pool) -> None:
     scan = Program(
         "import ctypes, sys\n"
         "needle = bytes(reversed(b'enoyna-llet-ton-od'))\n"
-        "own = id(needle)\n"
+        "own = id(needle) + bytes.__basicsize__ - 1  # where its text is, which can be the page after its head\n"
         "found = 0\n"
         "for o in [object() for _ in range(2000)] + [bytearray(n) for n in range(0, 500, 8)]:\n"
         "    page = id(o) & ~0xFFFFF\n"
@@ -254,13 +269,29 @@ CHECKER = Program(
     "import json\nq = json.loads(input())\n"
     "a, b = map(int, q['output'].split())\nprint('ok' if a + b == int(q['input']) else 'wrong')"
 )
+OF_FILES = Program(  # in the form of open-r1's Codeforces
+    "import sys\n"
+    "def main():\n"
+    "    given, expected, said = (open(name).read().split() for name in sys.argv[1:4])\n"
+    "    print(1 if sum(map(int, said)) == int(given[0]) == sum(map(int, expected)) else 0)\n"
+    "if __name__ == '__main__':\n"
+    "    main()\n"
+)
+ENDLESS = Program("import json\nq = json.loads(input())\nwhile q['output'] == '1\\n': pass\nprint('ok')")
+FLOOD = Program("while 1: print(1)")
 BEYOND = Program("def f(): return 10**400", fn="f")
 THIRD = Program("def f(x): return [x / 3]", fn="f")
 COMPARISONS = [
     ("any of several right answers", Program("print(3, 4)"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.OK),
     ("wrong for it", Program("print(3, 5)"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.WRONG_ANSWER),
-    ("the checker fails", Program("print('x')"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.SYSTEM_ERROR),
+    ("it cannot take this", Program("print('x')"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.WRONG_ANSWER),
+    ("it cannot take any", Program("print(3, 4)"), Test("x", "1 6"), Comparison(checker=CHECKER), Verdict.SYSTEM_ERROR),
     ("a crash is not checked", Program("1 / 0"), Test("7", "1 6"), Comparison(checker=CHECKER), Verdict.RUNTIME_ERROR),
+    ("it reads files", Program("print(4, 3)"), Test("7", "1 6"), Comparison(checker=OF_FILES), Verdict.OK),
+    ("wrong in files", Program("print(4, 4)"), Test("7", "1 6"), Comparison(checker=OF_FILES), Verdict.WRONG_ANSWER),
+    ("words in files", Program("print('?')"), Test("7", "1 6"), Comparison(checker=OF_FILES), Verdict.WRONG_ANSWER),
+    ("it never ends", Program("print(1)"), Test("7", "1 6"), Comparison(checker=ENDLESS), Verdict.WRONG_ANSWER),
+    ("it floods", Program("print(1)"), Test("", "1"), Comparison(checker=FLOOD), Verdict.SYSTEM_ERROR),
     ("broken checker", Program("print(1)"), Test("", ""), Comparison(checker=Program("def")), Verdict.SYSTEM_ERROR),
     ("float tolerance", Program("print(0.30000001)"), Test("", "0.3"), Comparison(float_tolerance=1e-6), Verdict.OK),
     ("beyond it", Program("print(0.31)"), Test("", "0.3"), Comparison(float_tolerance=1e-6), Verdict.WRONG_ANSWER),
@@ -286,6 +317,106 @@ def test_lcb_profile_lets_any_exit_pass(any_pool: Pool) -> None:
     assert any_pool.run(exits, [Test("", "4")], profile="lcb").verdict is Verdict.WRONG_ANSWER
     crash = Program("print(3)\n1 / 0")
     assert any_pool.run(crash, [Test("", "3")], profile="lcb").verdict is Verdict.RUNTIME_ERROR
+
+
+def test_reports_of_junk_cost_the_host_little_and_are_not_kept(any_pool: Pool) -> None:
+    """Lists by the million in a report, or in a value: read as objects they would be twenty times as large."""
+    junk = "b'{\"kind\": \"value\", \"junk\": [' + b'[],' * (2 << 20) + b'[]]}\\n'"
+    programs = [
+        Program(f"import os\ndef f(n):\n    os.write(3, {junk})\n    os._exit(0)", fn="f"),
+        Program("import os\ndef f(n):\n    return [[]] * (1 << 20)", fn="f"),
+        Program(f"import os\nprint(1)\nos.write(3, {junk})\nraise ValueError('x' * (1 << 20))"),
+    ]
+    for program in programs:
+        tests = [Test("1" if program.fn else "", "1")] * 8
+        tracemalloc.start()
+        try:
+            result = any_pool.run(program, tests, early_stop=False)
+            kept, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert {test.verdict for test in result.tests} <= {Verdict.WRONG_ANSWER, Verdict.RUNTIME_ERROR}
+        assert all(set(test.detail) <= {"kind", "exception", "traceback", "code"} for test in result.tests)
+        assert kept < 1 << 20 and peak < 40 << 20
+        assert len(json.dumps(asdict(result))) < 1 << 15
+
+
+def test_what_a_child_says_of_itself_is_cut_and_typed(any_pool: Pool) -> None:
+    said = 'class E(Exception): pass\nE.__name__ = "E" * 10000\nraise E("x" * 100000)'
+    (test,) = any_pool.run(Program(said), [Test("", "")], SMALL).tests
+    assert (test.detail["kind"], len(test.detail["exception"])) == ("exception", 300)
+    assert len(test.detail["traceback"]) <= 2000
+
+
+def test_questions_that_are_nested_too_deeply_are_an_error(any_pool: Pool) -> None:
+    program, deep = Program("def f(x): return x", fn="f"), "[" * 100_000
+    with pytest.raises(ValueError, match="test 0: in function mode `expected` must be JSON"):
+        any_pool.run(program, [Test("1", deep)], SMALL)
+    with pytest.raises(ValueError, match="line 1: an argument must be JSON"):
+        any_pool.run(program, [Test(deep, "1")], SMALL)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "f(", "f" * 5000])
+def test_a_function_has_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match="must be a name of Python"):
+        Program("def f(): return 1", fn=name)
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, float("inf"), float("nan")])
+def test_a_tolerance_is_a_number(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="float_tolerance"):
+        Comparison(float_tolerance=tolerance)
+
+
+LEAVES_NOTHING = """
+import ctypes, os, signal, sys
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER: what is left behind comes to us
+import sandbox.worker
+from sandbox import Limits, Pool, Program, Test
+sandbox.worker.PARTING_S, sandbox.worker.GRACE_S = 0.5, 1.0
+for stuck in (False, True):
+    with Pool(2, tier=sys.argv[1]) as pool:
+        worker = pool.slots[0].worker(False)
+        pool.slots[1].worker(False).start()
+        if stuck:
+            os.killpg(worker.guest.pid, signal.SIGSTOP)
+            for _ in range(2):
+                pool.run(Program("print(1)"), [Test("", "1")], Limits(cpu_s=0.5, wall_s=1.0))
+    try:
+        print("left behind:", os.waitpid(-1, os.WNOHANG))
+    except ChildProcessError:
+        print("nothing")
+"""
+
+
+def test_no_guest_is_left_to_be_reaped(pool: Pool) -> None:
+    """Not to PID 1 either: in a container a program that reaps nothing may be it, and zombies pile up."""
+    root = str(Path(sandbox.__file__).parents[1])
+    command = [sys.executable, "-c", LEAVES_NOTHING, pool.tier]
+    said = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert said.stdout.split() == ["nothing", "nothing"], said.stderr
+
+
+def test_limits_are_multiplied_by_the_hosts_factor(pool: Pool) -> None:
+    burn = Program("import time\nwhile time.process_time() < 0.45: pass\nprint(1)")
+    limits = Limits(cpu_s=0.3, wall_s=20)
+    for factor, verdict in ((1.0, Verdict.TIME_LIMIT), (2.0, Verdict.OK)):
+        with Pool(1, tier=pool.tier, cpu_factor=factor) as one:
+            result = one.run(burn, [Test("", "1")], limits)
+            assert (result.verdict, result.cpu_factor) == (verdict, factor)
+            assert one.outputs(burn, [""], limits)[0].verdict is verdict
+
+
+def test_a_host_is_measured_once_within_bounds(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Pool(1, tier=pool.tier, cpu_factor=None) as one:
+        assert calibration.LEAST <= one.cpu_factor <= calibration.MOST
+        assert one.cpu_factor * 4 == int(one.cpu_factor * 4)
+        assert one.run(Program("print(1)"), [Test("", "1")]).cpu_factor == one.cpu_factor
+        worker = one.slots[0].worker(False)
+        monkeypatch.setattr(calibration, "REFERENCE_S", 1000.0)  # the reference host crawls: we are beyond all bounds
+        assert calibration.measured_factor(worker) == calibration.LEAST
+        monkeypatch.setattr(calibration, "REFERENCE_S", 0.0005)  # it flies, and no run here ends within its limit
+        assert calibration.measured_factor(worker) == calibration.MOST
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.8, Verdict.OK), (1.2, Verdict.TIME_LIMIT)])

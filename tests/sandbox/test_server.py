@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -60,6 +62,67 @@ def test_outputs_and_tier_are_those_of_the_pool(any_pool: Pool, remote: RemotePo
 def test_a_bad_question_is_the_callers_error_and_the_connection_goes_on(remote: RemotePool) -> None:
     with pytest.raises(ValueError, match="no tests"):
         remote.run(Program("print(1)"), [])
+    assert remote.run(Program("print(1)"), [Test("", "1")]).verdict == "ok"
+
+
+def question(**changes: object) -> str:
+    usual = {"call": "run", "program": {"code": "print(1)"}, "tests": [["", "1"]], "limits": None}
+    return json.dumps(usual | changes)
+
+
+BAD_QUESTIONS = {
+    "nested without end": "[" * 100_000,
+    "nested and closed": "[" * 100_000 + "]" * 100_000,
+    "objects nested without end": '{"a":' * 100_000,
+    "no JSON": "{",
+    "no text": "\xff",
+    "a list": "[]",
+    "nothing": "",
+    "a number of many digits": "1" * 10_000,
+    "another call": question(call="exec"),
+    "a call that is a list": question(call=["run"]),
+    "no program": question(program=None),
+    "a program that is text": question(program="print(1)"),
+    "code that is a number": question(program={"code": 5}),
+    "code that is a list": question(program={"code": [["x"]]}),
+    "a function that is a number": question(program={"code": "", "fn": 5}),
+    "a function of five thousand letters": question(program={"code": "", "fn": "f" * 5000}),
+    "no tests": question(tests=[]),
+    "tests that are text": question(tests="ab"),
+    "a test of three": question(tests=[["", "1", "2"]]),
+    "a test of numbers": question(tests=[[1, 2]]),
+    "a test of null": question(tests=[None]),
+    "limits that are text": question(limits={"cpu_s": "1"}),
+    "limits without end": question(limits={"cpu_s": float("inf")}),
+    "limits beyond the kernel's numbers": question(limits={"memory": 1 << 80}),
+    "limits of truth": question(limits={"cpu_s": True}),
+    "a tolerance that is text": question(comparison={"float_tolerance": "x"}),
+    "a checker that is text": question(comparison={"checker": "print(1)"}),
+    "a profile that is a list": question(profile=["lcb"]),
+    "an unknown profile": question(profile="mild"),
+    "inputs that are numbers": question(call="outputs", stdins=[1]),
+    "inputs that are text": question(call="outputs", stdins="12"),
+    "expected JSON, nested without end": question(program={"code": "", "fn": "f"}, tests=[["1", "[" * 100_000]]),
+    "argument JSON, nested without end": question(program={"code": "", "fn": "f"}, tests=[["[" * 100_000, "1"]]),
+}
+
+
+def test_a_bad_question_is_told_and_ends_no_conversation(remote: RemotePool) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(remote.path))
+        lines = connection.makefile("rb")
+        for name, line in BAD_QUESTIONS.items():
+            connection.sendall(line.encode("latin-1") + b"\n")
+            assert json.loads(lines.readline()).get("kind") == "bad question", name
+        connection.sendall(question().encode() + b"\n")
+        assert json.loads(lines.readline())["result"]["verdict"] == "ok"
+
+
+def test_a_forged_report_ends_no_conversation(remote: RemotePool) -> None:
+    forged = "import os\ndef f(n):\n    os.write(3, b'{\"kind\": \"value\"}\\n' + b'[' * 200000)\n    os._exit(0)"
+    assert remote.run(Program(forged, fn="f"), [Test("1", "1")]).verdict == "wrong_answer"
+    assert remote.outputs(Program(forged, fn="f"), ["1"])[0].verdict == "runtime_error"
     assert remote.run(Program("print(1)"), [Test("", "1")]).verdict == "ok"
 
 

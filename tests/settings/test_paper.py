@@ -76,6 +76,40 @@ def test_a_profile_has_the_paper_s_number(profile: str, setting: str, value: str
     assert found == expected, source
 
 
+CHOICES = [(line[0], line[1], line[2]) for line in LINES if line[4].endswith("(choice)")]
+
+
+@pytest.mark.parametrize(("names", "setting", "value"), CHOICES)
+def test_a_number_that_is_not_the_paper_s_is_marked_as_ours(names: str, setting: str, value: str) -> None:
+    """On its line or on the line above ("ours, like ...")."""
+    text = "".join(
+        (SETTINGS / f"{name}.yaml").read_text() for name in {"paper", *(RUNS if names == "all" else [names])}
+    )
+    lines = text.splitlines()
+    key = re.compile(rf"\b{setting.rpartition('.')[2]}: {re.escape(value)}\b")
+    said = [
+        " ".join(lines[max(0, at - 1) : at + 1]) for at, line in enumerate(lines) if key.search(line.partition("#")[0])
+    ]
+    assert said and all("ours" in one for one in said), f"{setting} is a choice of ours; say so beside it"
+
+
+def test_what_the_paper_leaves_open_about_em_is_listed_as_a_choice() -> None:
+    open_ = {"em.rounds", "em.patience", "em.gate.standard_errors", "labels.min_votes", "labels.ties",
+             "synthesis.concept_temperature", "deduplication.threshold", "self_play.training.arguments.beta",
+             "self_play.training.arguments.num_train_epochs"}  # fmt: skip
+    assert {setting for _, setting, _ in CHOICES} == open_
+
+
+def test_qwen3_is_stretched_where_benchmarks_are_asked_and_nowhere_else() -> None:
+    for profile, student in (("selfplay_4b", "qwen3_4b"), ("selfplay_30b", "qwen3_30b")):
+        settings = PROFILES[profile]
+        assert settings.engine_of_evaluation(student).vllm.yarn_factor == 1.75
+        assert settings.engine_of_student(student).vllm.yarn_factor is None
+        assert settings.engine_of_evaluation(student).max_model_len == settings.engine_of_student(student).max_model_len
+    seven = PROFILES["sft_7b"]
+    assert seven.engine_of_evaluation("qwen2_5_7b") == seven.engine_of_student("qwen2_5_7b")
+
+
 def test_the_mixes_are_as_large_as_the_paper_says() -> None:
     for profile, total in (("selfplay_4b", 48_113), ("selfplay_30b", 11_209)):
         play = PROFILES[profile].self_play
@@ -137,7 +171,7 @@ def test_arguments_are_known_to_their_trainers() -> None:
 
 def test_the_examples_of_the_manual_are_profiles(tmp_path: Path) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()
-    roles, served = re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)
+    roles, served, chat_api = re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)
     (tmp_path / "roles.yaml").write_text(f"extends: demo\n{roles}")
     settings = load_settings(str(tmp_path / "roles.yaml"))
     assert set(settings.roles()) == {"labels.voter", "labels.test_writer", "distillation.teacher"}
@@ -148,4 +182,8 @@ def test_the_examples_of_the_manual_are_profiles(tmp_path: Path) -> None:
         "gpt_oss_high", "gpt_oss_medium", "llama_3_1_70b",
     }  # fmt: skip
     assert engines["gpt_oss_high"].max_model_len == 131072 and len(engines["gpt_oss_high"].server.urls) == 2
-    assert all(f"| `{name}` |" in manual for name in (path.stem for path in SETTINGS.glob("*.yaml")))
+    (tmp_path / "chat_api.yaml").write_text(chat_api)
+    settings = load_settings(str(tmp_path / "chat_api.yaml"))
+    assert settings.engine_of("gpt_oss_medium").chat_api.arguments == {"reasoning_effort": "medium"}
+    missing = {path.stem for path in SETTINGS.glob("*.yaml") if f"| `{path.stem}` |" not in manual}
+    assert not missing, f"give {missing} a row in docs/profiles.md"

@@ -20,7 +20,7 @@ from promptcot_assets.settings.loading import PROFILES, lock_folder
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 PROFILE = """
 extends: demo
-corpus: {files: {maths: ["hf:org/seeds#train", "hf:org/more/hard@main#train", local.jsonl]}}
+corpus: {files: {maths: ["hf:org/seeds#train", "hf:org/more/hard@main#train", "hf:org/old@v1#train", local.jsonl]}}
 teachers:
   pinned: {model: {hub_id: org/pinned}}
   own: {model: {hub_id: org/own, revision: abc}}
@@ -41,11 +41,15 @@ def test_a_lock_fills_in_what_a_profile_leaves_out(profile: Path) -> None:
     revisions = {name: teacher.model.revision for name, teacher in settings.teachers.items()}
     assert revisions == {"pinned": A, "own": "abc", "free": None}
     assert settings.synthesis.embedding and settings.synthesis.embedding.revision == B
-    assert pins.unpinned(settings.model_dump()) == ["datasets/org/seeds", "org/free"]
+    assert pins.unpinned(settings.model_dump()) == [
+        "datasets/org/more", "datasets/org/old@v1", "datasets/org/seeds", "org/free",
+    ]  # fmt: skip
     with (profile.parent / "revisions.lock").open("a") as lock:
-        lock.write(f"org/free: {C}\ndatasets/org/seeds: {C}\n")
+        lock.write(f"org/free: {C}\ndatasets/org/seeds: {C}\ndatasets/org/more: {A}\ndatasets/org/old@v1: {B}\n")
     settings = load_settings(str(profile))
-    assert settings.corpus.files["maths"] == [f"hf:org/seeds@{C}#train", "hf:org/more/hard@main#train", "local.jsonl"]
+    assert settings.corpus.files["maths"] == [
+        f"hf:org/seeds@{C}#train", f"hf:org/more/hard@{A}#train", f"hf:org/old@{B}#train", "local.jsonl",
+    ]  # fmt: skip
     assert pins.unpinned(settings.model_dump()) == []
 
 
@@ -75,6 +79,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     commits: ClassVar[dict[str, str]] = {
         "/api/models/org/free/revision/main": B,
         "/api/datasets/org/seeds/revision/main": C,
+        "/api/datasets/org/more/revision/main": A,
+        "/api/datasets/org/old/revision/v1": B,
     }
 
     def do_GET(self) -> None:
@@ -111,7 +117,9 @@ def pinned(profile: Path, hub: str) -> subprocess.CompletedProcess[str]:
 def test_pin_adds_the_commits_that_main_has_to_the_lock_beside_the_profile(profile: Path, hub: str) -> None:
     first = pinned(profile, hub)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.splitlines() == [f"datasets/org/seeds: {C}", f"org/free: {B}"]
+    assert first.stdout.splitlines() == [
+        f"datasets/org/more: {A}", f"datasets/org/old@v1: {B}", f"datasets/org/seeds: {C}", f"org/free: {B}",
+    ]  # fmt: skip
     lock = (profile.parent / "revisions.lock").read_text()
     assert lock.startswith(f"org/pinned: {A}  # why\n") and re.search(
         rf"^org/free: {B}  # main on \d{{4}}-", lock, re.M

@@ -1,25 +1,16 @@
-import hashlib
+import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
-from promptcot_assets.settings import SettingsError, home, load_settings, profile_name
+from promptcot_assets.settings import SettingsError, home, load_settings, loading, profile_name
 from promptcot_assets.settings.engines import Engine, Sandbox
 from promptcot_assets.settings.loading import PROFILES
 from promptcot_assets.settings.profile import Settings, Student
 
 SMALL = "tests/profiles/small.yaml"
 BASE = {"scratch": {"layers": 1}}
-SAID = {
-    "corpus": "3cb1c6d6695f",
-    "labels": "1839bbce75a5",
-    "distillation": "d90f8f05b0b7",
-    "self_play": "8a2cd32d68c4",
-    "evaluation": "e6ea718bb32f",
-    "engine": "9dab98147a58",
-    "em": "0150450e6972",
-    "student": "7714b9f18008",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +26,38 @@ def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
 
 # (text of a profile, what its error must say)
 BAD_PROFILES = {
+    "an unknown engine setting at evaluation": (
+        "extends: demo\nevaluation: {engine: {vllm: {yarn: 2}}}",
+        ["evaluation.engine.vllm.yarn"],
+    ),
+    "weights of a tempered q": (
+        "extends: demo\nem: {selection: posterior, sampling: {temperature: 0.7}}",
+        ["em.selection: posterior", "em.sampling.temperature", "top_p to 1"],
+    ),
+    "weights of a truncated q": (
+        "extends: demo\nem: {selection: weighted, sampling: {top_p: 0.9}}",
+        ["em.selection: weighted", "top_p to 1"],
+    ),
+    "weights of a reward per token": (
+        "extends: demo\nem: {selection: weighted, reward: {per_token: true}}",
+        ["em.reward.per_token: false"],
+    ),
+    "half an epoch of draws": (
+        "extends: demo\nem: {selection: posterior, e_step: {arguments: {num_train_epochs: 1.5}}}",
+        ["em.e_step.arguments.num_train_epochs"],
+    ),
+    "draws of a training that ends by steps": (
+        "extends: demo\nem: {selection: weighted, m_step_training: {arguments: {max_steps: 9}}}",
+        ["em.m_step_training.arguments.num_train_epochs", "max_steps"],
+    ),
+    "frozen rationales and a sampled M-step": (
+        "extends: demo\nem: {selection: frozen, m_step: sampled}",
+        ["em.m_step: selected"],
+    ),
+    "a rationale that weighs more than the problem": (
+        "extends: demo\nem: {reward: {rationale_weight: 1.5}}",
+        ["em.reward.rationale_weight", "less than or equal"],
+    ),
     "unknown setting": ("extends: demo\nem: {candidate: 3}", ["em.candidate", "profile.py", "mine.yaml"]),
     "unknown section": ("extends: demo\nsynthesys: {}", ["synthesys", "profile.py"]),
     "wrong type": ("extends: demo\nem: {candidates: many}", ["em.candidates", "integer"]),
@@ -214,6 +237,8 @@ def test_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_profile_of_ours_loads(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDS", "seeds.jsonl")
     monkeypatch.setenv("BENCHMARKS", "benchmarks")
+    monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:8001/v1")
+    monkeypatch.setenv("TEACHER_MODEL", "a-model")
     settings = load_settings(profile)
     assert bool(settings.students) == (profile != "paper")  # what three profiles share
     assert settings.domains == sorted(settings.domains) != []
@@ -223,7 +248,7 @@ def test_every_profile_of_ours_loads(profile: str, monkeypatch: pytest.MonkeyPat
 def test_workers_are_no_part_of_what_a_result_depends_on_and_all_else_is() -> None:
     for section in (Engine(), Sandbox()):
         assert section.canonical() == section.model_copy(update={"workers": 7}).canonical()
-        for name, value in section.model_dump(exclude={"vllm", "server", "ray"}).items():
+        for name, value in section.model_dump(exclude={"vllm", "server", "chat_api", "ray"}).items():
             changed = section.model_copy(update={name: f"{value}x" if isinstance(value, str) else (value or 0) + 1})
             assert (changed.canonical() == section.canonical()) == (name == "workers"), name
 
@@ -260,15 +285,6 @@ def test_a_teacher_runs_on_the_profiles_engine_with_its_own_settings_laid_over(t
     assert {where: role.teacher for where, role in settings.roles().items()} == {
         "labels.voter": "served", "distillation.teacher": "large",
     }  # fmt: skip
-
-
-def test_settings_younger_than_their_section_are_said_only_where_they_are_set(tmp_path: Path) -> None:
-    """What was made before them keeps its fingerprint."""
-    demo, set_ = load_settings("demo"), load_settings(written(tmp_path, TEACHERS))
-    assert all(name not in demo.labels.canonical() for name in ("voter", "test_writer"))
-    assert "teacher" not in demo.distillation.canonical() and "chat" not in demo.students["tiny"].canonical()
-    assert '"voter":{"teacher":"served"' in set_.labels.canonical() and "test_writer" not in set_.labels.canonical()
-    assert '"teacher":{"teacher":"large"' in set_.distillation.canonical()
 
 
 def test_settings_have_one_canonical_text_whoever_wrote_them_in_which_order(tmp_path: Path) -> None:
@@ -321,12 +337,123 @@ def test_base_examples_are_asked_for_by_domain(tmp_path: Path) -> None:
     assert corpus.base_examples() == {"maths": 9, "mini_maths": 250, "mini_code": 100}
 
 
-def test_the_demos_settings_are_said_as_they_were_when_its_results_were_written_down() -> None:
-    """Fingerprints are made of these texts: a new setting belongs in `_unsaid_by_default` of its section."""
-    demo = load_settings("demo")
-    said = {
-        "corpus": demo.corpus, "labels": demo.labels, "distillation": demo.distillation, "self_play": demo.self_play,
-        "evaluation": demo.evaluation, "engine": demo.engine, "em": demo.em, "student": demo.students["tiny"],
-    }  # fmt: skip
-    hashes = {name: hashlib.sha256(section.canonical().encode()).hexdigest()[:12] for name, section in said.items()}
-    assert hashes == SAID
+def test_a_part_of_a_section_is_what_its_canonical_text_has() -> None:
+    engine = load_settings("demo").engine
+    assert engine.part("name", "workers") == {"name": "transformers"}  # workers change no result
+    with pytest.raises(KeyError, match="Engine has no setting nme"):
+        engine.part("nme")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("engine: {name: vlm}", "engine.name: .*'vlm' is not one of transformers, vllm, server, chat_api, ray"),
+        ("engine: {dtype: float31}", "engine.dtype: .*'float31' is not one of"),
+        ("deduplication: {threshold: 0.1}", "deduplication.threshold: .*greater than or equal to 0.2"),
+        ("corpus: {files: {math: [a.jsonl]}}", "'math' is not one of maths, code"),
+        ("corpus: {procedural: {maths: {}}}", "'maths' is not one of mini_maths, mini_code"),
+        ("benchmarks: {files: {coding: {a: a.jsonl}}}", "'coding' is not one of"),
+        ("students: {tiny: {engine: {batchsize: 3}}}", "students.tiny.engine.batchsize"),
+        ("teachers: {t: {model: {hub_id: a/b}, engine: {vllm: {tensor_parallel: 0}}}}", "tensor_parallel"),
+        ("engine: {server: {urls: ['http://me:secret@10.0.0.1/v1']}}", "address 0 holds a user, a password or a query"),
+        ("engine: {server: {urls: ['10.0.0.1:8000']}}", "address 0 is no http"),
+    ],
+)
+def test_names_and_ranges_are_checked_when_a_profile_is_loaded(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=told) as refused:
+        load_settings(written(tmp_path, f"extends: demo\n{text}"))
+    assert "secret" not in str(refused.value)
+
+
+def test_the_domains_that_settings_may_name_are_those_there_are() -> None:
+    from promptcot_assets.domains import DOMAINS, ProceduralDomain
+    from promptcot_assets.settings.profile import Benchmarks, Corpus
+
+    for name, domain in DOMAINS.items():
+        Corpus(files={name: []})
+        Benchmarks(files={name: {}})
+        if isinstance(domain, ProceduralDomain):
+            Corpus(procedural={name: {}})
+
+
+def test_the_engines_that_settings_may_name_are_those_there_are() -> None:
+    from promptcot_assets.inference.factory import ENGINES
+    from promptcot_assets.settings.engines import PACKAGES, Engine
+
+    assert ENGINES.keys() == PACKAGES.keys() == {Engine(name=name).name for name in ENGINES}
+
+
+def test_every_optimiser_has_a_trainer_and_a_table_to_learn_from() -> None:
+    from promptcot_assets.settings.profile import OPTIMISERS, SelfPlay
+    from promptcot_assets.tables import TABLES
+
+    for name, one in OPTIMISERS.items():
+        assert importlib.util.find_spec(f"training.{name}")
+        assert SelfPlay(optimiser=name).learning is one
+        assert one.online or one.learns_from in TABLES
+
+
+def test_an_overlay_changes_what_it_sets_and_nothing_else(tmp_path: Path) -> None:
+    text = (
+        "extends: demo\nengine: {batch_size: 7}\nstudents: {tiny: {engine: {dtype: bfloat16, vllm: {max_running: 3}}}}"
+    )
+    settings = load_settings(written(tmp_path, text))
+    own = settings.engine_of_student("tiny")
+    assert (own.batch_size, own.dtype, own.vllm.max_running) == (7, "bfloat16", 3)
+    assert settings.students["tiny"].canonical() == load_settings("demo").students["tiny"].canonical()
+
+
+INJECTED = {
+    "a line": "8\nseed: 1",
+    "a mapping": "{b: 1}",
+    "a list": "[1, 2]",
+    "a comment": "x # y",
+    "an alias": "*b",
+    "a tag": "!!python/object/apply:os.system [id]",
+    "a quote": '"; seed: 1',
+    "a document": "x\n---\nseed: 1",
+    "a merge": "<<",
+}
+
+
+@pytest.mark.parametrize("value", INJECTED.values(), ids=INJECTED)
+@pytest.mark.parametrize("text", ["a: ${V}", 'a: "${V}"', "a: '${V}'", "a: |-\n  ${V}", "{a: ${V}}"])
+def test_what_a_variable_holds_stays_one_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, value: str
+) -> None:
+    monkeypatch.setenv("V", value)
+    assert loading._read(written(tmp_path, text)) == {"a": value}
+
+
+def test_a_key_from_a_variable_merges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("V", "<<")
+    assert loading._read(written(tmp_path, "b: &b {x: 1}\na: {${V}: *b}")) == {"b": {"x": 1}, "a": {"<<": {"x": 1}}}
+
+
+@pytest.mark.parametrize(("value", "means"), [("8", 8), ("1.5", 1.5), ("true", True), ("null", None), ("text", "text")])
+def test_an_unquoted_variable_may_be_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, means: object
+) -> None:
+    monkeypatch.setenv("V", value)
+    assert loading._read(written(tmp_path, "a: ${V}\nb: '${V}' # ${NOT_SET}")) == {"a": means, "b": value}
+
+
+UNREADABLE = {
+    "too deep": ("[" * 5000, "nested too deep"),
+    "a key of two lines": ('"a\\nb": 1', "the key 'a\\\\nb'"),
+    "such a key inside": ('students: {"a\\u0007": {}}', "the key"),
+    "an impossible date": ("a: 2026-13-45", "not valid YAML"),
+    "inside itself": ("a: &a [*a]\nlanes: many", "holds itself"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_is_one_error(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load_settings(written(tmp_path, text))
+
+
+def test_a_budget_of_tokens_is_recorded_only_where_there_is_one() -> None:
+    """What homes recorded before the setting was there still fits."""
+    assert "batch_tokens" not in Engine().canonical()
+    assert json.loads(Engine(batch_tokens=4096).canonical())["batch_tokens"] == 4096

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from promptcot_assets.lake import Lake, Provenance
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.lake import Provenance, Row
 from promptcot_assets.settings.profile import Deduplication
-from promptcot_assets.stages import Row
-from promptcot_assets.stages.problem_set import Encoder, kept_rows, published, settle
+from promptcot_assets.stages.synthesis.problem_set import Encoder, kept_rows, published, settle
+from promptcot_assets.tables import SCHEMAS, open_lake
 
 
 def assemble(
@@ -23,7 +22,7 @@ def assemble(
     """Rows of `problems` and of `dropped_problems`, three raw rows read at a time."""
     batches = pa.Table.from_pylist(list(rows), SCHEMAS["raw_problems"]).to_batches(max_chunksize=3)
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(Path(folder))
+        lake = open_lake(Path(folder))
         schema = pa.schema({"problem_id": pa.string(), "problem": pa.string()})
         ref = lake.commit("seeds", [pa.Table.from_pylist(list(former), schema)], schema, Provenance("1", "{}", 0))
         before = published(lake, [ref], values, encoder=encoder)

@@ -95,7 +95,7 @@ def test_a_model_is_never_written_over_or_left_half_written(tmp_path: Path, tiny
         from_scratch(tiny_texts(), TinySettings(), tiny_model)
     with pytest.raises(ValueError, match="hidden_size 50 must be an even multiple of heads 4"):
         from_scratch(tiny_texts(), TinySettings(hidden_size=50), tmp_path / "odd")
-    with pytest.raises(RuntimeError, match="in the middle"), base_models._complete_folder(tmp_path / "half") as draft:
+    with pytest.raises(RuntimeError, match="in the middle"), base_models.complete_folder(tmp_path / "half") as draft:
         (draft / "config.json").write_text("{}")
         raise RuntimeError("in the middle")
     assert list(tmp_path.iterdir()) == []

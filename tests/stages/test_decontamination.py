@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptcot_assets.stages.corpus.reading import read_seeds
 from promptcot_assets.stages.decontamination import HIT_SCHEMA, DecontaminationError, contaminated, with_texts
-from promptcot_assets.stages.seeds import read_seeds
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published files of ../shared/data are absent")
 BENCHMARKS = ("aime24", "aime25", "hmmt25", "gsm8k", "codeforces")
 WRAPPERS = [
     "{}",
@@ -27,10 +25,10 @@ WRAPPERS = [
 
 
 @pytest.fixture(scope="module")
-def benchmarks() -> dict[str, list[dict]]:
+def benchmarks(published: Path) -> dict[str, list[dict]]:
     items = {}
     for name in BENCHMARKS:
-        rows, _ = read_seeds(DATA / f"{name}.jsonl")
+        rows, _ = read_seeds(published / f"{name}.jsonl")
         items[name] = [{"id": f"{name}:{row['row']}", "text": row["problem"]} for row in rows]
     return items
 
@@ -43,7 +41,6 @@ def hit_pairs(table: pa.Table) -> set[tuple[str, str]]:
     return {(hit["problem_id"], hit["item_id"]) for hit in table.to_pylist()}
 
 
-@needs_data
 @pytest.mark.parametrize("wrapper", range(len(WRAPPERS)))
 def test_thirteen_words_of_any_benchmark_item_are_found_inside_wrappers(benchmarks, wrapper):
     rng = random.Random(wrapper)
@@ -63,9 +60,8 @@ def test_thirteen_words_of_any_benchmark_item_are_found_inside_wrappers(benchmar
     assert all(hit["words"] >= 13 and hit["match"] == "ngram" for hit in hits.to_pylist())
 
 
-@needs_data
-def test_a_wrapped_benchmark_file_is_contaminated_by_itself(benchmarks):
-    prompts = [json.loads(line)["prompt"] for line in (DATA / "aime24.jsonl").read_text().splitlines()]
+def test_a_wrapped_benchmark_file_is_contaminated_by_itself(benchmarks, published):
+    prompts = [json.loads(line)["prompt"] for line in (published / "aime24.jsonl").read_text().splitlines()]
     problems = pa.Table.from_pylist([{"id": str(i), "text": prompt} for i, prompt in enumerate(prompts)])
     hits = contaminated(problems, {"aime24": benchmarks["aime24"]}).to_pylist()
     exact = {(hit["problem_id"], hit["item_id"]) for hit in hits if hit["match"] == "exact"}
@@ -73,11 +69,10 @@ def test_a_wrapped_benchmark_file_is_contaminated_by_itself(benchmarks):
     assert all(hit["overlap"] == 1 for hit in hits if hit["match"] == "exact")
 
 
-@needs_data
-def test_unrelated_text_and_the_published_seeds_are_clean(benchmarks):
+def test_unrelated_text_and_the_published_seeds_are_clean(benchmarks, published):
     rng = random.Random(0)
     problems = [{"id": str(i), "text": gibberish(rng, 90)} for i in range(300)]
-    triples, _ = read_seeds(DATA / "seed_triples_math.jsonl")
+    triples, _ = read_seeds(published / "seed_triples_math.jsonl")
     problems += [{"id": f"seed {row['row']}", "text": row["problem"]} for row in triples]
     assert len(contaminated(problems, benchmarks)) == 0
 

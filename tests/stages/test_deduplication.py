@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptcot_assets.stages import sketches
 from promptcot_assets.stages.deduplication import DROPPED_SCHEMA, DeduplicationError, deduplicate, indexed, similarity
-from promptcot_assets.stages.duplicate_index import compact
+from promptcot_assets.text import sketches
+from promptcot_assets.text.duplicate_index import compact
 
 CASES = json.loads(Path(__file__).with_name("same_problems.json").read_text())
 

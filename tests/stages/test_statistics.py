@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptcot_assets.stages.statistics import (
+    SpreadParts,
     StatisticsError,
     avg_at_k,
     clustered_interval,
@@ -20,8 +21,10 @@ from promptcot_assets.stages.statistics import (
     paired_difference,
     pass_at_k,
     pass_at_k_interval,
+    plan_generations,
     plan_questions,
     smallest_effect,
+    spread_parts,
 )
 
 HAND = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
@@ -89,6 +92,32 @@ def test_paired_difference_by_hand():
     difference = paired_difference([[1, 1], [1, 0], [0, 1], [0, 0]], [[1, 0], [0, 1], [0, 0], [0, 0]])
     assert difference.estimate == 1 / 4 and difference.standard_error == pytest.approx(0.144338, abs=1e-6)
     assert difference.high - difference.low == pytest.approx(2 * 3.182446 * 0.144338, abs=1e-5)
+
+
+def test_the_score_interval_of_a_rare_difference_by_hand():
+    """One question of 100 won, none lost: Student's interval ends at 0.01 + 1.984217 * 0.01. With nothing lost the
+    score interval is Wilson's, x such that (0.01 - x)^2 = t^2 x (1 - x) / 100, and reaches 0.0551."""
+    pair = paired_difference([[1]] + [[0]] * 99, [[0]] * 100)
+    t, x = 1.984217, pair.high
+    assert pair.low < 0.01 - t * 0.01 < 0  # a loss may have been missed as well
+    assert x > 0.05 and (0.01 - x) ** 2 == pytest.approx(t**2 * x * (1 - x) / 100, rel=1e-4)
+    half = paired_difference([[1, 0]] + [[0, 0]] * 99, [[0, 0]] * 100)  # the same of half the size
+    assert half.high == pytest.approx(pair.high / 2) and half.low == pytest.approx(pair.low / 2)
+
+
+def test_the_score_interval_is_tangos():
+    """12 against 2 discordant of 73 pairs (Tango 1998): each end is 1.96 errors off at its likeliest shares."""
+    from promptcot_assets.stages.statistics import _score_interval
+
+    low, high = _score_interval([1.0] * 12 + [-1.0] * 2 + [0.0] * 59, 1.959964)
+    for delta in (low, high):  # an independent search for the likeliest shares under that difference
+        lost = np.linspace(1e-9, (1 - delta) / 2 - 1e-9, 200_001)
+        lost = lost[(lost + delta > 0) & (2 * lost + delta < 1)]
+        likely = 12 * np.log(lost + delta) + 2 * np.log(lost) + 59 * np.log(1 - 2 * lost - delta)
+        share = lost[likely.argmax()]
+        errors = (10 - 73 * delta) / sqrt(73 * (2 * share + delta * (1 - delta)))
+        assert abs(errors) == pytest.approx(1.959964, abs=1e-3)
+    assert low < 10 / 73 < high
 
 
 def test_planner_by_hand():
@@ -215,6 +244,25 @@ def test_95_percent_intervals_cover_95_percent(questions, k, a, b):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("questions", "won", "lost"),
+    [
+        (100, 0.03, 0), (400, 0.01, 0), (50, 0.06, 0), (30, 0.1, 0), (200, 0, 0.03),  # three questions on average
+        (100, 0.04, 0.04), (400, 0.03, 0.01), (100, 0.05, 0.02), (279, 0.1, 0.05), (30, 0.3, 0.1),
+    ],
+)  # fmt: skip
+def test_intervals_of_rare_differences_cover_95_percent(questions, won, lost):
+    """Three questions in a hundred that only one of two models solves: Student's t alone covers 80 %."""
+    rng = np.random.default_rng(questions)
+    covered, runs = 0, 2000
+    for _ in range(runs):
+        drawn = rng.choice([1, -1, 0], questions, p=[won, lost, 1 - won - lost]).tolist()
+        pair = paired_difference([[max(0, d)] for d in drawn], [[max(0, -d)] for d in drawn])
+        covered += pair.low <= won - lost <= pair.high
+    assert 0.93 <= covered / runs <= 0.985
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("questions", "k", "a", "b"), [(30, 16, 2, 1), (60, 4, 1, 1)])
 def test_95_percent_intervals_of_pass_at_k_cover_95_percent(questions, k, a, b):
     """pass@2 at success rate p is 1 - (1 - p)^2; over Beta(a, b) its mean is 1 - b (b + 1) / (s (s + 1)), s = a + b."""
@@ -239,3 +287,43 @@ def test_the_planned_number_of_questions_shows_the_difference_as_often_as_planne
         second = [[max(0, -d)] for d in difference]
         seen += paired_difference(first, second).low > 0
     assert 0.77 <= seen / runs <= 0.83
+
+
+# --- questions or generations ---
+
+
+def test_the_parts_of_a_spread_by_hand() -> None:
+    parts = spread_parts([[1, 0], [1, 1], [0, 0]], [[0, 0], [1, 0], [0, 0]])
+    assert parts is not None
+    within = (1 / 2 + 1 / 2 + 0) / 3  # two generations 0 and 1 have the variance 1/2
+    differences, noise = [0.5, 0.5, 0.0], within / 2
+    assert parts.within == pytest.approx(sqrt(within))
+    assert parts.between == pytest.approx(sqrt(max(0.0, np.var(differences, ddof=1) - noise)))
+    assert spread_parts([[1], [0]], [[1], [1]]) is None
+
+
+def test_the_parts_are_those_that_marks_were_drawn_with() -> None:
+    """Questions whose chances differ by +-0.2 between two models: 0.2 between, binomial within."""
+    draw = np.random.default_rng(0)
+    sign = draw.choice([-1, 1], 4000)
+    marks = [(draw.random((4000, 6)) < (0.5 + side * 0.1 * sign)[:, None]).astype(int).tolist() for side in (1, -1)]
+    parts = spread_parts(*marks)
+    assert parts is not None and parts.between == pytest.approx(0.2, abs=0.01)
+    assert parts.within == pytest.approx(sqrt(2 * 0.24), abs=0.01)
+    for k in (1, 3, 6):
+        fewer = [[row[:k] for row in side] for side in marks]
+        assert parts.of(k) == pytest.approx(paired_difference(*fewer).spread, rel=0.03)
+
+
+def test_generations_are_enough_exactly_when_the_questions_are() -> None:
+    parts = SpreadParts(0.1, 0.6)
+    for questions in (50, 200, 800, 3200):
+        needed = plan_generations(0.02, questions, parts)
+        if needed is None:
+            assert plan_questions(0.02, parts.of(10**9)) > questions
+        else:
+            assert plan_questions(0.02, parts.of(needed)) <= questions
+            assert needed == 1 or plan_questions(0.02, parts.of(needed - 1)) > questions
+    assert plan_generations(0.02, 50, parts) is None and plan_generations(0.02, 100_000, parts) == 1
+    with pytest.raises(StatisticsError, match="effect=0"):
+        plan_generations(0.0, 10, parts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.child import CHILD_ENVIRONMENT, Lora, Spec, SpecError, read_spec
+from training.child import CHILD_ENVIRONMENT, LAST_WORDS_VARIABLE, Lora, Spec, SpecError, obituary, read_spec
 
 GOOD = {"base": "base", "data": "data.parquet", "output": "out", "checkpoints": "checkpoints"}
 
@@ -66,6 +66,41 @@ def test_the_child_environment_is_importable_without_torch() -> None:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "False"
     assert CHILD_ENVIRONMENT["OMP_WAIT_POLICY"] == "passive"
+
+
+ENDS = """
+import os, signal, sys
+from training.child import OutputError, SpecError, started
+
+class OutOfMemoryError(RuntimeError): ...
+
+with started(sys.argv[:2], "training.sft"):
+    exec(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("raise SpecError('data: no such file')", 2, "data: no such file"),
+        ("raise OutputError('cannot write /x')", 1, "cannot write /x"),
+        ("raise OutOfMemoryError('CUDA out of memory.\\n Tried 2 GiB')", 1,
+         "OutOfMemoryError: CUDA out of memory. Tried 2 GiB; a smaller arguments.per_device_train_batch_size"),
+        ("raise IndexError('index 300 is out of bounds')", 1, "IndexError: index 300 is out of bounds"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -9,
+         "the trainer was killed (exit code -9), most likely by the kernel because memory ran out"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", -11, "the trainer was ended by SIGSEGV (exit code -11)"),
+        ("os._exit(3)", 3, "the trainer ended with exit code 3; see the end of its output"),
+    ],
+)  # fmt: skip
+def test_what_ends_a_trainer_is_told_in_one_sentence(end: str, code: int, said: str, tmp_path: Path) -> None:
+    spec, words = tmp_path / "spec.json", tmp_path / "last words"
+    spec.write_text(json.dumps(GOOD))
+    command = [sys.executable, "-c", ENDS, str(spec), end]
+    child = subprocess.run(command, env=os.environ | {LAST_WORDS_VARIABLE: str(words)}, capture_output=True)
+    assert child.returncode == code
+    told = obituary(child.returncode, words)
+    assert told.startswith(said) and "\n" not in told
 
 
 CHILD = "from training.child import die_with_parent as die; import time; die({}); print('ready', flush=True); "

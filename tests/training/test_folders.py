@@ -1,14 +1,18 @@
 """What is left on disk: whole checkpoints and outputs only, also when the disk is full."""
 
+import os
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.training.runs import hashes, trained, write_spec
-from training.child import OutputError
-from training.folders import last_checkpoint, mark_whole, written_or_gone
+from training.child import OutputError, read_spec
+from training.folders import hold, last_checkpoint, mark_whole, written_or_gone
 from training.launch import command
 
 
@@ -30,6 +34,37 @@ def test_a_failure_of_writing_leaves_nothing_and_one_of_another_process_is_not_t
     with said, written_or_gone(tmp_path / "folder"):
         raise OSError(28, "full")
     assert not (tmp_path / "folder").exists()
+
+
+HOLDS = """
+import sys, time
+from training.child import read_spec
+from training.folders import hold
+from pathlib import Path
+
+hold(read_spec(Path(sys.argv[1])))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_trainers_never_work_on_the_same_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that outlives its step, however that may be, is waited for; then it is named."""
+    path = write_spec(tmp_path, tmp_path / "base")
+    spec = read_spec(path)
+    first = subprocess.Popen([sys.executable, "-c", HOLDS, str(path)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    monkeypatch.setattr("training.folders.LOCK_WAIT_S", 0.5)
+    with pytest.raises(OutputError, match=rf"are held by process {first.pid} of .*: wait until it has ended"):
+        hold(spec)
+    monkeypatch.setattr("training.folders.LOCK_WAIT_S", 60.0)
+    with ThreadPoolExecutor(1) as thread:
+        second = thread.submit(hold, spec)
+        first.kill()
+        second.result()
+    first.wait()
+    first.stdout.close()
+    assert (spec.checkpoints / "lock").read_text() == f"process {os.getpid()} of {socket.gethostname()}"
 
 
 @pytest.fixture(scope="module")

@@ -155,6 +155,21 @@ def test_cheaper_training_learns_nearly_the_same(
     assert (cheaper != plain) == ("bf16" in arguments)  # fewer bits are another sum, recomputing is the same one
 
 
+def test_a_run_is_reported_to_tensorboard(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (`make setup` does)")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "boards"))
+    spec = write_spec(tmp_path / "run", tiny_model, arguments={"max_steps": 4, "report_to": "tensorboard"})
+    result = run("sft", spec, capsys)
+    events = EventAccumulator(str(tmp_path / "boards"))
+    events.Reload()
+    logged = [[one.step, pytest.approx(one.value)] for one in events.Scalars("train/loss")]
+    assert result["loss_curve"] == logged and len(logged) == 4
+
+
 @pytest.mark.slow
 def test_progress_and_result_go_through_pipes(tiny_model: Path, tmp_path: Path) -> None:
     import dagster as dg
@@ -173,7 +188,12 @@ def test_progress_and_result_go_through_pipes(tiny_model: Path, tmp_path: Path) 
         assert result.success
         logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert any("4 of 4 steps to go" in line for line in logged)
-    (message,) = messages
+    points, (message,) = (
+        [one["point"] for one in messages if "point" in one],
+        [one for one in messages if "figures" in one],
+    )
+    assert [one["step"] for one in points] == [1, 2, 3, 4] and {one["of"] for one in points} == {4}
+    assert [[one["step"], one["loss"]] for one in points] == message["loss_curve"]
     assert (message["steps"], message["rows"]) == (4, 60)
     figures = message["figures"]
     assert figures["accelerator_seconds"] == figures["seconds"] * figures["processes"] > 0

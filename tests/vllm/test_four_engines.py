@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from promptcot_assets.inference import InferenceEngine, SamplingParams, open_engine
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.lake import Row
 from promptcot_assets.settings.profile import Synthesis
-from promptcot_assets.stages import Row
-from promptcot_assets.stages.synthesis import synthesize
+from promptcot_assets.stages.synthesis.writing import synthesize
+from promptcot_assets.tables import SCHEMAS
 from tests.ray_cluster import RayCluster, ray_cluster
 from tests.tiny_models import tiny_texts
 from tests.vllm.conftest import engine_settings

@@ -18,9 +18,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from promptcot_assets.inference import Completion, EngineError, SamplingParams, TokenScores
-from promptcot_assets.inference.engine import EngineLost
 from promptcot_assets.inference.event_loop import EventLoop
 from promptcot_assets.inference.model_folder import read_model_folder
+from promptcot_assets.inference.protocol import EngineLost
 from promptcot_assets.inference.server_engine import ServerEngine
 from promptcot_assets.inference.serving import VllmServer, serve_arguments
 from promptcot_assets.inference.transformers_engine import TransformersEngine

@@ -1,18 +1,29 @@
 """vLLM against the embedded engine: the same words for the same request, and the same numbers to 1e-3."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from promptcot_assets.inference import Completion, EngineError, SamplingParams, TokenScores, Usage, prompt_seed
+from promptcot_assets.inference import (
+    Completion,
+    EngineError,
+    InferenceEngine,
+    SamplingParams,
+    TokenScores,
+    Usage,
+    prompt_seed,
+    refusals,
+)
+from promptcot_assets.inference.refusals import Refusal
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.inference.vllm_engine import CPU_TOKENS_A_STEP, VllmEngine
 from promptcot_assets.inference.vllm_process import Sample
-from promptcot_assets.lake.schemas import SCHEMAS
 from promptcot_assets.settings.profile import Synthesis
-from promptcot_assets.stages.synthesis import synthesize
+from promptcot_assets.stages.synthesis.writing import synthesize
+from promptcot_assets.tables import SCHEMAS
 from tests.tiny_models import tiny_texts
 from tests.vllm.conftest import SIZES, engine_settings
 
@@ -163,20 +174,21 @@ def test_a_pair_may_fill_the_model_to_its_last_place(engine: VllmEngine, embedde
 
 
 # ---- what is refused
-BAD_REQUESTS = {
-    "empty prompt": lambda engine: engine.generate(["let", ""], SamplingParams()),
-    "no room": lambda engine: engine.generate(["let", "let " * 400], SamplingParams()),
+BAD_CALLS = {
     "too few seeds": lambda engine: engine.generate(["let"], SamplingParams(), seeds=[1, 2, 3]),
     "a negative seed": lambda engine: engine.generate(["let"], SamplingParams(), seeds=[-1]),
     "a prefix too few": lambda engine: engine.score(["let"], ["a", "b"]),
-    "nothing to score": lambda engine: engine.score(["let"], [""], end=False),
-    "a pair too long": lambda engine: engine.score(["let"], ["let " * 400]),
-    "a text too long": lambda engine: engine.embed(["let", "let " * 400]),
+}
+BAD_ROWS = {
+    "empty prompt": lambda engine: [row[0].refusal for row in engine.generate(["let", ""], SamplingParams())],
+    "no room": lambda engine: [row[0].refusal for row in engine.generate(["let", "let " * 400], SamplingParams())],
+    "nothing to score": lambda engine: [row.refusal for row in engine.score(["let"] * 2, [" a", ""], end=False)],
+    "a pair too long": lambda engine: [row.refusal for row in engine.score(["let"] * 2, [" a", "let " * 400])],
 }
 
 
-@pytest.mark.parametrize("ask", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
-def test_bad_requests_are_named_in_the_embedded_engines_words(
+@pytest.mark.parametrize("ask", BAD_CALLS.values(), ids=BAD_CALLS)
+def test_bad_calls_are_named_in_the_embedded_engines_words(
     engine: VllmEngine, embedded: TransformersEngine, ask: object
 ) -> None:
     with pytest.raises(EngineError) as theirs:
@@ -186,11 +198,25 @@ def test_bad_requests_are_named_in_the_embedded_engines_words(
     assert str(ours.value) == str(theirs.value)
 
 
-def test_what_vllm_refuses_is_an_error_of_that_call_alone(engine: VllmEngine) -> None:
+@pytest.mark.parametrize("ask", BAD_ROWS.values(), ids=BAD_ROWS)
+def test_a_row_at_fault_is_refused_in_the_embedded_engines_words_and_the_other_is_served(
+    engine: VllmEngine, embedded: TransformersEngine, ask: Callable[[InferenceEngine], list[Refusal | None]]
+) -> None:
+    served, refused = ask(engine)
+    assert served is None and refused is not None
+    assert [None, refused] == ask(embedded)
+
+
+def test_a_text_too_long_has_no_vector_and_the_other_has_one(engine: VllmEngine) -> None:
+    assert refusals.embedded(engine.embed(["let", "let " * 400])).tolist() == [True, False]
+
+
+def test_what_vllm_refuses_is_refused_alone(engine: VllmEngine) -> None:
     texts(engine.generate(["let"], SamplingParams(max_new_tokens=2)))
     unknown = Sample([[5], [5], [1 << 20]], seeds=[1, 2, 3], limits=[50] * 3, end_tokens=[], params=SamplingParams())
-    with pytest.raises(EngineError, match=r"vLLM: row 2: .*out of vocabulary"):
-        engine._ask("sampling_seconds", unknown)
+    first, second, refused = engine._ask("sampling_seconds", unknown)
+    assert isinstance(refused, Refusal) and refused.reason == refusals.REFUSED and "out of vocabulary" in refused.detail
+    assert first.ids and second.ids
     assert len(engine.generate(PROMPTS, SamplingParams(max_new_tokens=2))) == len(PROMPTS)
 
 

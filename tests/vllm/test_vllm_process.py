@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from promptcot_assets.inference import EngineError, SamplingParams
-from promptcot_assets.inference.engine import EngineLost
+from promptcot_assets.inference.protocol import EngineLost
 from promptcot_assets.inference.transformers_engine import TransformersEngine
 from promptcot_assets.inference.vllm_engine import VllmEngine
 from tests.tiny_models import tiny_texts

@@ -9,22 +9,22 @@ import pytest
 import yaml
 
 from promptcot_assets.lake import Lake
+from promptcot_assets.tables import open_lake
 from tests.assets import arc_runs
 from tests.vllm.conftest import FAST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-ONE_ROUND = Path(arc_runs.SMALL).with_name("one_round.yaml")
 ON_RAY = {"engine": "transformers", "actors": 2, "gpus_an_actor": 0.0, "placement_s": 300.0}
 
 
 def arc(folder: Path, **settings: dict[str, Any]) -> Lake:
     """The lake of a finished arc with one EM round."""
     profile, home = folder / "profile.yaml", folder / "home"
-    profile.write_text(yaml.safe_dump({"extends": str(ONE_ROUND), **settings}))
+    profile.write_text(yaml.safe_dump({"extends": str(arc_runs.ONE_ROUND), **settings}))
     done = arc_runs.run([*arc_runs.PROMPTCOT, "run"], home, within_s=3000, PROMPTCOT_PROFILE=str(profile))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return Lake(home)
+    return open_lake(home)
 
 
 def versions(lake: Lake) -> dict[tuple[str, str], str]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import signal
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
 import pytest
 
 from sandbox import Verdict
-from sandbox.maths import Policy, equivalent, grade, judge, normal_form, workers
+from sandbox.maths import Grade, Policy, equivalent, grade, judge, normal_form, workers
 from sandbox.maths.forms import Expression
 from sandbox.maths.reader import read
-from sandbox.maths.workers import Workers
-
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+from sandbox.maths.workers import Budget, Workers
+from tests.published_samples import COUNTS
 
 
 class Pair(NamedTuple):
@@ -67,8 +71,8 @@ def test_pair(pair: Pair) -> None:
     assert judged.equal == pair.same, f"{pair.why}: {judged}"
 
 
-def references(name: str) -> list[str]:
-    rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text().splitlines()]
+def references(folder: Path, name: str) -> list[str]:
+    rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
     return [row["reference_solution"].rsplit("####", 1)[1].strip() for row in rows]
 
 
@@ -98,11 +102,10 @@ def rewritings(reference: str) -> list[str]:
     return spelled
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files of ../shared/data are not here")
-@pytest.mark.parametrize(("name", "rows"), [("gsm8k", 1319), ("aime24", 30), ("aime25", 30), ("hmmt25", 30)])
-def test_references_equal_their_rewritings_and_no_others(name: str, rows: int) -> None:
-    answers = references(name)
-    assert len(answers) == rows
+@pytest.mark.parametrize("name", ["gsm8k", "aime24", "aime25", "hmmt25"])
+def test_references_equal_their_rewritings_and_no_others(name: str, published: Path) -> None:
+    answers = references(published, name)
+    assert len(answers) == COUNTS[name]
     wrong = [(a, b) for a in answers for b in [a, *rewritings(a)] if not equivalent(a, b)]
     assert not wrong
     chosen = random.Random(0)
@@ -124,23 +127,23 @@ def test_the_answer_of_a_completion_is_graded() -> None:
 
 
 def test_a_hanging_expression_ends_at_its_limit_and_harms_nothing_else() -> None:
-    short = Workers(size=1, cpu_s=0.3)
+    short = Workers(size=1)
     tower = read("9^{9^{9^{9}}}", Policy())
     assert isinstance(tower, Expression)
     try:
         x, y = ("sym", "x"), ("mul", ("sym", "x"), ("sym", "y"))
-        assert not short.same(x, y).equal
+        assert not short.ask("same", x, y).equal
         zygote = short.all[0].process
-        judged = short.same(tower.tree, x)
+        judged = short.ask("same", tower.tree, x, budget=Budget(0.3))
         assert (judged.equal, judged.limit, judged.rule) == (False, True, "time limit")
-        assert short.same(y, y).equal
+        assert short.ask("same", y, y).equal
         assert short.all[0].process is zygote  # the same process answered: only its child was killed
     finally:
         short.close()
     assert zygote is not None and zygote.returncode is not None
 
 
-def test_undecided_is_told_apart_from_wrong() -> None:
+def test_an_answer_that_exhausts_the_grader_says_so() -> None:
     assert grade("10^{10^{10}}", r"\boxed{10^{10^{10}}+1}").verdict is Verdict.TIME_LIMIT
     assert grade("7", r"\boxed{8}").verdict is Verdict.WRONG_ANSWER
 
@@ -149,13 +152,37 @@ def test_a_worker_that_is_killed_is_replaced() -> None:
     one = Workers(size=1)
     try:
         for _ in range(2):
-            assert one.same(("sym", "x"), ("sym", "x")).equal
+            assert one.ask("same", ("sym", "x"), ("sym", "x")).equal
             process = one.all[0].process
             assert process is not None
             process.kill()
             process.wait()
     finally:
         one.close()
+
+
+def children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
+def test_a_worker_lost_twice_in_one_question_is_no_verdict() -> None:
+    assert equivalent(r"\sqrt8", r"2\sqrt2")
+    first = workers.shared().all[0].process
+    assert first is not None
+    graded: list[Grade] = []
+    asking = threading.Thread(target=lambda: graded.append(grade("5", r"\boxed{\sin(9^{9^{9}}+2)}")))
+    asking.start()
+    killed: set[int] = set()
+    while asking.is_alive():  # every process that is asked: a grade may ask more than one question
+        process = workers.shared().all[0].process
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            if process is not None and process.pid not in killed and children(process.pid):  # ready, and asked
+                os.kill(process.pid, signal.SIGKILL)
+                killed.add(process.pid)
+        time.sleep(0.01)
+    asking.join()
+    assert [one.verdict for one in graded] == [Verdict.SYSTEM_ERROR]
+    assert equivalent(r"\sqrt8", r"2\sqrt2")
 
 
 def test_the_symbolic_child_can_reach_nothing() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.maths import equivalent, normal_form, trees
-from sandbox.maths.forms import Number, Unread, Words
+from sandbox.maths.forms import Nothing, Number, Unread, Words
 from sandbox.maths.policy import DEFAULT
 from sandbox.maths.reader import read
 
@@ -92,10 +92,10 @@ def test_hostile_text_is_read_at_once(text: str) -> None:
     assert normal_form(text) == normal_form(text)
 
 
-def test_what_cannot_be_read_is_words_or_unread() -> None:
+def test_what_cannot_be_read_is_words_or_unread_and_what_has_no_value_nothing() -> None:
     assert isinstance(read("???", DEFAULT), Words)
     assert isinstance(read(r"\lim_{x\to 0} x", DEFAULT), Unread)
-    assert isinstance(read("1/0", DEFAULT), Words)
+    assert isinstance(read("1/0", DEFAULT), Nothing)
 
 
 def test_trees_gather_and_fold() -> None:

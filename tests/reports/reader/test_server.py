@@ -1,0 +1,164 @@
+"""The reader behind its server: only with the token, only from this machine, lists paged, marks kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from promptcot_assets.lake import LakeError
+from promptcot_assets.reports.reader import marks
+from promptcot_assets.reports.reader.server import Reader
+from promptcot_assets.reports.reader.training import differences
+from tests.reports.reader.hostile import SCRIPT, make_hostile
+from tests.small_home import BATCH, STUDENT, Home
+
+
+@pytest.fixture
+def reader(own_arc: Home) -> Reader:
+    return Reader(own_arc.path)
+
+
+@pytest.fixture
+def client(reader: Reader) -> Iterator[TestClient]:
+    base = f"http://127.0.0.1/{reader.token}/"
+    with TestClient(reader.application(), base_url=base, follow_redirects=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["", "problems/index.html", "problems/problem_1.html", "seed_problems/seed_1.html",
+                                  "em/index.html", "models/index.html", "marks/index.html", "reader.js", "reader.css",
+                                  "benchmark_scores/score_sft.html", "dropped_problems/raw_3.html"])  # fmt: skip
+def test_pages_are_there_under_a_strict_policy(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_without_the_token_there_is_nothing(reader: Reader) -> None:
+    with TestClient(reader.application(), base_url="http://127.0.0.1/") as client:
+        for path in ("/", "/problems/index.html", "/x/index.html", f"/{reader.token[:-1]}/index.html"):
+            assert client.get(path).status_code == 404
+        assert client.post("/x/mark", content="table=problems&row=problem_1&verdict=bad").status_code == 404
+
+
+def test_another_host_name_is_refused(reader: Reader) -> None:
+    with TestClient(reader.application(), base_url="http://evil.example/") as client:
+        assert client.get(f"/{reader.token}/index.html").status_code == 400
+
+
+def test_a_row_about_a_problem_leads_to_its_page(client: TestClient) -> None:
+    answer = client.get("rollouts/rollout_1.html?list=rollouts&at=0")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "../problems/problem_2.html?list=rollouts&at=0#rollouts-rollout_1"
+
+
+def test_what_is_about_a_problem_is_read_on_its_page_and_not_behind_a_link_to_it(client: TestClient) -> None:
+    shown = client.get("problems/problem_2.html").text
+    for part in ("teacher_traces-trace_2", "rollouts-rollout_1", "math_answers-label_2", "preference_pairs-pair_1"):
+        assert f'id="{part}"' in shown, part
+    assert "so 7" in shown
+
+
+def test_two_models_stand_side_by_side(client: TestClient, own_arc: Home) -> None:
+    sft, played = own_arc.models["sft_model"], own_arc.models["self_play_model"]
+    shown = client.get("models/compare.html", params={"first": sft, "second": played})
+    assert shown.status_code == 200
+    for part in (sft, played, "only here", f"sft_examples[{STUDENT}]@1", "Settings that differ", "avg@1"):
+        assert part in shown.text, part
+    assert sft in client.get("models/index.html").text
+    missing = client.get("models/compare.html", params={"first": sft, "second": "sft_model/none"})
+    assert missing.status_code == 404 and "there is no model sft_model/none" in missing.text
+
+
+def test_settings_that_differ_are_named_by_their_path() -> None:
+    one = {"seed": 0, "arguments": {"learning_rate": 0.1, "lr": [1, 2]}, "settings": []}
+    other = {"seed": 0, "arguments": {"learning_rate": 0.2, "lr": [1]}}
+    assert differences(one, other) == [("arguments.learning_rate", 0.1, 0.2), ("arguments.lr.1", 2, None)]
+
+
+def test_a_list_is_filtered_searched_and_sorted(client: TestClient) -> None:
+    assert "1 records" in client.get("seed_problems/index.html?q=TWO").text
+    assert "1 records" in client.get("seed_problems/index.html?is.split=held_out").text
+    shown = client.get("seed_problems/index.html?sort=source_row&desc=1").text
+    assert shown.index("three?") < shown.index("two?") < shown.index("one?")
+    assert "2 records" in client.get("seed_problems/index.html?where=source_row+%3E+1").text
+
+
+def test_a_wrong_condition_is_said_above_an_empty_list(client: TestClient) -> None:
+    answer = client.get("problems/index.html?where=nonsense")
+    assert answer.status_code == 200 and 'role="alert"' in answer.text and "nonsense" in answer.text
+
+
+def test_previous_and_next_stay_in_the_list_that_was_opened(client: TestClient) -> None:
+    page = client.get("seed_problems/seed_2.html?list=seed_problems&at=1&sort=source_row").text
+    assert re.search(r'rel="prev"[^>]*href="../seed_problems/seed_1.html\?[^"]*at=0"', page)
+    assert re.search(r'rel="next"[^>]*href="../seed_problems/seed_3.html\?[^"]*at=2"', page)
+    assert "2 of 3" in page
+    first = client.get("seed_problems/seed_1.html?list=seed_problems&at=0").text
+    assert 'rel="prev"' not in first and 'rel="next"' in first
+
+
+@pytest.mark.parametrize("path", ["nothing/index.html", "problems/none.html", "problems/x.txt", "../../etc/passwd.html",
+                                  "problems/problem_1.html?list=nothing&at=1", "problems/%00.html"])  # fmt: skip
+def test_what_is_not_there_is_said_in_one_sentence(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404 and "Traceback" not in answer.text
+
+
+def test_a_mark_is_kept_and_shown(client: TestClient, own_arc: Home) -> None:
+    form = {"table": "problems", "row": "problem_1", "verdict": "bad", "reason": "<b>no answer</b>"}
+    answer = client.post("mark", data=form)
+    assert answer.status_code == 303 and answer.headers["location"].startswith("problems/problem_1.html?")
+    (made,) = marks.marks(own_arc.path)
+    assert (made["row_id"], made["verdict"], made["version"]) == ("problem_1", "bad", "problems[first]@1")
+    assert "&lt;b&gt;no answer&lt;/b&gt;" in client.get("problems/problem_1.html").text
+    assert "problem_1" in client.get("marks/index.html").text
+
+
+@pytest.mark.parametrize("form", [{"verdict": "bad"}, {"table": "problems", "row": "problem_1", "verdict": "ugly"},
+                                  {"table": "problems", "row": "none", "verdict": "bad"}])  # fmt: skip
+def test_what_is_no_mark_changes_nothing(client: TestClient, own_arc: Home, form: dict[str, str]) -> None:
+    assert client.post("mark", data=form).status_code == 404
+    assert marks.marks(own_arc.path) == []
+
+
+def test_an_endless_form_is_refused(client: TestClient) -> None:
+    assert client.post("mark", content="reason=" + "x" * 100_000).status_code == 413
+
+
+def test_what_is_committed_meanwhile_is_there(client: TestClient, own_arc: Home) -> None:
+    assert "problem_9" not in client.get("problems/index.html").text
+    make_hostile(own_arc)
+    page = client.get("problems/index.html").text
+    assert "problem_9" in page and SCRIPT not in page
+    assert client.get("problems/problem_9.html").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nothing",), ("problems", "tenth"), ("problems", "", "nonsense"), ("", "", "true")]
+)
+def test_it_does_not_start_on_what_is_not_there(arc: Home, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(LakeError):
+        Reader(arc.path, tuple, *arguments)
+
+
+def test_every_vote_and_program_is_on_the_page_of_its_problem(own_arc: Home) -> None:
+    about = {"problem_id": "problem_2", "model": "procedural", "finish_reason": "stop"}
+    votes = [{"vote_id": f"vote_{at}", "attempt": at, "seed": at, "answer": "7", "completion": text, **about}
+             for at, text in enumerate(("so it is seven", None))]  # fmt: skip
+    own_arc.commit("math_votes", votes, "problems", partition=BATCH)
+    programs = [
+        {"program_id": "program_1", "attempt": 0, "program": "print(1)", "completion": "here: print(1)", **about}
+    ]
+    own_arc.commit("candidate_programs", programs, "problems", partition=BATCH)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        shown = client.get("problems/problem_2.html").text
+    for part in ('id="math_votes-vote_0"', 'id="math_votes-vote_1"', 'id="candidate_programs-program_1"',
+                 "so it is seven", "The completion was not kept", "here: print(1)"):  # fmt: skip
+        assert part in shown, part

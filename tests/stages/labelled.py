@@ -1,0 +1,44 @@
+"""Labels as the assets make them, in one call: votes or programs first, then what is decided from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from promptcot_assets.judging.verifier import Verifier
+from promptcot_assets.lake import Row
+from promptcot_assets.settings.profile import Labels
+from promptcot_assets.stages.labels import cross_execution, labelling, votes
+from promptcot_assets.stages.labels.teacher import Teacher
+
+
+def answered(problems: Sequence[Row], teacher: Teacher, settings: Labels, seed: int) -> list[Row]:
+    """Rows of `math_answers`."""
+    return votes.math_answers(votes.math_votes(problems, teacher, settings, seed), settings)
+
+
+def run(
+    problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Labels, seed: int
+) -> tuple[list[Row], list[Row]]:
+    """Rows of `proposed_tests` and of `candidate_programs`."""
+    proposals = cross_execution.proposed_tests(problems, teacher, settings, seed)
+    own = ((row["problem_id"], row) for row in labelling.of_kind(problems, "program"))
+    posed = list(labelling.beside(own, proposed_tests=proposals))
+    return proposals, cross_execution.candidate_programs(posed, teacher, verifier, settings, seed)
+
+
+def decided(
+    proposals: Sequence[Row], programs: Sequence[Row], verifier: Verifier, settings: Labels, seed: int
+) -> list[Row]:
+    """Rows of `code_tests`."""
+    own = ((problem_id, {"problem_id": problem_id, "proposed_tests": rows})
+           for problem_id, rows in labelling.by_problem(proposals))  # fmt: skip
+    return cross_execution.code_tests(
+        list(labelling.beside(own, candidate_programs=programs)), verifier, settings, seed
+    )
+
+
+def cross_checked(
+    problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Labels, seed: int
+) -> list[Row]:
+    """Rows of `code_tests`."""
+    return decided(*run(problems, teacher, verifier, settings, seed), verifier, settings, seed)
