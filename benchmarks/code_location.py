@@ -1,5 +1,7 @@
 """What loading the code location costs beside importing dagster alone: medians of fresh processes, taken in turn.
 
+    python -m benchmarks.code_location [RUNS]
+
 CPU seconds stand beside the wall clock: on a machine with other work to do only their ratio means anything.
 """
 
@@ -22,9 +24,9 @@ def cost(statement: str) -> tuple[float, float]:
     return time.perf_counter() - began, cpu
 
 
-def main() -> None:
+def main(runs: int = RUNS) -> None:
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in STATEMENTS}
-    for _ in range(RUNS):
+    for _ in range(runs):
         for name, statement in STATEMENTS.items():
             costs[name].append(cost(statement))
     wall, cpu = (
@@ -38,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 
 from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
+from promptcot_assets.judging.opening import open_verifier
+from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Labels
-from promptcot_assets.stages import Row
-from promptcot_assets.stages.labels import code_tests, quality
-from promptcot_assets.stages.verification import Verifier
-from promptcot_assets.stages.written_tests import WrittenTest
+from promptcot_assets.stages.labels.cross_execution import candidate_programs, code_tests, proposed_tests, quality
+from promptcot_assets.stages.labels.labelling import beside
+from promptcot_assets.stages.labels.written_tests import WrittenTest
 
 WORLD = procedural_domain("mini_code")
 
@@ -78,10 +79,14 @@ def main(count: int = 100) -> None:
     problems = [
         {"problem_id": content_id(one.problem), "domain": "code", "problem": one.problem} for one in seeds
     ]  # fmt: skip
-    with Verifier.open(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
+    with open_verifier(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
         for program_error, test_error in ((0.15, 0.1), (0.15, 0.3), (0.4, 0.3)):
             teacher = FallibleTeacher(program_error, test_error)
-            rows = code_tests(problems, teacher, verifier, Labels(), seed=0)
+            proposals = proposed_tests(problems, teacher, Labels(), seed=0)
+            posed = list(beside(((row["problem_id"], row) for row in problems), proposed_tests=proposals))
+            programs = candidate_programs(posed, teacher, verifier, Labels(), seed=0)
+            executed = list(beside(((row["problem_id"], row) for row in posed), candidate_programs=programs))
+            rows = code_tests(executed, verifier, Labels(), seed=0)
             (theirs, _), (ours, kept) = (right_share(problems, rows, name) for name in ("proposed", "expected"))
             figures = quality(rows)
             print(

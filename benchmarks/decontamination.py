@@ -2,30 +2,36 @@
 
     python -m benchmarks.decontamination [ROWS]
 
-Needs the files of ../shared/data (1,817 items of AIME, HMMT, GSM8K, Codeforces). Peers take turns in one process, in
-CPU time on one thread; the best of three counts. Indexing the items is part of it. Both must name the same contaminated
-problems.
+The items are 1,800 in the shape of the released evaluation files (tests/published_samples.py). Peers take turns in
+one process, in CPU time on one thread; the best of three counts. Indexing the items is part of it. Both must name the
+same contaminated problems.
 """
 
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from promptcot_assets.stages.corpus.reading import read_seeds
 from promptcot_assets.stages.decontamination import contaminated
-from promptcot_assets.stages.seeds import read_seeds, strip_wrapper
+from promptcot_assets.text.wrappers import strip_wrapper
+from tests import published_samples
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 WRAPPER = "<|im_start|>user\n{}\nPlease reason step by step, and put your final answer within \\boxed{{}}.<|im_end|>\n"
 
 
 def load() -> dict[str, list[dict[str, str]]]:
     benchmarks = {}
-    for name in ("aime24", "aime25", "hmmt25", "gsm8k", "codeforces"):
-        rows, _ = read_seeds(DATA / f"{name}.jsonl")
-        benchmarks[name] = [{"id": f"{name}:{row['row']}", "text": row["problem"]} for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        published_samples.write(
+            Path(folder), {"aime24": 30, "aime25": 30, "hmmt25": 30, "gsm8k": 1310, "codeforces": 400}
+        )
+        for path in sorted(Path(folder).iterdir()):
+            rows, _ = read_seeds(path)
+            benchmarks[path.stem] = [{"id": f"{path.stem}:{row['row']}", "text": row["problem"]} for row in rows]
     return benchmarks
 
 

@@ -19,7 +19,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from promptcot_assets.lake import Lake, Provenance
+from promptcot_assets.lake import Provenance
+from promptcot_assets.tables import open_lake
 
 
 def field(name: str, kind: pa.DataType, comment: str, unique: bool = False) -> pa.Field:
@@ -80,7 +81,7 @@ def bare_write(path: Path, tables: list[pa.Table]) -> None:
 
 def large_partition(folder: Path, rows: int) -> None:
     tables = list(batches(rows))
-    lake, bare = Lake(folder / "large"), folder / "bare.parquet"
+    lake, bare = open_lake(folder / "large"), folder / "bare.parquet"
     theirs = seconds(lambda: bare_write(bare, tables))
     ours = seconds(lambda: lake.commit("problems", tables, SCHEMA, Provenance("1", "{}", 0)))
     size = sum(table.nbytes for table in tables) >> 20
@@ -94,7 +95,7 @@ def large_partition(folder: Path, rows: int) -> None:
 
 
 def many_commits(folder: Path) -> None:
-    lake, rows = Lake(folder / "many"), next(batches(100))
+    lake, rows = open_lake(folder / "many"), next(batches(100))
     for i in range(COMMITS):
         lake.commit(f"table{i % TABLES}", [rows], SCHEMA, Provenance("1", "{}", i, f"run{i // TABLES}"))
 
@@ -109,7 +110,7 @@ def many_commits(folder: Path) -> None:
     theirs = seconds(plain_views)
     what = f"publish() of {TABLES} tables, {COMMITS} commits"
     report(f"{what}, in the process that committed", seconds(lake.publish), f"{TABLES} plain views", theirs)
-    report(f"{what}, in a new one", seconds(lambda: Lake(lake.home).publish()), f"{TABLES} plain views", theirs)
+    report(f"{what}, in a new one", seconds(lambda: open_lake(lake.home).publish()), f"{TABLES} plain views", theirs)
 
 
 def main() -> None:

@@ -27,10 +27,11 @@ import pyarrow as pa
 from promptcot_assets.domains import Attempt
 from promptcot_assets.domains.layout import generator_completion
 from promptcot_assets.inference import Completion
-from promptcot_assets.lake import Lake, Provenance, Ref
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.lake import Lake, Provenance, Ref, Row
 from promptcot_assets.settings.profile import Deduplication, Labels, Synthesis
-from promptcot_assets.stages import Row, labels, problem_set, synthesis
+from promptcot_assets.stages.labels import votes
+from promptcot_assets.stages.synthesis import problem_set, writing
+from promptcot_assets.tables import SCHEMAS, open_lake
 
 BATCH = "b1"
 PER_SET, SETS_A_SHARD, LABELS_A_SHARD = 64, 64, 4096
@@ -81,7 +82,7 @@ def write(lake: Lake, rows: int) -> None:
     settings, provenance = Synthesis(problems_per_set=PER_SET), Provenance("1", str(rows), 0)
 
     def made(shard: list[Row]) -> pa.Table:
-        parsed = synthesis.synthesize(shard, FakeWriter(), settings, "fake", 0)
+        parsed = writing.synthesize(shard, FakeWriter(), settings, "fake", 0)
         return pa.Table.from_pylist(parsed, SCHEMAS["raw_problems"])
 
     tables = lake.spool("raw_problems", BATCH, provenance.fingerprint).map("write", shards, made)
@@ -112,7 +113,8 @@ def label(lake: Lake, rows: int) -> None:
 
     def made(shard: pa.RecordBatch) -> pa.Table:
         return pa.Table.from_pylist(
-            labels.math_answers(shard.to_pylist(), FakeTeacher(), settings, 0), SCHEMAS["math_answers"]
+            votes.math_answers(votes.math_votes(shard.to_pylist(), FakeTeacher(), settings, 0), settings),
+            SCHEMAS["math_answers"],
         )
 
     columns = ["problem_id", "domain", "problem"]
@@ -158,7 +160,7 @@ def undisturbed(home: Path, rows: int, show: bool) -> dict[str, float]:
     for step in STEPS:
         seconds[step], peak = finish(start(home, step, rows))
         if show:
-            made = _newest(Lake(home), step).rows
+            made = _newest(open_lake(home), step).rows
             print(f"  {step:16s} {made:>9,} rows, at most {peak:.2f} GiB, {seconds[step]:.0f} CPU seconds", flush=True)
     return seconds
 
@@ -183,7 +185,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def versions(home: Path) -> dict[str, str]:
-    lake = Lake(home)
+    lake = open_lake(home)
     return {asset: _newest(lake, asset).data_version for asset in (*STEPS, "dropped_problems")}
 
 
@@ -202,6 +204,6 @@ def main(rows: int = 1_000_000, few: int = 100_000) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["step"]:
-        STEPS[sys.argv[3]](Lake(Path(sys.argv[2])), int(sys.argv[4]))
+        STEPS[sys.argv[3]](open_lake(Path(sys.argv[2])), int(sys.argv[4]))
     else:
         main(*map(int, sys.argv[1:]))

@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sandbox_clock import cpu_seconds
-
+from benchmarks.sandbox_clock import cpu_seconds
 from sandbox.maths import equivalent, extract_answer, grammar, judge, policy, workers
-from sandbox.maths.workers import Workers
+from sandbox.maths.workers import Budget, Workers
 
 
 def rate(function: Callable[..., object], calls: Sequence[tuple[Any, ...]]) -> float:
@@ -81,15 +80,15 @@ def main() -> None:
     ours, theirs = rate(extract_answer, completions), rate(regex_extract, completions)
     print(f"extraction {ours:10,.0f} traces/s {ours / theirs:8.1f}x a regular expression  (goal: 50,000)")
 
-    limited = Workers(size=1, cpu_s=1.0)
+    limited = Workers(size=1)
     tower = grammar.parse("9^{9^{9^{9}}}", policy.DEFAULT).tree  # type: ignore[union-attr]
-    limited.same(("sym", "x"), ("sym", "y"))
+    limited.ask("same", ("sym", "x"), ("sym", "y"))
     process = limited.all[0].process
     assert process is not None
     before = cpu_seconds(process.pid)
-    judged = limited.same(tower, ("sym", "x"))
+    judged = limited.ask("same", tower, ("sym", "x"), budget=Budget(1.0))
     took = cpu_seconds(process.pid) - before
-    alive = limited.same(("sym", "x"), ("sym", "x")).equal
+    alive = limited.ask("same", ("sym", "x"), ("sym", "x")).equal
     limited.close()
     print(f"hanging    {took:10.2f} of its CPU limit  (goal: 1.3), rule: {judged.rule}, worker alive: {alive}")
 

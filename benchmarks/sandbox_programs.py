@@ -22,8 +22,7 @@ from statistics import median
 from typing import Any
 from unittest.mock import mock_open, patch
 
-from sandbox_clock import cpu_seconds
-
+from benchmarks.sandbox_clock import cpu_seconds, page_faults
 from sandbox import Pool, Program, SandboxUnavailable, Test
 from sandbox.guest import PRELUDE
 from sandbox.pool import TIERS
@@ -110,12 +109,14 @@ def compare(pool: Pool, tests: list[Test], rounds: int) -> None:
     """Both sides in turn, so that a neighbour on this machine slows both; prints the medians."""
     guest = pool.slots[0].worker(False).guest
     assert guest is not None
-    theirs, our = [], []
+    theirs, our, faults = [], [], 0
     for _ in range(rounds):
         theirs.append(cost(reference, tests[: max(10, len(tests) // 10)], own_and_ended_children))
+        before = page_faults(guest.pid)
         our.append(cost(partial(ours, pool), tests, partial(cpu_seconds, guest.pid)))
+        faults = (page_faults(guest.pid) - before) // len(tests)
     ratio = median(their / mine for their, mine in zip(theirs, our, strict=True))
-    print(f"{pool.tier:8} {median(our) * 1e3:.2f} ms CPU a test (goal: at most 4)")
+    print(f"{pool.tier:8} {median(our) * 1e3:.2f} ms CPU a test (goal: at most 2.5), {faults} page faults")
     print(f"  the reference harness {median(theirs) * 1e3:.1f} ms")
     print(f"  tests per CPU-second, sandbox / reference: {ratio:.1f}x (goal: at least 10x)")
 

@@ -24,7 +24,8 @@ from tests.sandbox.programs import CASES, GREEDY, Case
 
 def judge(pool: Pool, case: Case) -> Verdict:
     limits = Limits(case.cpu_s, case.wall_s, memory=256 << 20, output=1 << 20)
-    return pool.run(Program(case.code, case.fn), [Test(case.stdin, case.expected)], limits).verdict
+    tests = [Test(case.stdin, case.expected)]
+    return pool.run(Program(case.code, case.fn), tests, limits, profile=case.profile).verdict
 
 
 def burn() -> None:

@@ -33,15 +33,16 @@ import pyarrow as pa
 
 from promptcot_assets.domains.layout import generator_completion
 from promptcot_assets.inference import Completion, SamplingParams, Usage
-from promptcot_assets.lake import Lake, Provenance, Ref, RowStream
-from promptcot_assets.lake.schemas import SCHEMAS
+from promptcot_assets.judging.opening import open_verifier
+from promptcot_assets.lake import Lake, Provenance, Ref, Row, RowStream
 from promptcot_assets.lake.stream import batched
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Deduplication, Distillation, Sampling, SelfPlay, Synthesis
-from promptcot_assets.stages import Row, distillation, problem_set, self_play, synthesis
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
-from promptcot_assets.stages.teacher import ModelTeacher
-from promptcot_assets.stages.verification import Verifier
+from promptcot_assets.stages.labels.teacher import ModelTeacher
+from promptcot_assets.stages.students import distillation, self_play
+from promptcot_assets.stages.synthesis import problem_set, writing
+from promptcot_assets.tables import SCHEMAS, open_lake
 
 CONCEPT_SETS, PER_SET = 416_000, 64
 TRACES, TRACE_TOKENS, CODE_SHARE = 4_766_890, 7_351, 1_188_505 / 4_766_890
@@ -172,7 +173,7 @@ def raw_problems(lake: Lake, share: int) -> Iterator[Measured]:
     generator: Any = FakeEngine()
     yield from spooled(
         lake, "raw_problems", BATCH, batched(sets, settings.shard_rows // 8),
-        lambda shard: synthesis.synthesize(shard, generator, settings, "fake", SEED),
+        lambda shard: writing.synthesize(shard, generator, settings, "fake", SEED),
     )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def problems(lake: Lake, share: int) -> Iterator[Measured]:
 def teacher_traces(lake: Lake, share: int) -> Iterator[Measured]:
     settings = Distillation()
     teacher = ModelTeacher(FakeEngine(TRACE_SCALE), Sampling(max_new_tokens=MAX_TRACE), "fake")  # type: ignore[arg-type]
-    with Verifier.open(Sandbox(workers=2)) as verifier:
+    with open_verifier(Sandbox(workers=2)) as verifier:
         yield from spooled(
             lake, "teacher_traces", BATCH, batched(labelled(lake, TRACES // share), settings.shard_rows),
             lambda shard: distillation.teacher_traces(shard, teacher, verifier, settings, SEED),
@@ -222,7 +223,7 @@ def rollouts(lake: Lake, share: int) -> Iterator[Measured]:
 
 def verdicts(lake: Lake, share: int) -> Iterator[Measured]:
     known = {row["problem_id"]: row for row in labelled(lake, max(PROMPTS.values()) // share)}
-    with Verifier.open(Sandbox(workers=2)) as verifier:
+    with open_verifier(Sandbox(workers=2)) as verifier:
         for name in PROMPTS:
             drawn = newest(lake, "rollouts", name)
             yield from spooled(
@@ -308,7 +309,7 @@ def growth(home: Path) -> list[str]:
             lake.commit(f"table_{number % 40}", [content], schema, Provenance("1", "", number), f"b{number // 40}")
         each = (time.process_time() - began) / (commits - done)
         done, began = commits, time.process_time()
-        Lake(home).publish()
+        open_lake(home).publish()
         published = time.process_time() - began
         size_mb = (home / "catalog.duckdb").stat().st_size / 1e6
         lines.append(f"| {commits:,} | {each:.3f} | {published:.2f} | {size_mb:.1f} |")
@@ -318,10 +319,9 @@ def growth(home: Path) -> list[str]:
 # --- the runs ---
 
 
-def measured_step(home: Path, step: str, share: int) -> Measured:
-    """The step in a process of its own, its partitions added up."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.scale", "step", str(home), step, str(share)]
+def parts_of(module: str, home: Path, step: str, *more: object) -> list[Measured]:
+    """What `python -m MODULE step ...` measured, a partition each, with CPU and memory of its process in the first."""
+    command = [sys.executable, "-m", module, "step", str(home), step, *map(str, more)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     said = child.stdout.read()
@@ -330,12 +330,18 @@ def measured_step(home: Path, step: str, share: int) -> Measured:
     if child.returncode:
         raise SystemExit(f"{step} failed")
     parts = [Measured(**json.loads(line)) for line in said.splitlines()]
-    whole = parts[0]
-    for part in parts[1:]:
+    parts[0].cpu_s, parts[0].peak_gib = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+    return parts
+
+
+def measured_step(home: Path, step: str, share: int) -> Measured:
+    """The step in a process of its own, its partitions added up."""
+    began = time.perf_counter()
+    whole, *others = parts_of("benchmarks.scale", home, step, share)
+    for part in others:
         for name in ("rows", "shards", "spool_bytes", "lake_bytes", "commit_s"):
             setattr(whole, name, getattr(whole, name) + getattr(part, name))
         whole.publish_s = max(whole.publish_s, part.publish_s)
-    whole.cpu_s, whole.peak_gib = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
     whole.wall_s = time.perf_counter() - began
     return whole
 
@@ -395,7 +401,7 @@ def main(share: int = 100, results: Path | None = None) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["step"]:
-        for part in STEPS[sys.argv[3]](Lake(Path(sys.argv[2])), int(sys.argv[4])):
+        for part in STEPS[sys.argv[3]](open_lake(Path(sys.argv[2])), int(sys.argv[4])):
             print(json.dumps(asdict(part)), flush=True)
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -91,7 +91,7 @@ def two_passes(engine: TransformersEngine, rows: list[Candidate]) -> Terms:
 
 
 def one_pass(engine: TransformersEngine, rows: list[Candidate]) -> Terms:
-    """As stages/em.py does: the sum splits at the character where the problem block starts."""
+    """As stages/em/loop.py does: the sum splits at the character where the problem block starts."""
     scores = engine.score([row.prompt for row in rows], [row.rationale + row.problem for row in rows])
     terms = []
     for row, one in zip(rows, scores, strict=True):

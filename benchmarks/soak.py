@@ -1,40 +1,60 @@
-"""Two runs on different partitions, a reader that loops over SQL, and garbage collection, all at once in one home.
+"""Four runs on different partitions, readers, and garbage collection in one home at once, while things break.
 
     python -m benchmarks.soak [SECONDS] [HOME]       (default: five minutes, in a folder of its own)
 
 Each writer writes new completions of its own synthesis batch, in every fifth round also a model that rests on them, and
-has a real Dagster run make `problems` of them, checks included. The reader opens the catalogue as anybody does and
-looks for what must never be seen: rows of two commits in one partition, a commit without its inputs. The collector
-deletes what has been superseded for ten seconds. At the end nothing that was committed may be missing or altered.
-Ends with exit code 1 and a list when anything was wrong.
+has a real Dagster run make `problems` of them, checks included. Two readers open the catalogue as anybody does and look
+for what must never be seen: rows of two commits in one partition, a commit without its inputs. The collector deletes
+what has been superseded for ten seconds.
+
+Meanwhile writers are killed at random moments and started again; one of them lives a life on a full disk, where it may
+commit nothing and must say so; and one bit is flipped in rows that a model rests on, which must be named, and healed
+by making these rows again. At the end nothing that was acknowledged may be missing or altered, nothing may be there
+twice, and no process, no slot and no unfinished folder may be left. Ends with exit code 1 and a list when anything was
+wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import multiprocessing
 import os
+import random
+import resource
+import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.queues import Queue
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from promptcot_assets.lake import Lake, Provenance, Ref
+from promptcot_assets.automation.home import UNFINISHED
+from promptcot_assets.lake import Lake, LakeError, Provenance, Ref
+from promptcot_assets.lake.disk import is_full
 from promptcot_assets.lake.ids import content_id
-from promptcot_assets.lake.schemas import MODEL, SCHEMAS
+from promptcot_assets.tables import SCHEMAS, open_lake
+from promptcot_assets.tables.models import MODEL
 
-BATCHES = ("soak_a", "soak_b")
+BATCHES = ("soak_a", "soak_b", "soak_c", "soak_d")
 ROWS, WORDS = 60, 40
 SUPERSEDED_S = 10.0  # a reader's query is over by then
 EVERY = 5  # rounds of a writer between two models
 VIEWS = ("raw_problems", "problems", "dropped_problems")
+LIFE_S = (0.0, 120.0)  # that a writer works before it is killed
+ROOM = 20_000  # bytes that a file may have on the full disk
+SEED = 1
+READERS, COLLECTOR = ("reader_1", "reader_2"), "collector"
+
+Task = Callable[[Path, float, "Journal", str, int | None], None]
 
 
 @dataclass
@@ -45,45 +65,163 @@ class Outcome:
     queries: int = 0
     collections: int = 0
     deleted: int = 0  # files
+    kills: int = 0
+    full: list[str] = field(default_factory=list)  # what was said on the full disk
+    flipped: list[str] = field(default_factory=list)  # what was said of the flipped bit
     faults: list[str] = field(default_factory=list)
 
 
-def soak(home: Path, seconds: float) -> Outcome:
-    """Fill a new home, work in it for `seconds` with four processes, and look at what is left."""
+class Journal:
+    """What a process has to tell, a line each, where a kill tears the last line at most."""
+
+    def __init__(self, folder: Path, who: str) -> None:
+        self._path = folder / f"{who}.jsonl"
+
+    def tell(self, **what: Any) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(what) + "\n")
+
+    def told(self) -> Iterator[dict[str, Any]]:
+        for line in self._path.read_text().splitlines() if self._path.exists() else ():
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
+
+    def refs(self) -> list[Ref]:
+        return [Ref.from_json(told["ref"]) for told in self.told() if "ref" in told]
+
+
+def soak(home: Path, seconds: float, harm: bool = True) -> Outcome:
+    """Fill a new home, work in it for `seconds` with seven processes, and look at what is left. harm: break things."""
     _prepare(home)
-    spawn = multiprocessing.get_context("spawn")
-    told: Queue[tuple[str, str, Any]] = spawn.Queue()
-    tasks: list[tuple[Callable[..., None], tuple[Any, ...]]] = [(_writes, (batch,)) for batch in BATCHES]
-    tasks += [(_reads, ()), (_collects, ())]
-    until = time.time() + seconds
-    workers = [spawn.Process(target=_work, args=(task, home, until, told, extra)) for task, extra in tasks]
-    for worker in workers:
-        worker.start()
-    outcome, refs = Outcome(), list[Ref]()
-    for _ in workers:
-        who, kind, what = told.get()
-        if kind == "fault":
-            outcome.faults.append(f"{who}: {what}")
-        elif who == "reader":
-            outcome.queries = what
-        elif who == "collector":
-            outcome.collections, outcome.deleted = what
-        else:
-            outcome.rounds[who], committed = what
-            refs += committed
-    for worker in workers:
-        worker.join()
-    outcome.faults += _lost(Lake(home), refs)
+    with tempfile.TemporaryDirectory() as folder:
+        journals = {who: Journal(Path(folder), who) for who in (*BATCHES, *READERS, COLLECTOR)}
+        outcome = _Soak(home, time.time() + seconds, journals).run(harm)
+        refs = [ref for batch in BATCHES for ref in journals[batch].refs()]
+        outcome.faults += [*_lost(open_lake(home), refs), *left(home)]
     return outcome
+
+
+class _Soak:
+    """The processes of one soak, and what is done to them."""
+
+    def __init__(self, home: Path, until: float, journals: dict[str, Journal]) -> None:
+        self.home, self.until, self.journals = home, until, journals
+        self.outcome, self.random = Outcome(), random.Random(SEED)
+        self.workers: dict[str, BaseProcess] = {}
+        self.heard = dict.fromkeys(BATCHES, 0)  # lines of a writer's journal when it was started
+        self.dies_at = dict[str, float]()  # of those that have begun to work
+
+    def run(self, harm: bool) -> Outcome:
+        for who in self.journals:
+            self._start(who)
+        harms: list[Callable[[], None]] = [self._fill_the_disk, self._flip_a_bit] if harm else []
+        began, seconds = time.time(), self.until - time.time()
+        while any(worker.is_alive() for worker in self.workers.values()) and time.time() < self.until + 600:
+            time.sleep(0.2)
+            now = time.time()
+            if harms and now > began + seconds * (3 - len(harms)) / 3:
+                harms.pop(0)()
+            for batch in BATCHES if harm and now < self.until else ():
+                if batch not in self.dies_at and len(list(self.journals[batch].told())) > self.heard[batch]:
+                    self.dies_at[batch] = now + self.random.uniform(*LIFE_S)
+                if self.dies_at.get(batch, now) < now:
+                    self._kill(batch)
+                    self.outcome.kills += 1
+                    self._start(batch)
+        self._collect()
+        return self.outcome
+
+    def _start(self, who: str, room: int | None = None) -> None:
+        task = _writes if who in BATCHES else _collects if who == COLLECTOR else _reads
+        if who in BATCHES:
+            self.heard[who] = len(list(self.journals[who].told()))
+            self.dies_at.pop(who, None)
+        given = (task, self.home, self.until, self.journals[who], who, room)
+        self.workers[who] = multiprocessing.get_context("spawn").Process(target=_work, args=given)
+        self.workers[who].start()
+
+    def _kill(self, batch: str) -> None:
+        """At any moment; then what `promptcot run` does for a killed arc before it goes on."""
+        import dagster as dg
+
+        os.kill(self.workers[batch].pid or 0, signal.SIGKILL)
+        self.workers[batch].join()
+        os.environ["DAGSTER_HOME"] = str(self.home / "dagster")
+        with dg.DagsterInstance.get() as instance:
+            dead = dg.RunsFilter(statuses=list(UNFINISHED), tags={"dagster/partition": batch})
+            for run in instance.get_runs(dead):
+                instance.report_run_failed(run, "killed by the soak")
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+    def _fill_the_disk(self) -> None:
+        """One writer's life on it."""
+        batch = BATCHES[0]
+        self._kill(batch)
+        self._start(batch, ROOM)
+        self.workers[batch].join(120)
+        if self.workers[batch].is_alive():
+            self.outcome.faults.append(f"{batch}: went on for two minutes on a full disk")
+            self._kill(batch)
+        self._start(batch)
+
+    def _flip_a_bit(self) -> None:
+        """In rows that a model rests on: they are found damaged, and whole once they are made again."""
+        lake = open_lake(self.home)
+        models = [ref for batch in BATCHES for ref in self.journals[batch].refs() if ref.asset == "base_model"]
+        if not models:
+            self.outcome.faults.append("no model rests on any rows yet: soak for longer")
+            return
+        (made,) = (commit for commit in lake.ancestors(models[0]) if commit.ref.asset == "raw_problems")
+        (path,) = [self.home / "lake" / "raw_problems" / file for file in _files_of(lake, made.ref)]
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        try:
+            lake.check(made.ref)
+            self.outcome.faults.append(f"a flipped bit in {path} was not found")
+        except LakeError as error:
+            self.outcome.flipped.append(str(error))
+        number = int(made.provenance.seed)
+        rows = _table("raw_problems", [_completion(made.ref.partition, number, at) for at in range(ROWS)])
+        self._kill(made.ref.partition)  # so that nobody else writes this partition meanwhile
+        again = lake.commit("raw_problems", [rows], SCHEMAS["raw_problems"], made.provenance, made.ref.partition)
+        if again.data_version != made.ref.data_version or not lake.verify(made.ref):
+            self.outcome.faults.append(f"{made.ref} was not healed by making it again")
+        self._start(made.ref.partition)
+
+    def _collect(self) -> None:
+        """What all have told."""
+        for who, worker in self.workers.items():
+            if worker.is_alive():
+                self.outcome.faults.append(f"{who} did not end")
+                os.kill(worker.pid or 0, signal.SIGKILL)
+            worker.join()
+            counts = Counter[str]()
+            for told in self.journals[who].told():
+                counts.update({name: value for name, value in told.items() if isinstance(value, int)})
+                self.outcome.faults += [f"{who}: {told['fault']}"] if "fault" in told else []
+                self.outcome.full += [told["full"]] if "full" in told else []
+            if who in BATCHES:
+                self.outcome.rounds[who] = counts["rounds"]
+            self.outcome.queries += counts["queries"]
+            self.outcome.collections += counts["collections"]
+            self.outcome.deleted += counts["deleted"]
+
+
+def _files_of(lake: Lake, ref: Ref) -> list[str]:
+    """The data file of a version, relative to its table."""
+    from promptcot_assets.lineage.history import History
+
+    return [History(lake.home).entries[ref.asset, ref.version].file]
 
 
 def _prepare(home: Path) -> None:
     """Seeds and benchmark items, one each, and both batches known to Dagster."""
-    from promptcot_assets.automation import partitions
+    from promptcot_assets.assets import partitions
     from promptcot_assets.automation.home import open_home
     from promptcot_assets.settings import load_settings
 
-    lake = Lake(home)
+    lake = open_lake(home)
     for asset, row in (
         ("seed_problems", {"problem_id": "seed", "problem": "a seed?", "split": "train"}),
         ("benchmark_items", {"item_id": "item", "benchmark": "soak", "problem": "an item?"}),
@@ -93,56 +231,63 @@ def _prepare(home: Path) -> None:
         instance.add_dynamic_partitions(str(partitions.BATCHES.name), list(BATCHES))
 
 
-def _work(
-    task: Callable[..., None], home: Path, until: float, told: Queue[tuple[str, str, Any]], extra: tuple[Any, ...]
-) -> None:
-    """Run one of the tasks in this process; whatever goes wrong is told, so that the others' end is not waited for."""
+def _work(task: Task, home: Path, until: float, journal: Journal, who: str, room: int | None) -> None:
+    """Run one of the tasks in this process; whatever goes wrong is told."""
     os.environ |= {"PROMPTCOT_HOME": str(home), "PROMPTCOT_PROFILE": "demo", "DAGSTER_HOME": str(home / "dagster")}
     try:
-        task(home, until, told, *extra)
-    except Exception:  # noqa: BLE001  (a fault of the soak, reported as one)
-        told.put((task.__name__.strip("_"), "fault", traceback.format_exc()))
+        task(home, until, journal, who, room)
+    except Exception as error:  # noqa: BLE001  (a fault of the soak, reported as one)
+        if room is not None and is_full(error):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            journal.tell(full=" ".join(str(error).split()))
+        else:
+            journal.tell(fault=traceback.format_exc())
 
 
-def _writes(home: Path, until: float, told: Queue[tuple[str, str, Any]], batch: str) -> None:
+def _writes(home: Path, until: float, journal: Journal, batch: str, room: int | None) -> None:
     import dagster as dg
 
     from promptcot_assets.definitions import build_definitions
 
-    lake, rounds, refs = Lake(home), 0, list[Ref]()
+    lake, number = open_lake(home), max((told.get("number", 0) for told in journal.told()), default=0)
     job = build_definitions("demo", str(home)).resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey("problems"), dg.AssetKey("dropped_problems")]
     with dg.DagsterInstance.get() as instance:
-        while time.time() < until:
-            rounds += 1
-            rows = [_completion(batch, rounds, number) for number in range(ROWS)]
-            made = Provenance("1", f'{{"round": {rounds}}}', rounds)
+        if room is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        while time.time() < until or not any("rounds" in told for told in journal.told()):  # one, however slow it is
+            number += 1
+            journal.tell(number=number)  # a number that a kill cut short is not used again
+            rows = [_completion(batch, number, at) for at in range(ROWS)]
+            made = Provenance("1", f'{{"round": {number}}}', number)
             raw = lake.commit("raw_problems", [_table("raw_problems", rows)], SCHEMAS["raw_problems"], made, batch)
+            journal.tell(ref=raw.json())
             run = job.execute_in_process(
                 instance=instance, asset_selection=keys, partition_key=batch, run_config={"loggers": {"console": {}}}
             )
             checks = run.get_asset_check_evaluations()
             if not checks or not all(check.passed for check in checks):
-                raise AssertionError(f"round {rounds}: a check failed: {checks}")
-            refs.append(raw)
-            if rounds % EVERY == 1:
-                refs.append(_model(lake, batch, rounds, raw))
-    told.put((batch, "done", (rounds, refs)))
+                raise AssertionError(f"round {number}: a check failed: {checks}")
+            if number % EVERY == 1:
+                journal.tell(ref=_model(lake, batch, number, raw).json())
+            journal.tell(rounds=1)
 
 
-def _reads(home: Path, until: float, told: Queue[tuple[str, str, Any]]) -> None:
+def _reads(home: Path, until: float, journal: Journal, _: str, __: int | None) -> None:
     from promptcot_assets.reports.query import query
 
     queries = 0
-    while time.time() < until:
+    while time.time() < until or not queries:
         for view in VIEWS:
-            if view not in {name for (name,) in query(home, "select view_name from duckdb_views()").rows}:
-                continue
             text = "completion" if view == "raw_problems" else "problem"
-            asked = f"select batch, count(distinct regexp_extract({text}, 'round (\\d+)', 1)) from {view} group by all"
-            torn = [row for row in query(home, asked).rows if row[1] != 1]
+            key = "problem_id" if view == "problems" else "raw_problem_id"
+            asked = (
+                f"select batch, count(distinct regexp_extract({text}, 'round (\\d+)', 1)), "
+                f"count(*) - count(distinct {key}) from {view} group by all"
+            )
+            torn = [row for row in query(home, asked).rows if row[1:] != (1, 0)]
             if torn:
-                raise AssertionError(f"{view} shows rows of several commits: {torn}")
+                raise AssertionError(f"{view} shows rows of several commits, or rows twice: {torn}")
             queries += 1
         orphans = query(
             home,
@@ -152,16 +297,33 @@ def _reads(home: Path, until: float, told: Queue[tuple[str, str, Any]]) -> None:
         if orphans:
             raise AssertionError(f"commits without their inputs: {orphans}")
         queries += 1
-    told.put(("reader", "done", queries))
+    journal.tell(queries=queries)
 
 
-def _collects(home: Path, until: float, told: Queue[tuple[str, str, Any]]) -> None:
+def _collects(home: Path, until: float, journal: Journal, _: str, __: int | None) -> None:
     collections = deleted = 0
-    while time.time() < until:
-        garbage = Lake(home).gc(keep_last=1, grace_hours=SUPERSEDED_S / 3600, dry_run=False)
+    while time.time() < until or not collections:
+        garbage = open_lake(home).gc(keep_last=1, grace_hours=SUPERSEDED_S / 3600, dry_run=False)
         collections, deleted = collections + 1, deleted + sum(len(one.files) for one in garbage)
         time.sleep(0.5)
-    told.put(("collector", "done", (collections, deleted)))
+    journal.tell(collections=collections, deleted=deleted)
+
+
+def left(home: Path) -> list[str]:
+    """What a soak leaves behind that nobody will use: processes, slots of pools, unfinished files and folders."""
+    import dagster as dg
+
+    from promptcot_assets.doctor.diagnosis import examine_data
+
+    open_lake(home).gc(keep_last=1, grace_hours=0, dry_run=False)
+    faults = [f"{child} is left" for child in multiprocessing.active_children()]
+    faults += [f"{path} is left" for path in [*home.glob("spool/*/*"), *home.glob("models/.partial/*")]]
+    faults += [f"{path} is left" for path in home.rglob(".*") if path.is_file() and path.name != ".publish.lock"]
+    with dg.DagsterInstance.get() as instance:
+        for pool in instance.event_log_storage.get_concurrency_keys():
+            if taken := instance.event_log_storage.get_concurrency_info(pool).claimed_slots:
+                faults.append(f"pool {pool} has slots taken: {taken}")
+    return faults + [finding.found for finding in examine_data(home) if finding.level == "fail"]
 
 
 def _lost(lake: Lake, refs: list[Ref]) -> list[str]:
@@ -224,8 +386,10 @@ def main() -> int:
         outcome = soak(Path(sys.argv[2]) if len(sys.argv) > 2 else Path(folder) / "home", seconds)
     rounds = ", ".join(f"{batch} {count}" for batch, count in sorted(outcome.rounds.items()))
     print(f"{seconds:.0f} s: rounds of each writer: {rounds or 'none'}; {outcome.queries} queries; "
-          f"{outcome.collections} collections, {outcome.deleted} files deleted")  # fmt: skip
-    print("\n".join(outcome.faults) if outcome.faults else "no error, no torn read, nothing lost")
+          f"{outcome.collections} collections, {outcome.deleted} files deleted; {outcome.kills} kills")  # fmt: skip
+    print(*(f"on the full disk: {said}" for said in outcome.full), sep="\n")
+    print(*(f"of the flipped bit: {said}" for said in outcome.flipped), sep="\n")
+    print("\n".join(outcome.faults) if outcome.faults else "nothing lost, nothing twice, nothing torn, nothing left")
     return bool(outcome.faults)
 
 

@@ -23,10 +23,11 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from promptcot_assets.lake import Commit, Lake
-from promptcot_assets.reports import estimate
+from promptcot_assets.doctor import estimate
+from promptcot_assets.lake import Commit
 from promptcot_assets.reports.summary import summary
 from promptcot_assets.settings import Settings, home, load_settings
+from promptcot_assets.tables import open_lake
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -64,7 +65,7 @@ def table(commits: Sequence[Commit]) -> str:
 
 def report(folder: Path, settings: Settings, machine: str, wall_s: float) -> str:
     """The results file of a finished arc."""
-    lake = Lake(folder)
+    lake = open_lake(folder)
     before = estimate.as_text(estimate.estimate(settings, Path("/nowhere")))
     made = f"`make gpu-run`, {date.today().isoformat()}, engine {settings.engine.name}, dtype {settings.engine.dtype}"
     return (
@@ -94,7 +95,7 @@ def main() -> int:
     out = given.out or RESULTS / f"gpu_{name}_{date.today().isoformat()}.md"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(report(home(), settings, machine, time.monotonic() - began))
-    print(f"\n{table(Lake(home()).lineage())}\n\nwritten: {out}")
+    print(f"\n{table(open_lake(home()).lineage())}\n\nwritten: {out}")
     return 0
 
 

@@ -1,0 +1,170 @@
+"""What bfloat16 and larger batches are worth on a CPU, for a model of SmolLM2-135M's shape: training and the E-step.
+
+    python -m benchmarks.real_model [--gguf FILE] [--tiny] [--rounds N]
+
+Training: tokens a CPU second of `training.sft` as the profile smollm2_135m has it (bf16, 8 rows a step) against the
+way before it (float32, 4 rows). A run of some steps less a run of one, so that start and end do not count. E-step:
+tokens sampled and scored a CPU second, the engine in bfloat16 against float32, on the same prompts and seeds; beside it
+how far the sums of log-probabilities of one and the same text are apart, which is what bfloat16 costs. CPU seconds,
+because the cores are shared; the ways take turns and the best of ROUNDS counts. Without --gguf the weights are random:
+the time is the same, and the differences of log-probabilities are those of a model that knows nothing. --tiny is a
+model of a moment, so that CI notices when this can no longer run.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
+
+import argparse
+import json
+import math
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.child import CHILD_ENVIRONMENT
+
+ROWS, STEPS, K, SEEDS = 64, 3, 4, 8
+WORDS = ["let", "find", "the", "sum", "of", "all", "positive", "integers", "such", "that", "a", "number", "is", "by"]
+WAYS: dict[str, dict[str, Any]] = {
+    "float32, 4 rows a step": {"per_device_train_batch_size": 4},
+    "bf16, 8 rows a step": {"per_device_train_batch_size": 8, "bf16": True},
+}
+
+
+def model(folder: Path, gguf: Path | None, tiny: bool) -> Path:
+    """A folder of the model: of the GGUF file, else random weights in the shape of SmolLM2-135M."""
+    from promptcot_assets.stages.base_models import train_tokenizer
+    from promptcot_assets.stages.gguf import from_gguf, sha256_of
+
+    if gguf:
+        return from_gguf(gguf, sha256_of(gguf), folder)
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = train_tokenizer(texts(200, 0), 320)
+    sizes = (64, 128, 2, 4, 2, 320) if tiny else (576, 1536, 30, 9, 3, 49_152)
+    hidden, mlp, layers, heads, groups, vocabulary = sizes
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary, hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers,
+            num_attention_heads=heads, num_key_value_heads=groups, tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def texts(count: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choice(WORDS) for _ in range(rng.randint(30, 110))) for _ in range(count)]
+
+
+def trained(base: Path, scratch: Path, steps: int, arguments: dict[str, Any]) -> tuple[float, int, float]:
+    """CPU seconds of a training of so many steps, tokens that it saw, and its peak in GiB."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    pq.write_table(pa.table({"prompt": texts(ROWS, 1), "completion": texts(ROWS, 2)}), folder / "data.parquet")
+    places = {name: str(folder / name) for name in ("output", "checkpoints")}
+    given = {"learning_rate": 1e-5, "max_length": 512, "max_steps": steps, **arguments}
+    spec = {"base": str(base), "data": str(folder / "data.parquet"), **places, "arguments": given}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    before = _children()
+    done = subprocess.run(
+        [sys.executable, "-m", "training.sft", str(folder / "spec.json")],
+        env=os.environ | CHILD_ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    result = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    return _children() - before, result["tokens"], result["figures"]["peak_gib"]
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def training(base: Path, scratch: Path, rounds: int) -> dict[str, tuple[float, float]]:
+    """By way: tokens a CPU second and the peak in GiB."""
+    found: dict[str, tuple[float, float]] = {}
+    for _ in range(rounds):
+        for name, arguments in WAYS.items():
+            short, long = (trained(base, scratch, steps, arguments) for steps in (1, 1 + STEPS))
+            seconds = long[0] - short[0]
+            speed = (long[1] - short[1]) / seconds if seconds > 0 else 0.0  # too short to tell, as with --tiny
+            found[name] = max(found.get(name, (0.0, 0.0)), (speed, long[2]))
+    return found
+
+
+def e_step(base: Path, rounds: int) -> dict[str, tuple[float, list[float]]]:
+    """By dtype: tokens sampled and scored a CPU second, and the log-probabilities of texts that all score alike."""
+    from promptcot_assets.inference import SamplingParams
+    from promptcot_assets.inference.transformers_engine import TransformersEngine
+
+    prompts, fixed = texts(SEEDS, 3), texts(SEEDS, 4)
+    found: dict[str, tuple[float, list[float]]] = {}
+    for _ in range(rounds):
+        for dtype in ("float32", "bfloat16"):
+            with TransformersEngine(base, batch_size=64, score_batch_size=16, dtype=dtype) as engine:
+
+                def both(engine: TransformersEngine = engine) -> int:
+                    params = SamplingParams(temperature=1.0, max_new_tokens=64, n=K)
+                    drawn = engine.generate(prompts, params, list(range(SEEDS)))
+                    scored = engine.score(
+                        [one for one in prompts for _ in range(K)], [f" {one}" for one in fixed for _ in range(K)]
+                    )
+                    return sum(c.tokens for some in drawn for c in some) + sum(len(s.logprobs) for s in scored)
+
+                tokens, seconds = _timed(both)
+                sums = [math.fsum(one.logprobs) for one in engine.score(prompts, [f" {one}" for one in fixed])]
+            found[dtype] = max(found.get(dtype, (0.0, sums)), (tokens / seconds, sums))
+    return found
+
+
+def _timed(work: Callable[[], int]) -> tuple[int, float]:
+    began = time.process_time()
+    return work(), time.process_time() - began
+
+
+def apart(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Mean and largest difference of sums of log-probabilities, nats."""
+    gaps = [abs(a - b) for a, b in zip(first, second, strict=True)]
+    return math.fsum(gaps) / len(gaps), max(gaps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        base = model(Path(name) / "model", asked.gguf, asked.tiny)
+        found = training(base, Path(name), asked.rounds)
+        old, new = (speed for speed, _ in found.values())
+        for way, (speed, peak) in found.items():
+            print(f"training, {way:<24}{speed:8.0f} tokens a CPU second, peak {peak:.1f} GiB", flush=True)
+        print(f"  {new / old:.2f}x" if old else "  too short to tell")
+        drawn = e_step(base, asked.rounds)
+        for dtype, (speed, _) in drawn.items():
+            print(f"E-step, {dtype:<26}{speed:8.0f} tokens a CPU second")
+        (old, exact), (new, rounded) = drawn.values()
+        mean, most = apart(exact, rounded)
+        print(f"  {new / old:.2f}x; log p of a text {mean:.2f} nats apart, at most {most:.2f}")
+
+
+if __name__ == "__main__":
+    main()
