@@ -228,6 +228,8 @@ def die_with_parent(and_its_parent: bool = False) -> None:
     """Ask the kernel for SIGKILL when the parent ends: a cancelled run must not leave an orphan that holds the GPU.
 
     The kernel watches the *thread* that started us; Dagster's lives as long as its step, a launcher's as long as it.
+    SIGTERM ends us too: Dagster handles it as it handles SIGINT, which a shell ignores in what it starts with `&`, and
+    what is ignored is inherited.
     and_its_parent: the parent is a launcher (`accelerate launch`) that would itself outlive a killed step.
     """
     parent = os.getppid()
@@ -235,6 +237,8 @@ def die_with_parent(and_its_parent: bool = False) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it ended before we asked
         os.kill(os.getpid(), signal.SIGKILL)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if and_its_parent:
         threading.Thread(target=_die_with_parent_of, args=(parent, _parent_of(parent)), daemon=True).start()
 

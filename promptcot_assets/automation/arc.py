@@ -190,9 +190,7 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 def _killed(at_work: Sequence[str], processes: Sequence[BaseProcess]) -> str:
-    """What to say of a lane that ended in the middle of a leg. The pool ends the others itself, by SIGTERM."""
-    for process in processes:
-        process.join()
+    """What to say of a lane that ended in the middle of a leg. The pool ends the others by SIGTERM; some may not hear."""
     codes = [process.exitcode for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
     code = min(codes, default=-signal.SIGTERM)  # a signal rather than the code of one that only lost its pool
     why = ", most likely by the kernel because memory ran out: fewer `lanes`, fewer `engine.workers` or a smaller "

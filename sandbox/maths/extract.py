@@ -12,6 +12,7 @@ LONGEST = 4_000  # characters; a longer "answer" is none
 BETWEEN = 200  # characters between boxes that stand side by side
 MOST_BOXES = 16  # looked at from the end: mentions of boxes, answers side by side
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+SHALLOW = re.compile(r"\{((?:[^{}\\]++|\\.|\{(?:[^{}\\]++|\\.)*+\})*+)\}", re.DOTALL)  # braces in braces, not deeper
 BARE = re.compile(r" ?([-+]?[0-9](?:[0-9.,/]*[0-9])?|[a-zA-Z](?![a-zA-Z ]))")
 
 
@@ -99,6 +100,8 @@ def _is_mention(completion: str, box: Box) -> bool:
 
 def _outermost(completion: str, last: int, end: int) -> int:
     """Where the outermost closed box around that from `last` to `end` starts, or `last`. One pass around it."""
+    if completion.find("}", end, end + LONGEST) < 0:
+        return last
     closing = depth = 0  # braces closed behind the box that were opened before it
     for brace in BRACE.finditer(completion, end, end + LONGEST):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
@@ -137,6 +140,8 @@ def _box(completion: str, start: int) -> Box:
             if bare is None or completion[position : position + 1].isalpha():
                 return Box(start, None, None)
             return Box(start, bare[1], bare.end())
+    if shallow := SHALLOW.match(completion, opening, opening + LONGEST):
+        return Box(start, shallow[1].strip(), shallow.end())
     depth = 0
     for brace in BRACE.finditer(completion, opening, opening + LONGEST):
         sign = brace[0]

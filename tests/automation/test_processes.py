@@ -182,7 +182,8 @@ def behave(definitions: arc.LoadDefinitions, leg: arc.Leg) -> str | None:
     kind, _, folder = leg.name.partition(" ")
     (Path(folder) / kind).write_text(str(os.getpid()))
     if kind == "waits":
-        time.sleep(300)
+        time.sleep(120)
+        (Path(folder) / "waited").touch()
     while not (Path(folder) / "waits").exists():
         time.sleep(0.05)
     if kind == "killed":
@@ -190,19 +191,25 @@ def behave(definitions: arc.LoadDefinitions, leg: arc.Leg) -> str | None:
     return f"{kind} failed: a reason" if kind == "fails" else None
 
 
+@pytest.mark.parametrize("in_background", [False, True], ids=["", "started with &"])
 @pytest.mark.parametrize(("kind", "said"), [
     ("fails", "fails failed: a reason"),
     ("killed", r"a lane was killed \(exit code -9\) during .*killed .*memory ran out"),
 ])  # fmt: skip
 def test_a_lane_that_fails_ends_the_others_at_once(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str, in_background: bool
 ) -> None:
+    """In the background of a shell too, where SIGINT is ignored and Dagster then ignores SIGTERM, for its children."""
     plan = [leg(f"{kind} {tmp_path}"), leg(f"waits {tmp_path}")]
     monkeypatch.setattr(arc, "legs", lambda settings: plan)
     monkeypatch.setattr(arc, "_run_leg", behave)
-    with pytest.raises(arc.ArcError, match=said):
-        arc.run_arc(load_settings("demo").model_copy(update={"lanes": 2}), home, build_definitions)
-    assert gone(int((tmp_path / "waits").read_text()), 1.0)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN) if in_background else signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(arc.ArcError, match=said):
+            arc.run_arc(load_settings("demo").model_copy(update={"lanes": 2}), home, build_definitions)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert gone(int((tmp_path / "waits").read_text()), 1.0) and not (tmp_path / "waited").exists()
 
 
 def test_the_pool_of_lanes_shows_its_processes() -> None:

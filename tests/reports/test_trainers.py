@@ -62,11 +62,11 @@ def exported(home: Home, trainer: Trainer, out: Path, **more: Any) -> Path:
 
 def module(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(path.parent))
-    sys.modules.pop("judge_client", None)
     spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec and spec.loader
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
+    sys.modules.pop("judge_client", None)  # every folder has a client of its own, for a server of its own
     return loaded
 
 

@@ -285,7 +285,7 @@ def test_a_fault_is_no_zero(monkeypatch: pytest.MonkeyPatch) -> None:
             {"completion": CODE, "tests": TESTS},
             {"completion": r"\boxed{\sin(1)^2+\cos(1)^2}", "answer": r"\ln e"},
         ]
-        return [await server._verdict(item) for item in items]
+        return [await server.judged(item) for item in items]
 
     for verdict in asyncio.run(verdicts()):
         assert (verdict["verdict"], verdict["reward"], verdict["passed"]) == ("system_error", None, None)
