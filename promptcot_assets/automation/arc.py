@@ -59,6 +59,7 @@ LEGS = {
     "cold start bounds": 20, "EM": 140, "batch": 60, "zero shot": 60, "base": 70, "SFT": 120, "self-play": 35,
     "evaluation": 20, "control": 75, "EM curves": 30, "analysis": 8,
 }  # fmt: skip
+END_WAIT_S = 10.0  # for lanes that their pool has told to end; a busy one is killed
 # The control needs the cold start alone; it waits so as to fill the lane that post-training leaves idle.
 WAITS_FOR = {"control": "EM"}
 
@@ -190,7 +191,9 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 def _killed(at_work: Sequence[str], processes: Sequence[BaseProcess]) -> str:
-    """What to say of a lane that ended in the middle of a leg. The pool ends the others by SIGTERM; some may not hear."""
+    """What to say of a lane that ended in the middle of a leg. The pool ends the others itself, by SIGTERM."""
+    for process in processes:
+        process.join(END_WAIT_S)
     codes = [process.exitcode for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
     code = min(codes, default=-signal.SIGTERM)  # a signal rather than the code of one that only lost its pool
     why = ", most likely by the kernel because memory ran out: fewer `lanes`, fewer `engine.workers` or a smaller "
