@@ -14,10 +14,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -59,7 +59,8 @@ LEGS = {
     "cold start bounds": 20, "EM": 140, "batch": 60, "zero shot": 60, "base": 70, "SFT": 120, "self-play": 35,
     "evaluation": 20, "control": 75, "EM curves": 30, "analysis": 8,
 }  # fmt: skip
-END_WAIT_S = 10.0  # for lanes that their pool has told to end; a busy one is killed
+LOOK_S = 1.0  # how long a lane may be dead before anybody notices
+END_WAIT_S = 10.0  # for lanes that are told to end; a busy one is killed
 # The control needs the cold start alone; it waits so as to fill the lane that post-training leaves idle.
 WAITS_FOR = {"control": "EM"}
 
@@ -162,24 +163,38 @@ def run_legs(plan: Sequence[Leg], settings: Settings, home: Path, definitions: L
             while waiting or running:
                 ready = [leg for leg in waiting if finished.issuperset(leg.after)]
                 for leg in ready[: settings.lanes - len(running)]:
-                    waiting.remove(leg)
-                    board.start(leg)
-                    running[lanes.submit(_run_leg, definitions, leg)] = leg
+                    with suppress(BrokenProcessPool):  # a lane was killed just now, as the next look tells
+                        running[lanes.submit(_run_leg, definitions, leg)] = leg
+                        waiting.remove(leg)
+                        board.start(leg)
                 processes = list((lanes._processes or {}).values())
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    at_work = [leg.name for leg in running.values()]
-                    leg = running.pop(future)
-                    try:
-                        failure = future.result()
-                    except BrokenProcessPool:
-                        failure = _killed(at_work, processes)
-                    if failure:
-                        _end(processes)
-                        release_dead_runs(instance, f"ended: {failure.splitlines()[0]}")
-                        raise ArcError(failure)
+                done, failure = _first_done(running, processes)
+                if failure:
+                    _end(processes)
+                    release_dead_runs(instance, f"ended: {failure.splitlines()[0]}")
+                    raise ArcError(failure)
+                for leg in map(running.pop, done):
                     finished.add(leg.name)
                     board.finish(leg)
+
+
+def _first_done(
+    running: Mapping[Future[str | None], Leg], processes: Sequence[BaseProcess]
+) -> tuple[set[Future[str | None]], str | None]:
+    """The legs that end next, once there are any; and what went wrong, if anything did.
+
+    A pool that was asked for a second lane may not watch it until something else happens: we look after them too.
+    """
+    done = set[Future[str | None]]()
+    while not done and all(process.is_alive() for process in processes):
+        done, _ = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+    try:
+        failures = [failure for future in done if (failure := future.result())]
+    except BrokenProcessPool:
+        done = set()
+    if not done:
+        return done, _killed([leg.name for leg in running.values()], processes)
+    return done, next(iter(failures), None)
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
@@ -191,7 +206,9 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 def _killed(at_work: Sequence[str], processes: Sequence[BaseProcess]) -> str:
-    """What to say of a lane that ended in the middle of a leg. The pool ends the others itself, by SIGTERM."""
+    """Tell the other lanes to end, and say which was killed in the middle of a leg."""
+    for process in processes:
+        process.terminate()
     for process in processes:
         process.join(END_WAIT_S)
     codes = [process.exitcode for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
