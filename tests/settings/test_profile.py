@@ -357,6 +357,8 @@ def test_a_part_of_a_section_is_what_its_canonical_text_has() -> None:
         ("teachers: {t: {model: {hub_id: a/b}, engine: {vllm: {tensor_parallel: 0}}}}", "tensor_parallel"),
         ("engine: {server: {urls: ['http://me:secret@10.0.0.1/v1']}}", "address 0 holds a user, a password or a query"),
         ("engine: {server: {urls: ['10.0.0.1:8000']}}", "address 0 is no http"),
+        ("engine: {server: {urls: ['http://10.0.0.1:80000/v1']}}", "address 0 is no http"),
+        ("engine: {chat_api: {urls: ['http://a..b/v1']}}", "address 0 is no http"),
     ],
 )
 def test_names_and_ranges_are_checked_when_a_profile_is_loaded(text: str, told: str, tmp_path: Path) -> None:
