@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from promptcot_assets.reports.trainers import Trainer
 
 PRINTED_FILES = 10
+OF_A_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS}  # what only another path mends
 
 
 @contextlib.contextmanager
@@ -35,6 +38,9 @@ def _plain_errors(*more: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if is_full(error):  # Dagster's own databases and files are on that disk too
             raise click.ClickException(str(cannot_write("promptcot", home(), error))) from error
+        if isinstance(error, OSError) and error.errno in OF_A_NAME:
+            named = ascii(str(error.filename))[1:-1]
+            raise click.ClickException(f"{named[:200]}: {error.strerror}; give another path") from error
         raise
 
 
@@ -85,6 +91,9 @@ class _Texts(click.Group):
 @click.group(cls=_Texts)
 def main() -> None:
     """PromptCoT Assets. State lives in PROMPTCOT_HOME (default .promptcot); PROMPTCOT_PROFILE names the settings."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show, or is no Unicode, is shown as its escape
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()

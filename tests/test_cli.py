@@ -116,6 +116,8 @@ def test_text_is_for_people(home: Home, arguments: list[str], shown: str) -> Non
     (["read", "problems", "--where", "nonsense"], "nonsense"),
     (["read", "--out", __file__], "is no reader"),
     (["sql", "select '\udcff'"], "is not UTF-8"),
+    (["verify-release", "a" * 300], "File name too long; give another path"),
+    (["export", "problems", "--out", "a" * 300], "File name too long"),
     (["show", "problems", "--where", "problem = '😀\udcff'"], "is not UTF-8"),
     (["mark", "seed_1", "bad", "--reason", "\udcff"], "is not UTF-8"),
     (["mark", "nothing", "bad"], "has a row 'nothing'"),
@@ -136,6 +138,15 @@ def test_without_a_lake_every_command_says_what_to_run_and_makes_nothing(tmp_pat
     result = promptcot(tmp_path / "none", *arguments)
     assert result.exit_code == 1 and "promptcot run" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_unicode_is_printed_as_its_escape(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "halves.jsonl"
+    path.write_text('{"problem": "What is 3 + 4?", "answer": "7", "\\ud801": 2}\n{"problem": "\\ud800"}\n')
+    for arguments in (["inspect", str(path)], ["inspect", str(path), "--json"]):
+        done = promptcot(home.path, *arguments)
+        assert done.exit_code == 0, done.output
+        assert "\\ud801" in done.stdout
 
 
 def test_export_says_what_it_wrote(home: Home, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ LONGEST_TEXT = 1 << 24  # characters of one value
 LONGEST_CARD = 1 << 22  # bytes of a README that are looked at
 BATCH = 256  # rows that are decoded at once
 NGRAM = re.compile(r'\\?"decontamination_ngram\\?":\s*(\d{1,4})\b')
-UNREADABLE = (pa.ArrowException, OSError, UnicodeError, ValueError)  # of a damaged Parquet file
+UNREADABLE = (pa.ArrowException, OSError, UnicodeError, ValueError, OverflowError)  # of a damaged Parquet file
 
 
 class ReleaseError(ValueError):

@@ -258,6 +258,14 @@ def test_a_line_that_leaves_out_what_may_be_empty_is_a_row_all_the_same() -> Non
     assert row_fault("code_tests", {key: one for key, one in tests.items() if key != "stdin"} | {"expected": "1"})
 
 
+def test_a_date_beyond_all_calendars_is_a_damaged_file(release: Path) -> None:
+    file = release / "math_answers" / "data" / "late.parquet"
+    days = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"votes": days}), file)
+    with pytest.raises(ReleaseError, match=r"late.parquet': damaged after row 0 .*get it again"):
+        verify_release(str(release), Sandbox())
+
+
 def test_the_command_ends_with_1_when_anything_differs(release: Path) -> None:
     one = CliRunner().invoke(main, ["verify-release", str(release), "--json"])
     assert one.exit_code == 0 and json.loads(one.stdout)["differences"] == 0
