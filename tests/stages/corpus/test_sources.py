@@ -79,9 +79,10 @@ def test_folders_and_globs_are_read_in_the_order_of_names(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "tsv", "json", "jsonl"])
-def test_a_name_that_looks_like_a_pattern_is_the_file_of_that_name(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("called", ["plain", "try [2]"])
+def test_a_name_that_looks_like_a_pattern_is_the_file_of_that_name(kind: str, called: str, tmp_path: Path) -> None:
     """A browser calls a second download `data[1].csv`; its folder may have brackets as well."""
-    folder = tmp_path / "try [2]"
+    folder = tmp_path / called
     folder.mkdir()
     for at, name in enumerate(("data[1]", "data1", "d*", "data?", "[")):
         path = folder / f"{name}.{kind}"
