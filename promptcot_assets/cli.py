@@ -654,7 +654,7 @@ def doctor(context: click.Context, profile: str | None, data: bool, device_name:
 
     findings = []
     with _plain_errors(devices.DeviceError):
-        device = devices.named(device_name) if device_name else None
+        device = None if device_name is None else devices.named(device_name)
     for finding in examine_for(device, home(), profile) if device else examine(home(), profile, data):
         findings.append(finding)
         if not as_json:
