@@ -194,11 +194,11 @@ def run(last: str | None) -> None:
 
 @main.command()
 @click.argument("student")
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="At most so many.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=1, show_default=True, help="At most so many.")
 @click.option("--budget", type=click.IntRange(min=1), metavar="TOKENS", help="Of all rounds together.")
 @click.option(
     "--strength",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),
     default=3.0,
     show_default=True,
     help="A concept that is failed throughout is drawn 1 + this times as often.",
@@ -217,6 +217,7 @@ def improve(student: str, rounds: int, budget: int | None, strength: float, as_j
         from promptcot_assets.settings.loading import profile_name
 
         with _plain_errors(ArcError):
+            _needs_lake()
             say = partial(click.echo, err=True)
             found = loop.improve(profile_name(), home(), definitions, student, rounds, budget, strength, say)
         _write_front_page()
