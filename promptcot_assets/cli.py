@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from promptcot_assets.reports.trainers import Trainer
 
 PRINTED_FILES = 10
+OF_A_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS}  # what only another path mends
 
 
 @contextlib.contextmanager
@@ -35,6 +38,9 @@ def _plain_errors(*more: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if is_full(error):  # Dagster's own databases and files are on that disk too
             raise click.ClickException(str(cannot_write("promptcot", home(), error))) from error
+        if isinstance(error, OSError) and error.errno in OF_A_NAME:
+            named = ascii(str(error.filename))[1:-1]
+            raise click.ClickException(f"{named[:200]}: {error.strerror}; give another path") from error
         raise
 
 
@@ -85,6 +91,9 @@ class _Texts(click.Group):
 @click.group(cls=_Texts)
 def main() -> None:
     """PromptCoT Assets. State lives in PROMPTCOT_HOME (default .promptcot); PROMPTCOT_PROFILE names the settings."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show, or is no Unicode, is shown as its escape
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
@@ -185,11 +194,11 @@ def run(last: str | None) -> None:
 
 @main.command()
 @click.argument("student")
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="At most so many.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=1, show_default=True, help="At most so many.")
 @click.option("--budget", type=click.IntRange(min=1), metavar="TOKENS", help="Of all rounds together.")
 @click.option(
     "--strength",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),
     default=3.0,
     show_default=True,
     help="A concept that is failed throughout is drawn 1 + this times as often.",
@@ -208,6 +217,7 @@ def improve(student: str, rounds: int, budget: int | None, strength: float, as_j
         from promptcot_assets.settings.loading import profile_name
 
         with _plain_errors(ArcError):
+            _needs_lake()
             say = partial(click.echo, err=True)
             found = loop.improve(profile_name(), home(), definitions, student, rounds, budget, strength, say)
         _write_front_page()
@@ -645,7 +655,7 @@ def doctor(context: click.Context, profile: str | None, data: bool, device_name:
 
     findings = []
     with _plain_errors(devices.DeviceError):
-        device = devices.named(device_name) if device_name else None
+        device = None if device_name is None else devices.named(device_name)
     for finding in examine_for(device, home(), profile) if device else examine(home(), profile, data):
         findings.append(finding)
         if not as_json:

@@ -116,6 +116,15 @@ def test_text_is_for_people(home: Home, arguments: list[str], shown: str) -> Non
     (["read", "problems", "--where", "nonsense"], "nonsense"),
     (["read", "--out", __file__], "is no reader"),
     (["sql", "select '\udcff'"], "is not UTF-8"),
+    (["improve", "tiny", "--rounds", "1" + "0" * 20], "is not in the range 1<=x<=1000"),
+    (["improve", "tiny", "--strength", "inf"], "is not in the range 0<x<=1000000"),
+    (["improve", "tiny"], "was asked no held-out problems"),
+    (["sql", "select 1", "--parquet", "."], ". is a folder; name the file to write"),
+    (["sql", "select 1", "--parquet", "/"], "/ is a folder"),
+    (["diff", "problems[first]", "problems", "--out", "."], ". is a folder"),
+    (["doctor", "--for", ""], "or several as 8xh100"),
+    (["verify-release", "a" * 300], "File name too long; give another path"),
+    (["export", "problems", "--out", "a" * 300], "File name too long"),
     (["show", "problems", "--where", "problem = '😀\udcff'"], "is not UTF-8"),
     (["mark", "seed_1", "bad", "--reason", "\udcff"], "is not UTF-8"),
     (["mark", "nothing", "bad"], "has a row 'nothing'"),
@@ -126,16 +135,27 @@ def test_a_mistake_gets_one_message(home: Home, arguments: list[str], message: s
     assert result.exit_code in (1, 2)
     assert message in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
     assert isinstance(result.exception, SystemExit)
+    assert not (home.path / "improve").exists()
 
 
 @pytest.mark.parametrize("arguments", [["sql", "select 1"], ["lineage", "--stale"], ["trace", "x"], ["recall", "x"],
                                        ["export", "problems", "--out", "out"], ["gc"], ["plan", "2"],
                                        ["benchmark-report"], ["regrade", "tiny"], ["show", "problems"], ["mark"],
-                                       ["read"], ["mark", "x", "bad"], ["recall", "--marked"]])  # fmt: skip
+                                       ["read"], ["mark", "x", "bad"], ["recall", "--marked"],
+                                       ["improve", "tiny"]])  # fmt: skip
 def test_without_a_lake_every_command_says_what_to_run_and_makes_nothing(tmp_path: Path, arguments: list[str]) -> None:
     result = promptcot(tmp_path / "none", *arguments)
     assert result.exit_code == 1 and "promptcot run" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_unicode_is_printed_as_its_escape(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "halves.jsonl"
+    path.write_text('{"problem": "What is 3 + 4?", "answer": "7", "\\ud801": 2}\n{"problem": "\\ud800"}\n')
+    for arguments in (["inspect", str(path)], ["inspect", str(path), "--json"]):
+        done = promptcot(home.path, *arguments)
+        assert done.exit_code == 0, done.output
+        assert "\\ud801" in done.stdout
 
 
 def test_export_says_what_it_wrote(home: Home, tmp_path: Path) -> None:

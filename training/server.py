@@ -29,6 +29,7 @@ METHODS = ("sft", "dpo")  # that it serves: GRPO starts engines and judges, in a
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel")
 STREAMS = (0, 1, 2)
 LONGEST_REQUEST = 1 << 20  # bytes; mostly the environment
+LONGEST_ADDRESS = 103  # bytes of a socket's path that every kernel takes
 SERVER_GONE = 70  # exit code of a client whose server ended first (EX_SOFTWARE)
 
 
@@ -36,13 +37,16 @@ SERVER_GONE = 70  # exit code of a client whose server ended first (EX_SOFTWARE)
 def serving() -> Iterator[None]:
     """Trainers that this process and its children start are forked from one server, which ends with it.
 
-    Nothing changes where there is an accelerator, or a server already.
+    Nothing changes where there is an accelerator, a server already, or no address for one (a long TMPDIR).
     """
     if ADDRESS in os.environ or any(Path(one).exists() for one in ACCELERATORS):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="promptcot-trainers-") as folder:  # which only this user may enter
         address = str(Path(folder) / "socket")
+        if len(os.fsencode(address)) > LONGEST_ADDRESS:
+            yield
+            return
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen(64)
@@ -78,9 +82,11 @@ def ask(address: str, method: str, spec: str) -> int:
             asking.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             os.execv(sys.executable, [sys.executable, "-m", f"training.{method}", spec])
-        socket.send_fds(asking, [b"\n"], STREAMS)
-        asking.sendall(json.dumps(request).encode() + b"\n")
-        answer = asking.recv(100)
+        answer = b""
+        with suppress(ConnectionError):  # it was killed before it had read all of this
+            socket.send_fds(asking, [b"\n"], STREAMS)
+            asking.sendall(json.dumps(request).encode() + b"\n")
+            answer = asking.recv(100)
     if not answer:
         print("training.server: the server of trainers ended; the same command goes on", file=sys.stderr)
     return int(answer) if answer else SERVER_GONE
@@ -142,12 +148,15 @@ def _forget(events: selectors.BaseSelector, trainer: AtWork) -> None:
 def _asked(client: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The request of a client and its standard streams; None of one that was killed while it asked."""
     client.settimeout(60.0)
+    streams: list[int] = []
     try:
         _, streams, _, _ = socket.recv_fds(client, 1, len(STREAMS))
         with client.makefile("rb") as said:
             request = json.loads(said.readline(LONGEST_REQUEST))
     except (OSError, ValueError):
         client.close()
+        for stream in streams:  # else who reads the client's output waits for its end as long as the server lives
+            os.close(stream)
         return None
     client.settimeout(None)
     return request, streams

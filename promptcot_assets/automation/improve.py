@@ -82,13 +82,15 @@ def improve(
     profile that has no such student.
     """
     settings = load_settings(profile)
-    path = _with_rounds(profile, settings, home, student, rounds, strength)
-    lake, found = open_lake(home), Improved(student, path)
+    _check_student(profile, settings, student)
+    lake = open_lake(home)
     if not _gate(lake, student):
         raise ArcError(
             f"{student} was asked no held-out problems: set self_play.held_out_share above 0 in the profile and run "
             f"`promptcot run` up to its self-play first"
         )
+    path = _with_rounds(profile, settings, home, student, rounds, strength)
+    found = Improved(student, path)
     os.environ["PROMPTCOT_PROFILE"] = str(path)  # which the lanes' processes inherit
     own = load_settings(str(path))
     with open_home(home, own) as instance:
@@ -120,12 +122,15 @@ def _named(student: str, number: int) -> str:
     return f"{student}_{number}"
 
 
-def _with_rounds(profile: str, settings: Settings, home: Path, student: str, rounds: int, strength: float) -> Path:
-    """The profile of the rounds, written into the home: what it extends, and a student and a focus a round."""
+def _check_student(profile: str, settings: Settings, student: str) -> None:
     if student not in settings.students:
         raise ArcError(f"no student {student!r} in profile {profile}; it has {', '.join(settings.students)}")
     if not settings.students[student].plays:
         raise ArcError(f"{student} does not play (plays: false), so no round can continue it")
+
+
+def _with_rounds(profile: str, settings: Settings, home: Path, student: str, rounds: int, strength: float) -> Path:
+    """The profile of the rounds, written into the home: what it extends, and a student and a focus a round."""
     folder = home / "improve"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{student}.yaml"

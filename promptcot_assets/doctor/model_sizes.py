@@ -105,14 +105,16 @@ def of_gguf(file: Path) -> ModelSize | None:
 
     family = of("general.architecture")
     width, heads = of(f"{family}.embedding_length"), of(f"{family}.attention.head_count")
+    layers = of(f"{family}.block_count")
     named = {one.name: one for one in reader.tensors}
-    if not width or not heads or "token_embd.weight" not in named:
+    are_counts = all(isinstance(one, int) and one > 0 for one in (width, heads, layers))  # heads: some have a list
+    if not are_counts or "token_embd.weight" not in named:
         return None
     total = float(sum(int(one.n_elements) for one in named.values()))
     return ModelSize(
         total,
         total,
-        of(f"{family}.block_count"),
+        layers,
         of(f"{family}.attention.head_count_kv") or heads,
         of(f"{family}.attention.key_length") or width // heads,
         BF16,

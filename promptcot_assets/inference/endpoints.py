@@ -39,6 +39,7 @@ TRY_AGAIN = ({408, 425, 429} | set(range(500, 600))) - {501, 505}  # HTTP status
 OWN_FAULT = {400, 413, 422}  # statuses that a request gets for what it asks, rather than for whom or where it asks
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 SHOWN_CHARACTERS = 500  # of a server's message
+LARGEST_REPLY = 1 << 26  # bytes, unpacked: some times what the longest prompt's log-probabilities take
 MODEL_FIELDS: dict[str, Any] = {"id": str, "root": str | None, "max_model_len": int | None, "owned_by": str | None}
 
 
@@ -124,6 +125,7 @@ class Endpoints:
         self._probes: set[asyncio.Task[None]] = set()
         self._name = f"promptcot-{secrets.token_hex(8)}"  # what our requests' ids begin with
         self._numbers = itertools.count()
+        key = _checked_key(key)
         self._all = [Endpoint(url, _client(url, key), (key,) if key else ()) for url in map(normal_url, urls)]
 
     async def open(self, patience_s: float) -> None:
@@ -196,10 +198,14 @@ class Endpoints:
         if not reply.is_success:
             words = f"{endpoint.url} refused {what}: {said(reply)}"
             raise Refused(Refusal(reason_of(reply), words)) if reply.status in OWN_FAULT else EngineError(words)
-        try:
+
+        def result_of(reply: Reply) -> Result:
             answer = json.loads(reply.body)
             self._check_id(answer, request_id)
-            result = read(answer)
+            return read(answer)
+
+        try:
+            result = _read_without(endpoint.secrets, reply, result_of)
         except Refused as error:
             raise Refused(Refusal(error.refusal.reason, f"{endpoint.url}, {what}: {error}")) from error
         except EngineError as error:
@@ -269,7 +275,7 @@ class Endpoints:
         """
         try:
             reply = await _answer(endpoint, "GET", "models", PROBE_S)
-            self._verify(endpoint.url, listed_models(reply))
+            _read_without(endpoint.secrets, reply, lambda one: self._verify(endpoint.url, listed_models(one)))
         except WrongReply as error:
             endpoint.last_fault = str(error)
             if not endpoint.known:
@@ -305,7 +311,7 @@ async def _answer(
     content: bytes | None = None,
     request_id: str | None = None,
 ) -> Reply:
-    """The reply to a request, read to its end; one that is no success does not repeat a key.
+    """The reply to a request, read to its end; of one that is no success neither body nor reason repeats a key.
 
     Raises: Fault for what may go better another time.
     """
@@ -315,17 +321,43 @@ async def _answer(
             asyncio.timeout(timeout_s),
             endpoint.client.request(method, path, data=content, headers=headers, allow_redirects=False) as response,
         ):
-            reply = Reply(response.status, response.reason or "", await response.read())
+            reply = Reply(response.status, response.reason or "", await _whole(response))
     except aiohttp.ClientError as error:
         not_accepted = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        raise Fault(f"{type(error).__name__}: {error}".rstrip(": "), accepted=not not_accepted) from error
+        said_so = _without(endpoint.secrets, f"{type(error).__name__}: {error}".encode(errors="replace")).decode()
+        raise Fault(_plain(said_so).rstrip(": "), accepted=not not_accepted) from error
     except TimeoutError:
         raise Fault(f"no reply within {timeout_s:g} s") from None
     if not reply.is_success:
-        reply = replace(reply, body=_without(endpoint.secrets, reply.body))
+        reply = _scrubbed(endpoint.secrets, reply)
     if reply.status in TRY_AGAIN:
         raise Fault(said(reply), retry_after_s=retry_after_s(response.headers.get("Retry-After")))
     return reply
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body as it is unpacked, up to a bound: a few packed bytes may stand for more than there is memory.
+
+    Raises: Fault beyond it.
+    """
+    body = bytearray()
+    async for part in response.content.iter_chunked(1 << 16):
+        body += part
+        if len(body) > LARGEST_REPLY:
+            raise Fault(f"a reply of more than {LARGEST_REPLY >> 20} MiB", wrong_reply=True)
+    return bytes(body)
+
+
+def _read_without(secrets: Sequence[str], reply: Reply, read: Callable[[Reply], Result]) -> Result:
+    """`read(reply)`. Where that fails it is read again without the key, for an error that repeats nothing of it: a
+    message may be cut in the middle of one."""
+    try:
+        return read(reply)
+    except (EngineError, ValueError, RecursionError):
+        scrubbed = _scrubbed(secrets, reply)
+        if scrubbed == reply:
+            raise
+    return read(scrubbed)
 
 
 def listed_models(reply: Reply) -> Models:
@@ -360,9 +392,14 @@ def said(reply: Reply) -> str:
         message = json.loads(reply.body)
         message = message.get("error", message)  # OpenAI's form, else the whole
         message = message["message"] if isinstance(message, dict) and "message" in message else message
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         message = reply.text
-    return f"HTTP {reply.status} {reply.reason}: {str(message)[:SHOWN_CHARACTERS]}".rstrip(": ")
+    return f"HTTP {reply.status} {_plain(reply.reason)}: {_plain(str(message))[:SHOWN_CHARACTERS]}".rstrip(": ")
+
+
+def _plain(text: str) -> str:
+    """On one line, and without what steers a terminal or no table takes, as a lone surrogate."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -385,7 +422,12 @@ def backoff_s(attempt: int, longest_s: float) -> float:
 def normal_url(url: str) -> str:
     """http(s)://host[:port]/path with a slash at the end; without a path it is /v1. Raises: EngineError."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        host, _ = parts.hostname or "", parts.port
+        host = host.encode("idna").decode("idna")  # else the HTTP client raises, later
+    except ValueError:
+        host = ""
+    if parts.scheme not in ("http", "https") or not host:
         raise EngineError(f"engine.server.urls: {url!r} is no http(s) address, e.g. http://10.0.0.1:8000/v1")
     return urlunsplit((parts.scheme, parts.netloc, (parts.path.rstrip("/") or "/v1") + "/", "", ""))
 
@@ -394,6 +436,22 @@ def _without(secrets: Sequence[str], body: bytes) -> bytes:
     for secret in secrets:
         body = body.replace(secret.encode(), b"***")
     return body
+
+
+def _scrubbed(secrets: Sequence[str], reply: Reply) -> Reply:
+    reason = _without(secrets, reply.reason.encode(errors="replace")).decode()
+    return replace(reply, reason=reason, body=_without(secrets, reply.body))
+
+
+def _checked_key(key: str | None) -> str | None:
+    """A key without the line's end that a file of it has. Raises: EngineError, without repeating it."""
+    key = (key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise EngineError(
+            "the API key holds characters that no key has; set the environment variable that api_key_variable names to "
+            "the bare key"
+        )
+    return key or None
 
 
 def _client(url: str, key: str | None) -> aiohttp.ClientSession:

@@ -78,6 +78,13 @@ def written(what: str, folder: Path) -> Iterator[None]:
         raise cannot_write(what, folder, error) from error
 
 
+def draft_beside(out: Path) -> Path:
+    """A new path beside a file that is to appear when it is complete. Raises: LakeError when `out` is a folder."""
+    if out.is_dir():
+        raise LakeError(f"{out} is a folder; name the file to write")
+    return out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a disk (or a quota, or a limit on files) had no room for what was to be written."""
     if isinstance(error, OSError) and error.errno in FULL:

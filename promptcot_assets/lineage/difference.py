@@ -18,6 +18,7 @@ import duckdb
 
 from promptcot_assets.lake import LakeError, Ref
 from promptcot_assets.lake.data_version import identifier, quoted
+from promptcot_assets.lake.disk import draft_beside
 from promptcot_assets.lake.lineage import levels
 from promptcot_assets.lake.log import Entry
 from promptcot_assets.lineage.ancestry import commits_named
@@ -347,7 +348,7 @@ class _Compared:
             f"where list_contains(columns, {quoted(name)})"
             for name in self._compared_columns()
         ]  # fmt: skip
-        part = out.with_name(f".{out.name}.part")
+        part = draft_beside(out)
         try:
             self.base.execute(
                 f"copy (select * from ({' union all '.join(parts)}) order by 1, 2, 4) "

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import tempfile
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from promptcot_assets.lake import LakeError
 from promptcot_assets.lake.data_version import identifier, quoted
+from promptcot_assets.lake.disk import draft_beside
 from promptcot_assets.tables import SCHEMAS, open_lake
 from promptcot_assets.tables.marks import MARKS
 from promptcot_assets.tables.references import id_column
@@ -133,7 +133,7 @@ def write_parquet(home: Path, sql: str, out: Path) -> int:
 
     Raises: LakeError as `query`, when two columns have one name, and when `out` cannot be written.
     """
-    part = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    part = draft_beside(out)
     try:
         with _catalogue(home, sql) as database:
             answer = database.sql(sql)

@@ -8,7 +8,6 @@ one that has not is counted with its fault. Does not belong here: whether what i
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from promptcot_assets.lake import Row
 from promptcot_assets.reports.export import CHATS, TRAINING_COLUMNS
 from promptcot_assets.settings.pins import COMMIT
 from promptcot_assets.stages.corpus.sources import Broken, SeedError, open_source
+from promptcot_assets.stages.corpus.values import is_finite
 from promptcot_assets.tables import MODEL_ROLES, SCHEMAS
 
 ADDRESS = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>\w+)")
@@ -34,7 +34,7 @@ LONGEST_TEXT = 1 << 24  # characters of one value
 LONGEST_CARD = 1 << 22  # bytes of a README that are looked at
 BATCH = 256  # rows that are decoded at once
 NGRAM = re.compile(r'\\?"decontamination_ngram\\?":\s*(\d{1,4})\b')
-UNREADABLE = (pa.ArrowException, OSError, UnicodeError, ValueError)  # of a damaged Parquet file
+UNREADABLE = (pa.ArrowException, OSError, UnicodeError, ValueError, OverflowError)  # of a damaged Parquet file
 
 
 class ReleaseError(ValueError):
@@ -218,6 +218,7 @@ def row_fault(table: str, row: Row) -> str | None:
     """What is wrong with the columns of a row by its table's declaration; None: nothing."""
     if table in TRAINING_COLUMNS and "problem_id" not in row:
         return _training_fault(table, row)
+    row = dict.fromkeys(SCHEMAS[table].names) | row  # a line of JSON may leave out what is empty
     for column in SCHEMAS[table]:
         value = row.get(column.name)
         if value is None:
@@ -256,7 +257,7 @@ def _is_of(type_: pa.DataType, value: Any) -> bool:
         return False
     if pa.types.is_integer(type_):
         return isinstance(value, int) and -(2**63) <= value < 2**63
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and is_finite(value)
 
 
 def _is_unicode(text: str) -> bool:

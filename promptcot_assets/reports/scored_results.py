@@ -26,7 +26,7 @@ from promptcot_assets.stages.statistics import (
     smallest_effect,
     spread_parts,
 )
-from promptcot_assets.text.printing import table
+from promptcot_assets.text.printing import printable, table
 
 GENERATIONS = (1, 2, 4, 8, 16, 32, 64)  # that the planner names
 LARGEST_SPREAD = 1.0  # of differences between shares, as the planner takes it
@@ -196,9 +196,10 @@ def as_text(scored: Scored) -> str:
                   one.significant, one.significant_among_all))) for one in scored.differences],
         )]  # fmt: skip
         lines += ["", *_plan_lines(scored.plans)]
-    return "\n".join([*lines, *(f"note: {one}" for one in scored.notes),
-                      *(f"note: {one.only_one_has:,} questions{_of(one.benchmark)} that only one of {one.system} and "
-                        f"{one.than} has are left out" for one in scored.differences if one.only_one_has)])  # fmt: skip
+    lines += [*(f"note: {one}" for one in scored.notes),
+              *(f"note: {one.only_one_has:,} questions{_of(one.benchmark)} that only one of {one.system} and "
+                f"{one.than} has are left out" for one in scored.differences if one.only_one_has)]  # fmt: skip
+    return printable("\n".join(lines))
 
 
 def _word(significant: bool) -> str:

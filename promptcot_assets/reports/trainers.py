@@ -33,6 +33,7 @@ TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 TABLES = ("problems", "seed_problems")
 LABELS = ("math_answers", "code_tests")
 JUDGE = "http://127.0.0.1:8000"
+JUDGE_URL = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%+=-]*)?", re.ASCII)  # it stands in code, and in commands to copy
 HOW = {"checker": "checker", "float_tolerance": "float_tolerance", "cpu_s": "cpu_s", "judge_profile": "profile"}
 ROWS = 1024  # of a row group
 PACKAGE = re.compile(r"[^a-z0-9]+")
@@ -89,11 +90,13 @@ def export_for(
     """Write the labelled rows of `problems`, or the training seeds with a label, as `trainer` reads them.
 
     The folder has the data, the files that give the reward, and a card with the commands. It appears when it is whole.
-    Raises: LakeError when the table, the partition or its labels are not there, no row has a label, or `out` is in the
-    way.
+    Raises: LakeError when the table, the partition or its labels are not there, no row has a label, `judge_url` is no
+    address, or `out` is in the way.
     """
     if table not in TABLES:
         raise LakeError(f"{table} has no problems with labels; {' and '.join(TABLES)} have")
+    if not JUDGE_URL.fullmatch(judge_url):
+        raise LakeError(f"{judge_url!a} is no address of a judge, such as {JUDGE}")
     history = History(home)
     refs = newest_refs(history, table, partition)
     lake = open_lake(home)
@@ -119,7 +122,7 @@ def export_for(
                         yield _Labelled(one, item_of(one), str(ref))
 
     with complete_folder(out) as part:
-        part.mkdir()
+        part.mkdir(parents=True)
         name = f"promptcot_{PACKAGE.sub('_', (partition or table).lower()).strip('_') or 'problems'}"
         meanings, told, data = WRITERS[trainer](part, rows(), name, judge_url)
         if not counts["rows"]:

@@ -22,6 +22,17 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 
 
+def _can_be_asked(url: str) -> bool:
+    """Whether a text is an address that can be asked: of http or https, with a host and a port that there can be."""
+    parts = urlsplit(url)
+    try:
+        host, _ = parts.hostname or "", parts.port
+        encoded = host.encode("idna").decode("idna")  # raises as the HTTP client would, later
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(encoded)
+
+
 class Vllm(Section):
     """vLLM, in this process (engine `vllm`) or as the `vllm serve` that engine `server` starts."""
 
@@ -64,7 +75,7 @@ class Server(Section):
                     f"address {at} holds a user, a password or a query; give the bare address, and the key in the "
                     "environment variable that api_key_variable names"
                 )
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if not _can_be_asked(url):
                 raise ValueError(f"address {at} is no http(s) address such as http://10.0.0.1:8000/v1")
         return urls
 

@@ -82,6 +82,8 @@ def _locked(name: str) -> dict[str, str]:
 def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The content of a profile laid over those that it extends. `folder`: what a relative path is relative to."""
     path = folder / name if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not _can_be(path):
+        raise SettingsError(f"no profile {name[:60]!a}: no file can be called that; give another name or path")
     if path.resolve() in extended_by:
         raise SettingsError(f"profile {path} extends itself ({' -> '.join(one.name for one in extended_by)} -> {name})")
     if not path.is_file():
@@ -111,6 +113,14 @@ def _read(name: str, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) 
     return merged(_read(parent, path.parent, (*extended_by, path.resolve())), content)
 
 
+def _can_be(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (ValueError, OSError) as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
+    return True
+
+
 def _loader_of(path: Path) -> type[yaml.SafeLoader]:
     """Reads YAML whose scalars hold marked variables. What an environment variable holds stays one scalar.
 
@@ -125,6 +135,17 @@ def _loader_of(path: Path) -> type[yaml.SafeLoader]:
             if is_marked and node.tag in _STRUCTURE:  # `<<` from outside would merge a mapping
                 node.tag = "tag:yaml.org,2002:str"
             return node
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            lines: dict[tuple[str, str], int] = {}
+            for key, _ in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key, yaml.ScalarNode) and lines.setdefault((key.tag, key.value), line) != line:
+                    raise SettingsError(
+                        f"profile {path}: {key.value!r} stands in line {lines[key.tag, key.value]} and again in line "
+                        f"{line}, and only the last would count; make one of them"
+                    )
+            return super().construct_mapping(node, deep)
 
     return Loader
 

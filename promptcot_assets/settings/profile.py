@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from promptcot_assets.settings.engines import Engine, Sandbox
-from promptcot_assets.settings.section import AtLeastOne, Count, Positive, Section, Share, Weight, merged, one_of
+from promptcot_assets.settings.section import AtLeastOne, Count, Positive, Section, Seed, Share, Weight, merged, one_of
 
 # of pass rates: stages/analysis/difficulty.py has their bounds
 Band = Literal["unsolved", "hard", "medium", "easy", "solved"]
@@ -135,7 +135,7 @@ class TinyModel(Section):
     heads: AtLeastOne = 4
     vocab_size: AtLeastOne = 512
     max_position: AtLeastOne = 512
-    seed: int = 0
+    seed: Seed = 0
 
 
 class BaseModel(Section):
@@ -400,7 +400,9 @@ class Focus(Section):
     """A batch that is written about what a student stably fails (stages/synthesis/focus.py)."""
 
     student: str  # whose held-out problems are looked at; self_play.held_out_share says how many there are
-    strength: Positive = 3.0  # a concept that is failed throughout is drawn 1 + strength times as often
+    strength: Annotated[Positive, pydantic.Field(allow_inf_nan=False)] = (
+        3.0  # a concept that is failed throughout is drawn 1 + strength times as often
+    )
 
 
 class Synthesis(Section):
@@ -690,7 +692,7 @@ class Ablations(Section):
 
 class Settings(Section):
     profile: str
-    seed: Count = 0
+    seed: Seed = 0
     lanes: AtLeastOne = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
     leg_seconds: dict[str, Positive] = {}  # what legs of `promptcot run` took once, for its ETA, e.g. {SFT: 300}
     corpus: Corpus = Corpus()

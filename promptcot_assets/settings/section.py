@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import pydantic
 
 Count = Annotated[int, pydantic.Field(ge=0)]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=1 << 63)]  # a column of whole numbers holds it
 AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Positive = Annotated[float, pydantic.Field(gt=0)]
-Weight = Annotated[float, pydantic.Field(ge=0)]
+Weight = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 
 def one_of(*names: str) -> pydantic.AfterValidator:

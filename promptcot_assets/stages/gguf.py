@@ -74,6 +74,7 @@ def _write(file: Path, draft: Path, weights: bool) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    _check_shape(file)
     named: dict[str, Any] = {"gguf_file": file.name}
     AutoTokenizer.from_pretrained(file.parent, **named).save_pretrained(draft)
     if not weights:
@@ -91,6 +92,37 @@ def _write(file: Path, draft: Path, weights: bool) -> None:
     model.tie_weights()
     model.generation_config = read.generation_config
     model.save_pretrained(draft)
+
+
+def _check_shape(file: Path) -> None:
+    """That the model which the metadata describe is the one whose weights follow: transformers makes what they say,
+    however large, and leaves out weights that it has no place for.
+
+    Raises: GgufError when they differ.
+    """
+    from gguf import GGUFReader
+
+    reader = GGUFReader(file)
+
+    def told(name: str) -> Any:
+        field = reader.get_field(name)
+        return None if field is None else field.contents()
+
+    family = told("general.architecture")
+    shapes = {one.name: [int(size) for size in one.shape] for one in reader.tensors}
+    layers, said = (
+        len({name.split(".")[1] for name in shapes if name.startswith("blk.")}),
+        told(f"{family}.block_count"),
+    )
+    width = shapes.get("token_embd.weight", [None])[0]
+    for what, says, is_ in (
+        ("layers", said, layers),
+        ("numbers to a token", told(f"{family}.embedding_length"), width),
+    ):
+        if is_ and says != is_:
+            raise GgufError(
+                f"{file}: says that it has {says} {what}, and its weights have {is_}; get another file of it"
+            )
 
 
 def _plain(config: Any) -> Any:

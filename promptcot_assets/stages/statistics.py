@@ -17,6 +17,9 @@ from math import ceil, comb, fsum, inf, sqrt
 Results = Sequence[Sequence[float]]
 
 
+SMALLEST_EFFECT = 1e-6  # a ten thousandth of a point: beyond it nobody has so many questions
+
+
 class StatisticsError(ValueError):
     """Results or settings that have no such statistic: names the question or setting and the mend."""
 
@@ -198,8 +201,7 @@ def plan_questions(effect: float, spread: float = 0.5, power: float = 0.8, level
     0.5 is that of two models that disagree on a quarter of the questions, one generation each. `power` is the chance
     to see the difference when it is there.
     """
-    if not 0 < abs(effect) <= 1:
-        raise StatisticsError(f"effect={effect}: a difference between shares, as 0.02 for two points, lies in (0, 1]")
+    _check_effect(effect)
     return max(2, ceil((_errors_to_see(spread, power, level) * spread / effect) ** 2))
 
 
@@ -238,11 +240,18 @@ def plan_generations(
 
     None where no number of generations is enough: more questions are needed.
     """
-    if not 0 < abs(effect) <= 1:
-        raise StatisticsError(f"effect={effect}: a difference between shares, as 0.02 for two points, lies in (0, 1]")
+    _check_effect(effect)
     variance = questions * (effect / _errors_to_see(0.5, power, level)) ** 2  # that a difference may have
     left = variance - parts.between**2
     return None if left <= 0 else max(1, ceil(parts.within**2 / left))
+
+
+def _check_effect(effect: float) -> None:
+    if not SMALLEST_EFFECT <= abs(effect) <= 1:
+        raise StatisticsError(
+            f"effect={effect}: a difference between shares, as 0.02 for two points, lies between "
+            f"{SMALLEST_EFFECT} and 1"
+        )
 
 
 def corrected_level(comparisons: int, level: float = 0.95) -> float:

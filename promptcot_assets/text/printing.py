@@ -59,10 +59,15 @@ def record(names: Sequence[str], row: Sequence[object]) -> str:
     lines = []
     for name, value in zip(names, row, strict=True):
         text = "" if value is None else value if isinstance(value, str) else str(_plain(value))
-        shown = "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        shown = printable(text)
         below = "\n" in shown or len(shown) > CELL
         lines.append(f"{name}:\n{textwrap.indent(shown, '  ')}\n" if below else f"{name}: {shown}")
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """A text with its lines, and with escapes for what steers a terminal or is no Unicode."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def short(value: object, length: int = CELL) -> str:
@@ -75,8 +80,10 @@ def short(value: object, length: int = CELL) -> str:
 
 
 def to_json(value: Any) -> str:
-    """One JSON document. Times are ISO 8601, paths their text; NaN and infinity, which JSON lacks, are null."""
-    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    """One JSON document. Times are ISO 8601, paths their text; NaN and infinity, which JSON lacks, are null. What is
+    no Unicode, as half of a pair in somebody's file, is written as its escape."""
+    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

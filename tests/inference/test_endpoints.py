@@ -22,7 +22,11 @@ def test_an_address_is_completed(given: str, found: str) -> None:
     assert normal_url(given) == found
 
 
-@pytest.mark.parametrize("given", ["10.0.0.1:8000", "ftp://host/v1", "http:///v1", ""])
+NO_ADDRESSES = ["10.0.0.1:8000", "ftp://host/v1", "http:///v1", "", "http://host:99999/v1", "http://host:abc/v1",
+                "http://a..b/v1", f"http://{'a' * 300}/v1", "http://\udc00/v1", "http://xn--/v1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", NO_ADDRESSES)
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(EngineError, match=r"engine\.server\.urls"):
         normal_url(given)

@@ -237,12 +237,33 @@ def test_a_row_is_held_against_its_declaration() -> None:
     good = row("math_answers", answers=["7"], answer="7")
     assert row_fault("math_answers", good) is None
     for column, value in (("votes", "3"), ("votes", True), ("votes", 2**70), ("share", float("nan")), ("answers", "7"),
-                          ("answers", [7]), ("answer", "\ud800"), ("domain", None), ("domain", "x")):  # fmt: skip
+                          ("answers", [7]), ("answer", "\ud800"), ("domain", None), ("domain", "x"),
+                          ("share", 10**400), ("share", -(10**400))):  # fmt: skip
         assert row_fault("math_answers", good | {column: value}), column
     items = row("benchmark_items", answer="7")
     for tests in ("[", "{}", "[]", "[1]", '[{"stdin": 1, "expected": ""}]'):
         assert row_fault("benchmark_items", items | {"tests": tests}), tests
     assert row_fault("benchmark_items", items | {"tests": '[{"stdin": "1", "expected": ""}]'}) is None
+
+
+def test_a_line_that_leaves_out_what_may_be_empty_is_a_row_all_the_same() -> None:
+    """A line of JSON need not have the columns of the first."""
+    for table in SCHEMAS.keys() - set(MODEL_ROLES):
+        whole = row(table)
+        needed = {one.name: whole[one.name] for one in SCHEMAS[table] if not one.nullable}
+        assert row_fault(table, needed) == row_fault(table, whole), table
+        for name in needed.keys() - {"problem_id"}:  # without it a row of training is one that TRL reads
+            assert row_fault(table, {key: one for key, one in needed.items() if key != name}), (table, name)
+    tests = row("code_tests")
+    assert row_fault("code_tests", {key: one for key, one in tests.items() if key != "stdin"} | {"expected": "1"})
+
+
+def test_a_date_beyond_all_calendars_is_a_damaged_file(release: Path) -> None:
+    file = release / "math_answers" / "data" / "late.parquet"
+    days = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"votes": days}), file)
+    with pytest.raises(ReleaseError, match=r"late.parquet': damaged after row 0 .*get it again"):
+        verify_release(str(release), Sandbox())
 
 
 def test_the_command_ends_with_1_when_anything_differs(release: Path) -> None:

@@ -18,6 +18,7 @@ from promptcot_assets.stages.statistics import (
     pass_at_k_interval,
     plan_questions,
 )
+from promptcot_assets.text.printing import to_json
 
 
 def marks_of(seed: int, gain: float, questions: int = 40, generations: int = 4) -> list[list[int]]:
@@ -63,8 +64,9 @@ def test_a_baseline_turns_every_difference_the_same_way(file: Path) -> None:
     assert [(one.system, one.than) for one in found.differences] == [("base", "tuned"), ("again", "tuned")]
     with pytest.raises(ResultsError, match="no system 'nobody' to compare with; there are base, tuned, again"):
         score([file], baseline="nobody")
-    with pytest.raises(StatisticsError, match="effect=0"):
-        score([file], effect=0.0)
+    for effect in (0.0, 1e-300, float("nan"), 2.0):
+        with pytest.raises(StatisticsError, match=f"effect={effect}"):
+            score([file], effect=effect)
 
 
 def test_the_planner_says_questions_and_answers(file: Path) -> None:
@@ -85,6 +87,16 @@ def test_the_text_names_what_was_read_and_what_was_left_out(file: Path, tmp_path
     assert "1 answers without a mark are left out" in text
     assert "38 questions that only one of other and base has are left out" in text
     assert "not told by one answer each" in text and "questions by answers to each" in text
+
+
+def test_names_in_a_file_steer_no_terminal_and_can_be_printed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"id": n, "model": name, "correct": True} for n in (1, 2) for name in ("\x1b[31mred", "half \ud800")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = score([path])
+    text = as_text(found)
+    assert "\x1b" not in text and text.encode() and "half \\ud800 against \\x1b[31mred" in text
+    assert json.loads(to_json(found).encode())["scores"][1]["system"] == "half \ud800"
 
 
 def test_systems_without_a_common_question_are_not_compared(tmp_path: Path) -> None:

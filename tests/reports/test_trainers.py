@@ -182,6 +182,20 @@ def test_seeds_with_a_label_that_models_may_learn_from(tmp_path: Path) -> None:
     assert (made.rows, made.left_out) == (2, 2)
 
 
+def test_a_folder_below_folders_that_are_not_there_is_made(home: Home, tmp_path: Path) -> None:
+    export_for(home.path, "verl", "problems", None, tmp_path / "new" / "er")
+    assert (tmp_path / "new" / "er" / "train.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8000", "http://", "http://a b", 'http://a"; rm', "http://a/`x`", "http://a\n"]
+)
+def test_what_is_no_address_of_a_judge_is_not_written_into_code(home: Home, tmp_path: Path, url: str) -> None:
+    with pytest.raises(LakeError, match="is no address of a judge, such as http://127"):
+        export_for(home.path, "verl", "problems", None, tmp_path / "out", url)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_exported_says_so(home: Home, tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="rollouts has no problems with labels"):
         export_for(home.path, "verl", "rollouts", None, tmp_path / "out")

@@ -162,6 +162,12 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         load_settings(str(tmp_path / "mine.yaml"))
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\0.yaml", "a" * 300, "a" * 300 + ".yaml"])
+def test_what_no_file_can_be_called_is_no_profile(name: str) -> None:
+    with pytest.raises(SettingsError, match="no file can be called that"):
+        load_settings(name)
+
+
 @pytest.mark.parametrize("name", ["demmo", "absent.yaml", "tests"])
 def test_an_unknown_profile_is_named_with_the_known_ones(name: str) -> None:
     with pytest.raises(
@@ -357,6 +363,11 @@ def test_a_part_of_a_section_is_what_its_canonical_text_has() -> None:
         ("teachers: {t: {model: {hub_id: a/b}, engine: {vllm: {tensor_parallel: 0}}}}", "tensor_parallel"),
         ("engine: {server: {urls: ['http://me:secret@10.0.0.1/v1']}}", "address 0 holds a user, a password or a query"),
         ("engine: {server: {urls: ['10.0.0.1:8000']}}", "address 0 is no http"),
+        ("synthesis: {focus: {first: {student: tiny, strength: .inf}}}", "strength: Input should be a finite"),
+        ("corpus: {procedural: {mini_maths: {annotators: {planner: .inf}}}}", "planner: Input should be a finite"),
+        ("seed: 9223372036854775808", "seed: .*less than 9223372036854775808"),
+        ("engine: {server: {urls: ['http://10.0.0.1:80000/v1']}}", "address 0 is no http"),
+        ("engine: {chat_api: {urls: ['http://a..b/v1']}}", "address 0 is no http"),
     ],
 )
 def test_names_and_ranges_are_checked_when_a_profile_is_loaded(text: str, told: str, tmp_path: Path) -> None:
@@ -442,6 +453,11 @@ UNREADABLE = {
     "too deep": ("[" * 5000, "nested too deep"),
     "a key of two lines": ('"a\\nb": 1', "the key 'a\\\\nb'"),
     "such a key inside": ('students: {"a\\u0007": {}}', "the key"),
+    "a section twice": (
+        "labels: {stated: drop}\nlanes: 1\nlabels: {votes: 4}",
+        "'labels' stands in line 1 and again in line 3",
+    ),
+    "a setting twice": ("labels:\n  stated: drop\n  stated: ignore", "'stated' stands in line 2 and again in line 3"),
     "an impossible date": ("a: 2026-13-45", "not valid YAML"),
     "inside itself": ("a: &a [*a]\nlanes: many", "holds itself"),
 }

@@ -76,6 +76,26 @@ def test_without_weights_it_is_tokenizer_and_configuration(file: Path, tmp_path:
     assert not any(name.endswith(".safetensors") for name in names)
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "says"),
+    [("block_count", 1 << 31, "says that it has 2147483648 layers, and its weights have 2"),
+     ("block_count", 1, "says that it has 1 layers, and its weights have 2"),
+     ("embedding_length", 1 << 31, "says that it has 2147483648 numbers to a token, and its weights have 64")],
+)  # fmt: skip
+def test_a_model_other_than_that_of_the_weights_is_not_made(
+    file: Path, tmp_path: Path, name: str, number: int, says: str
+) -> None:
+    """transformers would make it: two thousand million layers, or one with the other layer's weights left out."""
+    data, key = file.read_bytes(), f"llama.{name}".encode()
+    at = data.index(key) + len(key) + 4  # behind the kind of the value
+    lying = tmp_path / "lying.gguf"
+    lying.write_bytes(data[:at] + number.to_bytes(4, "little") + data[at + 4 :])
+    for weights in (True, False):
+        with pytest.raises(GgufError, match=says):
+            from_gguf(lying, sha256_of(lying), tmp_path / "model", weights)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_file_that_cannot_be_used_is_one_sentence(original: Path, file: Path, tmp_path: Path) -> None:
     cases = {}
     cases["there is no such GGUF file"] = (tmp_path / "none.gguf", "0" * 64)

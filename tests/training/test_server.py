@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +91,42 @@ def test_when_the_server_is_killed_its_trainers_end_and_the_same_command_trains_
     assert client.wait() == SERVER_GONE
     wait_until(lambda: not Path(f"/proc/{trainer}/maps").exists() or not Path(f"/proc/{trainer}/maps").read_text())
     assert "continuing from checkpoint-5" in trained(asking, log)
+
+
+def test_a_server_that_is_killed_before_it_has_read_is_one_sentence(server: int, tmp_path: Path) -> None:
+    os.kill(server, signal.SIGSTOP)
+    client = start(command("sft", tmp_path / "missing.json"), tmp_path / "log")
+    wait_until(lambda: any(f"{os.environ[ADDRESS]}\n" in line and " 02 " in line for line in unix_sockets()))
+    os.kill(server, signal.SIGKILL)
+    assert client.wait() == SERVER_GONE
+    assert (tmp_path / "log").read_text() == "training.server: the server of trainers ended; the same command goes on\n"
+
+
+def unix_sockets() -> list[str]:
+    return Path("/proc/net/unix").read_text().splitlines(keepends=True)
+
+
+def test_of_a_client_that_is_killed_while_it_asks_nothing_is_kept(server: int) -> None:
+    reading, writing = os.pipe()
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(os.environ[ADDRESS])
+        socket.send_fds(asking, [b"\n"], [writing] * 3)
+        asking.sendall(b'{"method": "sft", ')
+    os.close(writing)
+    assert os.read(reading, 1) == b""  # the end: nobody holds the other side
+    os.close(reading)
+
+
+def test_a_folder_too_deep_for_a_socket_only_leaves_trainers_on_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("a" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    monkeypatch.delenv(ADDRESS, raising=False)
+    with serving():
+        assert ADDRESS not in os.environ
+        assert command("sft", Path("spec.json"))[2] == "training.sft"
 
 
 def test_a_second_server_is_not_started_and_an_engine_of_its_own_is_not_forked(server: int) -> None:

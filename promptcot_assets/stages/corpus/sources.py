@@ -18,18 +18,22 @@ means (forms.py).
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from urllib.parse import parse_qsl
 
 from promptcot_assets.settings import pins
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 Numbered = tuple[str, int, "Row | Broken"]  # name of the file, line or row from 1, the row
@@ -37,6 +41,7 @@ Numbered = tuple[str, int, "Row | Broken"]  # name of the file, line or row from
 BATCH = 1024  # rows that DuckDB hands over at once, and that a condition is evaluated on
 LONGEST_LINE = 1 << 28  # bytes; a longer line is skipped and counted
 WILD = "*?["
+ROW_NUMBER = "row_number_of_promptcot"  # a column beside those of a table, which none of them is called
 BESIDE_DATA = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}  # what `datasets` writes
 WRAPPERS = (
     "data",
@@ -286,7 +291,7 @@ def _array_rows(path: Path) -> Iterator[Numbered]:
     query = "select json from read_json_objects(?, format = 'array', maximum_object_size = ?)"
     number = 0
     try:
-        for batch in _queried(query, [str(path), LONGEST_LINE]):
+        for batch in _queried(query, path, [LONGEST_LINE]):
             for (text,) in zip(*batch.values(), strict=True):
                 number += 1
                 yield path.name, number, _decoded(text.encode("utf-8", "surrogatepass"))
@@ -360,10 +365,10 @@ def _csv_rows(path: Path, where: str | None) -> Iterator[Numbered]:
     rejected = "select distinct on (line) line, error_message from reject_errors order by line"
     found = _table_rows(path, f"select count(*) from {read}", rejected)
     broken = {row["line"] - 1: row["error_message"] for row in found}
-    numbered = f"select *, row_number() over () as row_number_ from {read}"
+    numbered = f"select *, row_number() over () as {ROW_NUMBER} from {read}"
     passed = 0  # broken rows before the one at hand
     for row in _table_rows(path, f"select * from ({numbered})" + (f" where ({where})" if where else "")):
-        at = row.pop("row_number_") + passed
+        at = row.pop(ROW_NUMBER) + passed
         while at in broken:
             yield path.name, at, Broken(f"not a row of the table ({broken.pop(at)}); mend or delete the line")
             passed, at = passed + 1, at + 1
@@ -374,34 +379,51 @@ def _csv_rows(path: Path, where: str | None) -> Iterator[Numbered]:
 
 def _table_rows(path: Path, query: str, after: str | None = None) -> Iterator[Row]:
     """The rows that DuckDB answers; those of the query `after` it, where there is one."""
-    for batch in _queried(query, [str(path)], path, after):
+    for batch in _queried(query, path, after=after):
         for row in zip(*batch.values(), strict=True):
             yield dict(zip(batch, map(_plain, row), strict=True))
 
 
 def _queried(
-    query: str, parameters: list[Any], path: Path | None = None, after: str | None = None
+    query: str, path: Path, more: Sequence[Any] = (), after: str | None = None
 ) -> Iterator[dict[str, list[Any]]]:
-    """Columns of a query's answer, some rows at a time.
+    """Columns of a query's answer, some rows at a time. The query's first parameter is the file, others follow.
 
     Raises: SeedError with DuckDB's words.
     """
     import duckdb
     import pyarrow as pa
 
+    parameters = [glob.escape(str(path)), *more]  # else `data[1].csv` is data1.csv to DuckDB
     with duckdb.connect(config={"threads": 1, "memory_limit": "2GB", "preserve_insertion_order": True}) as base:
         try:
             if after is not None:
                 base.execute(query, parameters).fetchall()
                 query, parameters = after, []
             for batch in base.sql(query, params=parameters).to_arrow_reader(BATCH):
-                yield {name: column.to_pylist() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+                yield {
+                    name: _values(path, name, column)
+                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                }
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # OSError: DuckDB's own, once the reader runs
-            kind = (kind_of(path) or "").lstrip(".").title() if path else "JSON"
+            kind = (kind_of(path) or "").lstrip(".").title()
+            kind = "JSON" if kind.startswith("Json") else kind
             raise SeedError(
-                f"{path or parameters[0]}: not a {kind} file, or not one that the condition fits "
+                f"{path}: not a {kind} file, or not one that the condition fits "
                 f"({str(error).splitlines()[0]}); write it again, or mend `where`"
             ) from error
+
+
+def _values(path: Path, name: str, column: pa.Array) -> list[Any]:
+    """Raises: SeedError for a value that Python has none for, as a date in the year 10000."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError) as error:
+        raise SeedError(
+            f"{path}: column {name!a} has a value that is out of range ({error}); leave the column out, or write it as "
+            "text"
+        ) from error
+    return values
 
 
 def _plain(value: Any) -> Any:

@@ -102,6 +102,11 @@ def text_of(value: Any, column: str) -> str | None:
     return _number(value) if isinstance(value, float) else str(value).replace("\r\n", "\n").strip() or None
 
 
+def is_finite(value: float) -> bool:
+    """Whether a number is one that a float can hold; JSON and DuckDB have whole numbers beyond all floats."""
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
 def _number(value: float) -> str | None:
     if not math.isfinite(value):
         return None

@@ -13,6 +13,7 @@ from promptcot_assets.settings.profile import PublishedBenchmark
 from promptcot_assets.stages.corpus.reading import Reading
 from promptcot_assets.stages.corpus.seed_tables import read_files, refuse_empty
 from promptcot_assets.stages.corpus.sources import Broken, SeedError, open_source
+from promptcot_assets.stages.corpus.values import is_finite
 
 EXTRA = ("contest", "points", "sample_tests", *JUDGED_BY)
 
@@ -86,8 +87,8 @@ def _standing(raw: Row | Broken, where: str) -> Row:
         raise SeedError(f"{where}: style {style!r}; write one of {', '.join(STYLES)}")
     numbers = {"rating": raw.get("rating"), "points": raw.get("points"), "penalty": raw.get("penalty", 0)}
     for column, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SeedError(f"{where}: `{column}` is {value!r}; write a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
+            raise SeedError(f"{where}: `{column}` is {value!r:.60}; write a number")
     return {"contest": str(contest), "style": style} | {column: float(value) for column, value in numbers.items()}
 
 

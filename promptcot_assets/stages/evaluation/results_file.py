@@ -37,6 +37,7 @@ NAMES = {
 }  # fmt: skip
 RIGHT = {"true", "yes", "pass", "passed", "correct", "right", "c", "resolved", "solved", "success", "accepted"}
 WRONG = {"false", "no", "fail", "failed", "incorrect", "wrong", "i", "unresolved", "unsolved", "failure"}
+SURE = {"true", "false", "0", "1"}  # marks whatever their column is called
 ONE = "all"  # the benchmark, or system, of a file that names none
 
 
@@ -79,7 +80,7 @@ def read_results(files: Sequence[str | Path], columns: Mapping[str, str] | None 
         raise ResultsError(f"there is no column {unknown[0]!r} to map; there are {', '.join(NAMES)}")
     found, read = Results(), {}
     for file in dict.fromkeys(map(str, files)):
-        if "://" not in file and not file.startswith("hf:") and not Path(file).exists():
+        if "://" not in file and not file.startswith("hf:") and not _is_there(file):
             raise ResultsError(f"{file}: no such file; check the path")
         read[file] = list(_marks(file, columns or {}, found))
         if not read[file]:
@@ -95,6 +96,13 @@ def read_results(files: Sequence[str | Path], columns: Mapping[str, str] | None 
             own = found.marks.setdefault(one.benchmark, {}).setdefault(system, {})
             own.setdefault(one.question, []).extend(one.marks)
     return found
+
+
+def _is_there(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _names_of(files: Sequence[str]) -> dict[str, str]:
@@ -222,7 +230,8 @@ class _Form:
         if column is not None:
             self.used["correct"] = column
             return
-        taken = set(self.used.values())
+        other = (spelled(self.columns, name) for ours in ("benchmark", "attempt") for name in NAMES[ours])
+        taken = {*self.used.values(), *other}
         may = [one for one in self.columns if one not in taken and _share(sample, one, _is_sure_mark) == 1.0]
         if len(may) == 1:
             self.used["correct"] = may[0]
@@ -268,10 +277,13 @@ def _is_mark(value: Any) -> bool:
 
 
 def _is_sure_mark(value: Any) -> bool:
-    """A mark whatever the column is called: true, false, 0, 1, or a list of these."""
+    """A mark whatever the column is called: true, false, 0, 1, or a list of these; in a CSV all of them are texts."""
     found = _list_of(value)
     values = found if isinstance(found, list) else [value]
-    return bool(values) and all(isinstance(one, bool) or (one in (0, 1) and isinstance(one, int)) for one in values)
+    return bool(values) and all(
+        one.strip().lower() in SURE if isinstance(one, str) else isinstance(one, int) and one in (0, 1)
+        for one in values
+    )
 
 
 def _can_be_mark(value: Any) -> bool:
@@ -292,7 +304,7 @@ def _mark(value: Any) -> float | None:
             value = float(text)
         except ValueError:
             return None
-    if isinstance(value, bool | int | float) and math.isfinite(value) and 0 <= value <= 1:
+    if isinstance(value, bool | int | float) and 0 <= value <= 1:  # neither NaN nor a number beyond all floats
         return float(value)
     return None
 

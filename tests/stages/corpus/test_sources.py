@@ -78,6 +78,30 @@ def test_folders_and_globs_are_read_in_the_order_of_names(tmp_path: Path) -> Non
     assert contents([str(tmp_path)]) != before
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "tsv", "json", "jsonl"])
+@pytest.mark.parametrize("called", ["plain", "try [2]"])
+def test_a_name_that_looks_like_a_pattern_is_the_file_of_that_name(kind: str, called: str, tmp_path: Path) -> None:
+    """A browser calls a second download `data[1].csv`; its folder may have brackets as well."""
+    folder = tmp_path / called
+    folder.mkdir()
+    for at, name in enumerate(("data[1]", "data1", "d*", "data?", "[")):
+        path = folder / f"{name}.{kind}"
+        path.write_text(json.dumps([ROWS[at]], indent=1)) if kind == "json" else write(path, [ROWS[at]])
+    for at, name in enumerate(("data[1]", "data1", "d*", "data?", "[")):
+        assert [row["answer"] for row in read_seeds(folder / f"{name}.{kind}")[0]] == [str(at + 2)], name
+    assert len(read_seeds(folder)[0]) == 5
+
+
+def test_a_date_beyond_all_calendars_is_one_sentence_and_no_column_of_a_csv_is_ours(tmp_path: Path) -> None:
+    days = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"problem": ["a"], "answer": ["1"], "day": days}), tmp_path / "a.parquet")
+    with pytest.raises(SeedError, match=r"a.parquet: column 'day' has a value that is out of range .*; leave the col"):
+        read_seeds(tmp_path / "a.parquet")
+    for name in ("row_number_", "row_number"):
+        write(tmp_path / "a.csv", [{"problem": "What is it?", "answer": "1", name: "5"}])
+        assert [row["row"] for row in read_seeds(tmp_path / "a.csv")[0]] == [1]
+
+
 GSM = [{"question": "Ann has 3 pens and buys 4. How many?", "answer": "3 + 4 = 7\n#### 7"}]
 MATH = [{"problem": "What is 8 + 1?", "level": "Level 5", "type": "Algebra", "solution": "It is $\\boxed{9}$."}]
 

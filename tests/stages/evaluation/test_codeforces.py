@@ -65,7 +65,9 @@ def test_standings_are_read_from_a_file_and_mistakes_are_named(tmp_path: Path) -
     assert [(row["contest"], row["style"], row["penalty"]) for row in rows] == [("7", "icpc", 40.0)] * 2
     assert len({row["standing_id"] for row in rows}) == 2
     for change, says in (({"rating": "high"}, "line 1: `rating` is 'high'"), ({"contest_id": None}, "no column"),
-                         ({"style": "school"}, "style 'school'")):  # fmt: skip
+                         ({"style": "school"}, "style 'school'"), ({"style": ["icpc"]}, "style .'icpc'"),
+                         ({"points": 10**400}, "line 1: `points` is 1000"),
+                         ({"rating": float("nan")}, "line 1: `rating` is nan")):  # fmt: skip
         path.write_text(json.dumps(good | change))
         with pytest.raises(SeedError, match=says):
             contest_standings(Benchmarks(standings=str(path)))

@@ -89,6 +89,15 @@ def test_parquet_csv_and_json_say_the_same(tmp_path: Path) -> None:
         assert read_results([tmp_path / f"given.{kind}"]).marks == {"all": {"a": TWO}}
 
 
+@pytest.mark.parametrize("marks", ["01", ("false", "true"), ("False", "True")])
+def test_a_csv_with_a_column_a_system_is_read(marks: tuple[str, str], tmp_path: Path) -> None:
+    wrong, right = marks
+    (tmp_path / "given.csv").write_text(f"id,first,second,attempt\nq1,{right},{wrong},0\nq2,{right},{right},1\n")
+    assert read_results([tmp_path / "given.csv"]).marks == {
+        "all": {"first": {"q1": [1], "q2": [1]}, "second": {"q1": [0], "q2": [1]}}
+    }
+
+
 def test_files_are_systems_where_nothing_else_tells_them_apart(tmp_path: Path) -> None:
     rows = [{"id": "q1", "correct": True}]
     first, second = (lines(tmp_path / f"{name}.jsonl", rows) for name in ("first", "second"))
@@ -117,6 +126,8 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "no question": ([{"correct": True}], "no column names the question; name it with --column question=THEIRS"),
     "no mark": ([{"id": "q", "text": "hm"}], "no column says whether an answer is right"),
     "percent": ([GOOD, {"id": "q2", "correct": 87}], "row 2: column 'correct' is 87; a mark is true or false"),
+    "a number beyond all floats": ([GOOD, {"id": "q2", "correct": 10**400}], "row 2: column 'correct' is 1000"),
+    "another in a list": ([GOOD, {"id": "q2", "correct": [-(10**400)]}], "row 2: column 'correct' is -1000"),
     "a text": ([GOOD, {"id": "q2", "correct": "perhaps"}], "row 2: column 'correct' is 'perhaps'"),
     "an object": ([GOOD, {"id": "q2", "correct": {"a": 1}}], "row 2: column 'correct' is {'a': 1}"),
     "nested": ([GOOD, {"id": "q2", "correct": [[1]]}], "row 2: column 'correct' is [1]"),
@@ -146,6 +157,8 @@ def test_broken_lines_missing_files_and_unknown_mappings(tmp_path: Path) -> None
         read_results([path])
     with pytest.raises(ResultsError, match=r"none.jsonl: no such file; check the path$"):
         read_results([tmp_path / "none.jsonl"])
+    with pytest.raises(ResultsError, match=r"jsonl: no such file; check the path$"):
+        read_results([tmp_path / f"{'a' * 300}.jsonl"])
     good = lines(tmp_path / "b.jsonl", [{"id": "q1", "scores": {"match": {"value": "C"}}}])
     assert read_results([good], {"correct": "scores.match.value"}).marks == {"all": {"b": {"q1": [1.0]}}}
     with pytest.raises(ResultsError, match="no row has a column 'nope', which is to be the correct"):
