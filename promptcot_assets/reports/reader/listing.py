@@ -25,6 +25,7 @@ LOOKED_AT = 20_000  # rows in which the values of a filter are looked for
 SHORT = 60  # characters: longer texts are read, not filtered by
 NULL = "(none)"
 SIDE = 6  # columns beside the gist
+LONGEST_CONDITION, MOST_BRACKETS = 20_000, 500  # of an SQL condition
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _matching(asked: Asked) -> str:
     names = SCHEMAS[table].names
     parts = [f"{PARTITION_COLUMN} = {quoted(asked.partition)}"] if asked.partition else []
     if asked.where:
-        parts.append(condition(asked.where))
+        parts.append(condition(_bounded(asked.where)))
     for column, value in asked.chosen.items():
         if column not in names:
             raise LakeError(f"{table} has no column {column!r}; it has {', '.join(names)}")
@@ -164,6 +165,15 @@ def _matching(asked: Asked) -> str:
         return f"(from {rows})"
     own = identifier(id_column(table))
     return f"(from {rows} order by md5({own}), {own} limit {int(asked.sample)})"
+
+
+def _bounded(where: str) -> str:
+    """The condition, if it is read in no time: DuckDB needs minutes for some thousands of brackets in each other."""
+    if len(where) > LONGEST_CONDITION:
+        raise LakeError(f"the condition has {len(where):,} characters; {LONGEST_CONDITION:,} are read at most")
+    if (brackets := sum(map(where.count, "([{"))) > MOST_BRACKETS:
+        raise LakeError(f"the condition opens {brackets:,} brackets; {MOST_BRACKETS:,} are read at most")
+    return where
 
 
 def _texts(table: str) -> list[str]:

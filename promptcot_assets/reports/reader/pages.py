@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,12 +85,13 @@ def slug(row_id: str) -> str:
 
 
 def unslug(name: str) -> str:
-    """The id of a file name that `slug` made of one that is not too long."""
-    return re.sub(
-        r"~([0-9a-f]+)~",
-        lambda found: chr(int(found[1], 16)),
-        name.removeprefix("~") if name.startswith("~.") else name,
-    )
+    """The id of a file name that `slug` made of one that is not too long; what it did not make stays as it is."""
+    return re.sub(r"~([0-9a-f]{1,6})~", _character, name.removeprefix("~") if name.startswith("~.") else name)
+
+
+def _character(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return found[0] if code > sys.maxunicode or 0xD800 <= code < 0xE000 else chr(code)
 
 
 def path_of(key: Key) -> str:
@@ -243,8 +245,9 @@ class Pages:
                 where[one["row_id"]] = None
         return self._fill("marks.html", "../", marks=every[::-1], agreement=marks.agreement(every), where=where)
 
-    def missing(self, what: str) -> str:
-        return self._fill("missing.html", "../", what=what)
+    def missing(self, what: str, root: str = "../", heading: str = "Not here") -> str:
+        """Why a page is not there. root: the way from its address to the front page's folder."""
+        return self._fill("missing.html", root, what=what, heading=heading)
 
     @cached_property
     def marked(self) -> dict[tuple[str, str], list[Row]]:

@@ -9,8 +9,9 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -61,7 +62,7 @@ class Served:
 
 
 def listing_query(asked: Mapping[str, str]) -> str:
-    return asked_query(listing.Asked(""), **asked)
+    return "&".join(f"{quote(name)}={quote(value)}" for name, value in asked.items() if value)
 
 
 class Reader:
@@ -118,11 +119,14 @@ class Reader:
 
     def _guarded(self, make: Callable[[str, dict[str, str]], Response], path: str, given: dict[str, str]) -> Response:
         """What cannot be shown is said on a page, in one sentence."""
+        root = "../" * path.count("/")
         with self._lock:
             try:
                 return make(path, given)
             except LakeError as error:
-                return HTMLResponse(self._pages().missing(str(error)), 404)
+                return HTMLResponse(self._pages().missing(str(error), root), 404)
+            except OSError as error:  # a disk that is full, gone or only for reading
+                return HTMLResponse(self._pages().missing(str(error), root, "This machine refused"), 500)
 
     def _pages(self) -> Pages:
         """Pages of the home as it is now."""
@@ -142,19 +146,29 @@ class Reader:
         if path in self._assets:
             return Response(self._assets[path], media_type=TYPES[path])
         if path == "index.html":
-            return HTMLResponse(filled.front(self._failures()))
-        folder, _, name = path.partition("/")
+            return HTMLResponse(filled.front(self._known_failures()))
+        folder, slash, name = path.partition("/")
         if path == COMPARED:
             return HTMLResponse(filled.compare([given.get("first", ""), given.get("second", "")]))
         fixed = {MODELS: filled.models, "em": filled.rounds, MARKS: filled.marks, TRAINING: filled.training}
-        if name in ("", "index.html"):
+        if not slash and not path.endswith(".html"):  # links of the page are relative to its folder
+            query = listing_query(given)
+            return RedirectResponse(f"{quote(path)}/index.html{'?' if query else ''}{query}", 303)
+        if slash and name in ("", "index.html"):
             again = {"Refresh": str(ASKED_AGAIN_S)} if folder == TRAINING else None
             return HTMLResponse(
                 fixed[folder]() if folder in fixed else self._list(filled, folder, given), headers=again
             )
-        if not name.endswith(".html"):
+        if not slash or not name.endswith(".html"):
             raise LakeError(f"there is no page {path}")
         return self._record(filled, folder, unslug(name.removesuffix(".html")), given)
+
+    def _known_failures(self) -> Sequence[Failure]:
+        """What failed. Who knows of runs may not be readable where the records are, as in a home of someone else's."""
+        try:
+            return self._failures()
+        except Exception as error:  # of any database that Dagster may keep its runs in
+            return [Failure("the runs of this home cannot be read", str(error), "promptcot doctor")]
 
     def _record(self, filled: Pages, table: str, row_id: str, given: dict[str, str]) -> Response:
         library = filled.library
@@ -175,6 +189,9 @@ class Reader:
             self._filters[place] = listing.filters(self.home, *place)
         try:
             listed = listing.read(self.home, asked)
+            if asked.page > (last := _last_page(listed)):
+                asked = replace(asked, page=last)
+                listed = listing.read(self.home, asked)
         except LakeError as error:
             listed, problem = listing.Listed([], 0, 0), str(error)
         names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
@@ -202,9 +219,11 @@ class Reader:
         if "list" not in given or "at" not in given:
             return None
         asked, at = self._asked(listing.known(given["list"]), given), _natural(given["at"], 0)
+        total = listing.count(self.home, asked)
+        if at >= total:
+            return None
         first = max(0, at - 1)
         near = dict(enumerate(listing.places(self.home, asked, first, 3 if at else 2), first))
-        total = listing.count(self.home, asked)
 
         def to(place: int) -> str | None:
             if place not in near or place < 0:
@@ -250,14 +269,17 @@ def start_page(asset: str, partition: str, where: str, sample: int) -> str:
 
 
 def _pager(asked: listing.Asked, listed: listing.Listed) -> dict[str, object] | None:
-    last = max(1, -(-listed.total // listing.PAGE))
-    if last == 1:
+    if (last := _last_page(listed)) == 1:
         return None
 
     def to(page: int) -> str | None:
         return f"?{asked_query(asked, page=str(page))}" if 1 <= page <= last else None
 
     return {"at": asked.page, "of": last, "previous": to(asked.page - 1), "following": to(asked.page + 1)}
+
+
+def _last_page(listed: listing.Listed) -> int:
+    return max(1, -(-listed.total // listing.PAGE))
 
 
 def _natural(text: str | None, otherwise: int) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from urllib.parse import urljoin
 
 import pytest
 from starlette.testclient import TestClient
 
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.reader import marks
+from promptcot_assets.reports.reader.front import Failure
 from promptcot_assets.reports.reader.server import Reader
 from promptcot_assets.reports.reader.training import differences
 from tests.reports.reader.hostile import SCRIPT, make_hostile
@@ -162,3 +165,71 @@ def test_every_vote_and_program_is_on_the_page_of_its_problem(own_arc: Home) -> 
     for part in ('id="math_votes-vote_0"', 'id="math_votes-vote_1"', 'id="candidate_programs-program_1"',
                  "so it is seven", "The completion was not kept", "here: print(1)"):  # fmt: skip
         assert part in shown, part
+
+
+@pytest.mark.parametrize("name", ["~ffffffff~", "~110000~", "~d800~", "~" + "f" * 400 + "~", "%FF", "~.~d800~"])
+def test_an_address_that_no_id_has_is_not_there(client: TestClient, name: str) -> None:
+    for folder in ("problems", "models"):
+        answer = client.get(f"{folder}/{name}.html")
+        assert answer.status_code == 404 and "has no row" in answer.text
+
+
+@pytest.mark.parametrize("path", ["problems", "em", "marks", "models"])
+def test_a_folder_without_its_slash_leads_to_its_page(client: TestClient, path: str) -> None:
+    answer = client.get(path, params={"sort": "level", "q": "new 1"})
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"{path}/index.html?sort=level&q=new%201"
+    assert client.get(path).headers["location"] == f"{path}/index.html"
+
+
+@pytest.mark.parametrize("path", ["x.html", "problems/none.html", "a/b/c.html", "nothing/"])
+def test_links_of_a_page_that_says_what_is_missing_lead_home(client: TestClient, reader: Reader, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    (home,) = re.findall(r'<a href="([^"]*)" accesskey="h">', answer.text)
+    assert urljoin(f"/{reader.token}/{path}", home) == f"/{reader.token}/index.html"
+
+
+def test_names_of_a_query_that_nobody_asked_for_change_nothing(client: TestClient) -> None:
+    answer = client.get("rollouts/rollout_1.html?asked=1&self=2&record=3&path=4&table=5")
+    assert answer.status_code == 303 and client.get(f"rollouts/{answer.headers['location']}").status_code == 200
+    assert client.get("problems/index.html?asked=1&self=2&table=3&is.=4").status_code == 200
+
+
+def test_a_mark_that_is_refused_says_so_on_a_page_with_its_links(client: TestClient) -> None:
+    answer = client.post("mark", data={"table": "problems", "row": "none", "verdict": "bad"})
+    assert answer.status_code == 404 and 'href="index.html"' in answer.text and 'href="reader.css"' in answer.text
+
+
+@pytest.mark.parametrize("page", ["2", "99999999999"])
+def test_a_page_after_the_last_one_is_the_last_one(client: TestClient, page: str) -> None:
+    shown = client.get(f"seed_problems/index.html?page={page}").text
+    assert "one?" in shown and "3 records" in shown
+    shown = client.get("seed_problems/seed_2.html?list=seed_problems&at=99999999999").text
+    assert "100000000000" not in shown
+
+
+def test_runs_that_cannot_be_read_leave_the_front_page_readable(own_arc: Home) -> None:
+    def unreadable() -> list[Failure]:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    reader = Reader(own_arc.path, unreadable)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        answer = client.get("index.html")
+    assert answer.status_code == 200
+    assert "unable to open database file" in answer.text and "What this home is" in answer.text
+
+
+def test_a_mark_that_cannot_be_written_is_said_in_one_sentence(client: TestClient, own_arc: Home) -> None:
+    (own_arc.path / ".marks.lock").mkdir()  # as a disk that refuses to write does; root may write anywhere
+    answer = client.post("mark", data={"table": "problems", "row": "problem_1", "verdict": "bad"})
+    assert answer.status_code == 500 and ".marks.lock" in answer.text and "Traceback" not in answer.text
+    assert "Not here" not in answer.text
+    assert client.get("problems/problem_1.html").status_code == 200
+
+
+def test_a_condition_that_asks_for_too_much_is_refused(client: TestClient) -> None:
+    """DuckDB needs minutes to read some thousands of brackets, and nothing else is answered meanwhile."""
+    for where, says in (("(" * 4_000, "brackets"), (f"problem = '{'x' * 40_000}'", "characters")):
+        answer = client.get("problems/index.html", params={"where": where})
+        assert answer.status_code == 200 and 'role="alert"' in answer.text and says in answer.text
