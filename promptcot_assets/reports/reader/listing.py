@@ -60,32 +60,36 @@ def known(table: str) -> str:
     return table
 
 
-def read(home: Path, asked: Asked) -> Listed:
-    """One page. Raises: LakeError for an unknown table or column, and with DuckDB's words on a wrong condition."""
+def read(home: Path, asked: Asked, longest_s: float | None = None) -> Listed:
+    """One page. longest_s: how long a query may take.
+
+    Raises: LakeError for an unknown table or column, and with DuckDB's words on a wrong condition.
+    """
     known(asked.table)
     first = max(0, asked.page - 1) * PAGE
     names = shown_columns(asked.table)
     # where every text has to be looked at, once: of a whole table the log knows the count without that
     counted = ", count(*) over ()" if asked.where or asked.search or asked.chosen else ""
     columns = ", ".join(map(identifier, names)) + counted
-    found = query(
-        home, f"select {columns} from {_matching(asked)} order by {_order(asked)} limit {PAGE} offset {first}"
-    )
-    total = int(found.rows[0][-1]) if counted and found.rows else count(home, asked)
+    sql = f"select {columns} from {_matching(asked)} order by {_order(asked)} limit {PAGE} offset {first}"
+    found = query(home, sql, longest_s)
+    total = int(found.rows[0][-1]) if counted and found.rows else count(home, asked, longest_s)
     return Listed([dict(zip(names, row, strict=False)) for row in found.rows], total, first)
 
 
-def count(home: Path, asked: Asked) -> int:
+def count(home: Path, asked: Asked, longest_s: float | None = None) -> int:
     """Rows that fulfil all conditions."""
-    return int(query(home, f"select count(*) from {_matching(asked)}").rows[0][0])
+    return int(query(home, f"select count(*) from {_matching(asked)}", longest_s).rows[0][0])
 
 
-def places(home: Path, asked: Asked, first: int = 0, most: int | None = None) -> list[tuple[str, str]]:
+def places(
+    home: Path, asked: Asked, first: int = 0, most: int | None = None, longest_s: float | None = None
+) -> list[tuple[str, str]]:
     """(partition, id) of the matching rows, in their order; `most` of them from place `first` on."""
     own = identifier(id_column(known(asked.table)))
     limit = "" if most is None else f" limit {most} offset {first}"
     sql = f"select {PARTITION_COLUMN}, {own} from {_matching(asked)} order by {_order(asked)}{limit}"
-    return [(partition, one) for partition, one in query(home, sql).rows]
+    return [(partition, one) for partition, one in query(home, sql, longest_s).rows]
 
 
 def filters(home: Path, table: str, partition: str = "") -> dict[str, list[tuple[str, int]]]:

@@ -39,6 +39,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 FORM_BYTES = 64 << 10
+LONGEST_S = 60.0  # of one query: meanwhile nobody else is answered
 TRAINING, COMPARED, ASKED_AGAIN_S = "training", f"{MODELS}/compare.html", 5
 TYPES = {pages.STYLE: "text/css", pages.SCRIPT: "text/javascript"}
 
@@ -167,7 +168,7 @@ class Reader:
         """What failed. Who knows of runs may not be readable where the records are, as in a home of someone else's."""
         try:
             return self._failures()
-        except Exception as error:  # of any database that Dagster may keep its runs in
+        except Exception as error:  # noqa: BLE001, of whatever database Dagster keeps its runs in
             return [Failure("the runs of this home cannot be read", str(error), "promptcot doctor")]
 
     def _record(self, filled: Pages, table: str, row_id: str, given: dict[str, str]) -> Response:
@@ -188,10 +189,10 @@ class Reader:
         if place not in self._filters:
             self._filters[place] = listing.filters(self.home, *place)
         try:
-            listed = listing.read(self.home, asked)
+            listed = listing.read(self.home, asked, LONGEST_S)
             if asked.page > (last := _last_page(listed)):
                 asked = replace(asked, page=last)
-                listed = listing.read(self.home, asked)
+                listed = listing.read(self.home, asked, LONGEST_S)
         except LakeError as error:
             listed, problem = listing.Listed([], 0, 0), str(error)
         names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
@@ -219,11 +220,11 @@ class Reader:
         if "list" not in given or "at" not in given:
             return None
         asked, at = self._asked(listing.known(given["list"]), given), _natural(given["at"], 0)
-        total = listing.count(self.home, asked)
+        total = listing.count(self.home, asked, LONGEST_S)
         if at >= total:
             return None
         first = max(0, at - 1)
-        near = dict(enumerate(listing.places(self.home, asked, first, 3 if at else 2), first))
+        near = dict(enumerate(listing.places(self.home, asked, first, 3 if at else 2, LONGEST_S), first))
 
         def to(place: int) -> str | None:
             if place not in near or place < 0:

@@ -58,6 +58,13 @@ def test_what_is_not_there_is_one_error(arc: Home, asked: Asked) -> None:
         listing.places(arc.path, asked)
 
 
+def test_a_condition_without_an_end_is_ended(arc: Home) -> None:
+    endless = "(select sum(a.range * b.range) from range(3000000) a, range(3000000) b) > length(problem)"
+    with pytest.raises(LakeError, match="ended after 1 seconds"):
+        listing.read(arc.path, Asked("problems", where=endless), longest_s=1.0)
+    assert listing.count(arc.path, Asked("problems")) == 2
+
+
 def test_filters_are_the_columns_with_few_values(arc: Home) -> None:
     assert listing.filters(arc.path, "seed_problems")["split"] == [("train", 2), ("held_out", 1)]
     assert "problem" not in listing.filters(arc.path, "seed_problems")

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from promptcot_assets.lake import LakeError
-from promptcot_assets.reports.reader import marks
+from promptcot_assets.reports.reader import marks, server
 from promptcot_assets.reports.reader.front import Failure
 from promptcot_assets.reports.reader.server import Reader
 from promptcot_assets.reports.reader.training import differences
@@ -233,3 +233,13 @@ def test_a_condition_that_asks_for_too_much_is_refused(client: TestClient) -> No
     for where, says in (("(" * 4_000, "brackets"), (f"problem = '{'x' * 40_000}'", "characters")):
         answer = client.get("problems/index.html", params={"where": where})
         assert answer.status_code == 200 and 'role="alert"' in answer.text and says in answer.text
+
+
+def test_a_condition_without_an_end_leaves_the_reader_alive(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LONGEST_S", 1.0)
+    endless = "(select sum(a.range * b.range) from range(3000000) a, range(3000000) b) > length(problem)"
+    answer = client.get("problems/index.html", params={"where": endless})
+    assert 'role="alert"' in answer.text and "ended after 1 seconds" in answer.text
+    assert "2 records" in client.get("problems/index.html?where=problem+%3C%3E+'x'").text
