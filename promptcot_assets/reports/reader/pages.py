@@ -51,6 +51,7 @@ PROGRAMS = ("stdin", "proposed", "expected", "tests")  # shown with every space
 SAFE = re.compile(r"[^A-Za-z0-9._-]")
 SAMPLES = 12  # rows of a training table on a model's page
 MANY = 4  # rows of one table above a record that are listed each on a line
+PROBLEM = "problem"  # column of a list: the text of the problem that a row is about
 SHORT_FOLD = 900  # characters of one of many texts that are shown at once
 
 
@@ -388,6 +389,21 @@ def own_words(row: Record, besides: Mapping[str, Any]) -> str:
     completion = str(row.values.get("completion") or "")
     read = [str(besides.get(name) or "") for name in ("rationale", "problem")]
     return "" if all(one and one in completion for one in read) else completion
+
+
+def list_columns(table: str) -> list[str]:
+    """Columns of a table's list. Of rows about a problem its text is one, the first where a number shows a row best."""
+    names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
+    columns = names[1:] or names
+    if not about(table) or PROBLEM in columns:
+        return columns
+    at = 0 if columns[0] in listing.numbers(table) else 1
+    return [*columns[:at], PROBLEM, *columns[at:]]
+
+
+def problems_of(library: Library, records: Sequence[Record]) -> dict[Key, str]:
+    """The text of the problem that each row is about; empty for what is about nothing else."""
+    return {one.key: "" if one == other else other.gist for one, other in library.subjects(records).items()}
 
 
 def comments(table: str) -> dict[str, str]:

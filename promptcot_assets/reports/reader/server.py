@@ -25,9 +25,20 @@ from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.reader import export, listing, marks, pages
 from promptcot_assets.reports.reader.front import Failure
 from promptcot_assets.reports.reader.library import MODELS, Library, Record
-from promptcot_assets.reports.reader.pages import Around, Pages, anchor, asked_query, path_of, unslug
+from promptcot_assets.reports.reader.pages import (
+    PROBLEM,
+    Around,
+    Pages,
+    anchor,
+    asked_query,
+    list_columns,
+    path_of,
+    problems_of,
+    unslug,
+)
 from promptcot_assets.tables import MODEL_ROLES
 from promptcot_assets.tables.marks import MARKS
+from promptcot_assets.tables.references import id_column
 
 LOOPBACK = "127.0.0.1"
 HEADERS = {
@@ -195,17 +206,26 @@ class Reader:
                 listed = listing.read(self.home, asked, LONGEST_S)
         except LakeError as error:
             listed, problem = listing.Listed([], 0, 0), str(error)
-        names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
-        columns = names[1:] if len(names) > 1 else names
-        rows = []
+        columns, rows = list_columns(table), []
+        told = problems_of(filled.library, self._records(filled.library, table, listed)) if PROBLEM in columns else {}
         for at, row in enumerate(listed.rows):
+            own = row[id_column(table)]
             query = asked_query(asked, list=table, at=str(listed.first + at))
-            rows.append((f"{path_of((table, row[names[0]]))}?{query}", {name: row[name] for name in columns}))
+            row = {PROBLEM: told.get((table, own), ""), **row}
+            rows.append((f"{path_of((table, own))}?{query}", {name: row[name] for name in columns}))
         return filled.table(
             entries, rows=rows, columns=columns, numbers=listing.numbers(table), total=listed.total, first=listed.first,
             note=f"a sample of {asked.sample:,}" if asked.sample else "", pages=_pager(asked, listed), asked=asked,
             filters=self._filters[place], problem=problem,
         )  # fmt: skip
+
+    def _records(self, library: Library, table: str, listed: listing.Listed) -> list[Record]:
+        """The rows of a page, whole."""
+        by_partition: dict[str, list[str]] = {}
+        for row in listed.rows:
+            by_partition.setdefault(row[listing.PARTITION_COLUMN], []).append(row[id_column(table)])
+        newest = library.history.newest
+        return [one for partition, ids in by_partition.items() for one in library.load(newest[table, partition], ids)]
 
     def _asked(self, table: str, given: Mapping[str, str]) -> listing.Asked:
         return listing.Asked(

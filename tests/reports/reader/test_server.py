@@ -243,3 +243,10 @@ def test_a_condition_without_an_end_leaves_the_reader_alive(
     answer = client.get("problems/index.html", params={"where": endless})
     assert 'role="alert"' in answer.text and "ended after 1 seconds" in answer.text
     assert "2 records" in client.get("problems/index.html?where=problem+%3C%3E+'x'").text
+
+
+@pytest.mark.parametrize(("table", "told"), [("difficulty", "new 2?"), ("rollouts", "new 2?"), ("em_bounds", "three?"),
+                                            ("sft_examples", "new 1?"), ("benchmark_verdicts", "item 1?")])  # fmt: skip
+def test_a_list_says_which_problem_its_rows_are_about(client: TestClient, table: str, told: str) -> None:
+    shown = client.get(f"{table}/index.html").text
+    assert ">problem</th>" in shown and f"<bdi>{told}</bdi>" in shown
