@@ -153,10 +153,10 @@ class Pages:
             "anchor": anchor, "slug": slug, "fold": SHORT_FOLD, "MANY": MANY, "MODELS": MODELS, "CHIPS": CHIPS,
             "programs": PROGRAMS, "gist": gist, "singular": singular, "table_comment": table_comment,
             "comments": comments, "facts": facts, "texts": texts, "own_words": own_words, "chip_values": chip_values,
-            "attempts": attempts, "votes": votes, "is_part": about,
+            "attempts": attempts, "is_judged": is_judged, "agreed": agreed, "votes": votes, "is_part": about,
         }  # fmt: skip
         self.environment.tests["linked"] = lambda record: links.record(record) is not None
-        self.environment.filters |= {"number": number, "short": short}
+        self.environment.filters |= {"number": number, "short": short, "counted": counted}
 
     def front(self, failures: Sequence[home_front.Failure] = ()) -> str:
         library = self.library
@@ -166,7 +166,7 @@ class Pages:
             gains=home_front.gains(library),
             bounds=home_front.curves(library, "common_bound") or home_front.curves(library, "iw_bound"),
             information=home_front.curves(library, "information"),
-            funnel=home_front.funnel(library), dropped=home_front.dropped,
+            funnel=home_front.funnel(library), dropped=partial(home_front.dropped, library),
             costs=home_front.costs(library), graph=self._graph(failures), tables=self._tables(), stale=library.stale,
             has_em=any(asset == em.CANDIDATES for asset, _ in library.history.newest),
         )  # fmt: skip
@@ -222,7 +222,7 @@ class Pages:
         )  # fmt: skip
 
     def _scores_of(self, model: str) -> list[Record]:
-        every = home_front.newest_rows(self.library, "benchmark_scores")
+        every = [one for _, rows in home_front.scores(self.library) for one in rows]
         return [one for one in every if one.values["model"] == model]
 
     def rounds(self) -> str:
@@ -288,7 +288,7 @@ class Pages:
         def share(answers: list[Record]) -> float:
             return sum(one.values["passed"] is True for one in answers) / len(answers)
 
-        return sorted(grouped.items(), key=lambda pair: (share(pair[1]), pair[0].id))
+        return sorted(grouped.items(), key=lambda pair: (share(pair[1]), -agreed(pair[1])[1], pair[0].id))
 
     def _graph(self, failures: Sequence[home_front.Failure]) -> Markup:
         links = {asset: self.links.table(asset) or "" for asset in self._edges}
@@ -345,13 +345,20 @@ def attempts(joined: Joined, table: str) -> list[Attempt]:
     )
 
 
-def has_attempts(table: str) -> bool:
+def is_judged(table: str) -> bool:
+    """Whether there is a table of verdicts on its rows."""
     return any(_judges(other) == table for other in SCHEMAS)
 
 
 def votes(label: Record) -> list[tuple[str, int]]:
     """Answers of a label and their votes, most first; "" is no answer."""
     return Counter(label.values["answers"]).most_common()
+
+
+def agreed(answers: Sequence[Record]) -> tuple[str, int]:
+    """The answer that most attempts at a question gave, and how many did; no answer is none."""
+    given = Counter(str(one.values["answer"]) for one in answers if one.values.get("answer") not in (None, ""))
+    return given.most_common(1)[0] if given else ("", 0)
 
 
 def survivor(joined: Joined) -> Record | None:
@@ -447,6 +454,11 @@ def number(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(number, value))
     return str(value)
+
+
+def counted(count: int, word: str) -> str:
+    """How many of something: 1 record, 2 records."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def asked_query(asked: listing.Asked, **more: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
+from html import unescape
 from urllib.parse import urljoin
 
 import pytest
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.reader import marks, server
 from promptcot_assets.reports.reader.front import Failure
+from promptcot_assets.reports.reader.pages import slug
 from promptcot_assets.reports.reader.server import Reader
 from promptcot_assets.reports.reader.training import differences
 from tests.reports.reader.hostile import SCRIPT, make_hostile
@@ -85,8 +88,8 @@ def test_settings_that_differ_are_named_by_their_path() -> None:
 
 
 def test_a_list_is_filtered_searched_and_sorted(client: TestClient) -> None:
-    assert "1 records" in client.get("seed_problems/index.html?q=TWO").text
-    assert "1 records" in client.get("seed_problems/index.html?is.split=held_out").text
+    assert "1 record<" in client.get("seed_problems/index.html?q=TWO").text
+    assert "1 record<" in client.get("seed_problems/index.html?is.split=held_out").text
     shown = client.get("seed_problems/index.html?sort=source_row&desc=1").text
     assert shown.index("three?") < shown.index("two?") < shown.index("one?")
     assert "2 records" in client.get("seed_problems/index.html?where=source_row+%3E+1").text
@@ -250,3 +253,67 @@ def test_a_condition_without_an_end_leaves_the_reader_alive(
 def test_a_list_says_which_problem_its_rows_are_about(client: TestClient, table: str, told: str) -> None:
     shown = client.get(f"{table}/index.html").text
     assert ">problem</th>" in shown and f"<bdi>{told}</bdi>" in shown
+
+
+def test_scores_of_a_model_name_their_benchmark(client: TestClient, own_arc: Home) -> None:
+    name = own_arc.models["sft_model"]
+    for page in (f"models/{slug(name)}.html", f"models/compare.html?first={name}&second={name}"):
+        assert "<th>benchmark</th>" in (shown := client.get(page).text) and "<td>aime</td>" in shown
+
+
+def test_votes_show_their_answers_and_no_verdict(own_arc: Home) -> None:
+    about = {"problem_id": "problem_2", "model": "procedural", "finish_reason": "stop", "completion": "thus"}
+    votes = [{"vote_id": f"vote_{at}", "attempt": at, "seed": at, "answer": answer, **about}
+             for at, answer in enumerate(("seven", None))]  # fmt: skip
+    own_arc.commit("math_votes", votes, "problems", partition=BATCH)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        shown = client.get("problems/problem_2.html").text
+    votes_shown = shown[shown.index('<section class="below" id="math_votes">') :].partition("</section>")[0]
+    assert "<bdi>seven</bdi>" in votes_shown and "no answer" in votes_shown and "not judged" not in votes_shown
+
+
+def test_wrong_answers_that_agree_come_first(own_arc: Home) -> None:
+    of = {"benchmark": "aime", "stage": "base", "model": own_arc.models["student_base"], "passed": False,
+          "verdict": "wrong_answer"}  # fmt: skip
+    answers = {"item_1": ("3", None), "item_2": ("5", "5")}
+    rows = [{"generation_id": f"{item}_{at}", "item_id": item, "attempt": at, "answer": answer, **of}
+            for item, given in answers.items() for at, answer in enumerate(given)]  # fmt: skip
+    written = [
+        {name: one[name] for name in ("generation_id", "item_id", "attempt", "benchmark", "stage", "model")}
+        for one in rows
+    ]
+    own_arc.commit("benchmark_generations", written, "benchmark_items", "student_base", partition=STUDENT)
+    own_arc.commit("benchmark_verdicts", rows, "benchmark_generations", "benchmark_items", partition=STUDENT)
+    score = {"score_id": "score", "benchmark": "aime", "stage": "base", "metric": "majority@2", "value": 0.0,
+             "model": own_arc.models["student_base"]}  # fmt: skip
+    own_arc.commit("benchmark_scores", [score], "benchmark_verdicts", "benchmark_items", partition=STUDENT)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        shown = client.get("benchmark_scores/score.html").text
+    assert shown.index("item 2?") < shown.index("item 1?")
+    assert ">2 of 2</td>" in shown and ">1 of 2</td>" in shown and "no answer" in shown
+
+
+def test_reasons_of_the_funnel_lead_to_what_fell(own_arc: Home) -> None:
+    steps = {"parsed": {"no block": 1}, "unique": {"near": 1}, "labelled": {"tie": 1, "never seen": 2}}
+    rows = [{"step_id": step, "batch": BATCH, "step": step, "position": at, "rows": 4, "dropped": json.dumps(fell)}
+            for at, (step, fell) in enumerate(steps.items())]  # fmt: skip
+    tie = {"label_id": "label_1", "problem_id": "problem_1", "voter": "procedural", "drop_reason": "tie"}
+    own_arc.commit("math_answers", [tie], "problems", partition=BATCH)
+    own_arc.commit("yield_report", rows, "raw_problems", "dropped_problems", "math_answers", partition=BATCH)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        front = client.get("").text
+        for table, column, reason in (("dropped_problems", "reason", "near"), ("math_answers", "drop_reason", "tie")):
+            (link,) = re.findall(rf'href="({table}/index.html[^"]*{column}={reason}[^"]*)"', front)
+            assert "1 record<" in client.get(unescape(link)).text
+    assert "<bdi>never seen</bdi>" in front and "never%20seen" not in front
+
+
+def test_shares_of_styles_lead_to_the_candidates(client: TestClient) -> None:
+    shown = client.get("em/index.html").text
+    found = {unescape(one) for one in re.findall(r'href="\.\./(em_rationales/index.html\?[^"]*is.style[^"]*)"', shown)}
+    assert {client.get(one).text.partition('id="count">')[2].partition("<")[0] for one in found} == {
+        "3 records", "2 records",
+    }  # fmt: skip
