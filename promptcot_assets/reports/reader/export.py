@@ -300,7 +300,7 @@ def _lists(filled: Pages, joined: Sequence[Joined], folder: Folder) -> dict[str,
         note = "" if len(rows) == total else f"of {total:,} in the table; `promptcot read {table}` has all"
         page = filled.table(
             entries, rows=rows[:LISTED], columns=columns, numbers=listing.numbers(table), total=len(rows), first=0,
-            note=note, pages=None, asked=None, filters={}, problem="",
+            note=note, pages=None, asked=None, filters={}, problem="", searched=(),
         )  # fmt: skip
         is_asked = any(one.record.key in folder.asked for one in joined if one.record.table == table)
         searched = SEARCHED if is_asked else SEARCHED_BESIDE

@@ -41,6 +41,7 @@ class Asked:
     descending: bool = False
     page: int = 1
     sample: int = 0  # so many rows, drawn by their ids: the same in every listing; 0: all
+    within: str = ""  # the column that is searched; empty: every text
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,11 @@ def _matching(asked: Asked) -> str:
         parts.append(f"{held} is null" if value == NULL else f"{held} = {quoted(value)}")
     if asked.search:
         wanted = quoted(asked.search.lower())
-        parts.append("(" + " or ".join(f"contains(lower({column}), {wanted})" for column in _texts(table)) + ")")
+        texts = searched(table)
+        if asked.within and asked.within not in texts:
+            raise LakeError(f"{table} has no text {asked.within!r} to search; it has {', '.join(texts)}")
+        looked = [texts[asked.within]] if asked.within else texts.values()
+        parts.append("(" + " or ".join(f"contains(lower({column}), {wanted})" for column in looked) + ")")
     rows = f"{identifier(table)}{' where ' + ' and '.join(parts) if parts else ''}"
     if not asked.sample:
         return f"(from {rows})"
@@ -180,13 +185,15 @@ def _bounded(where: str) -> str:
     return where
 
 
-def _texts(table: str) -> list[str]:
-    """SQL of every column that can be searched."""
-    return [
-        identifier(one.name) if pa.types.is_string(one.type) else f"array_to_string({identifier(one.name)}, ', ')"
+def searched(table: str) -> dict[str, str]:
+    """Columns that can be searched, and the SQL of each as a text."""
+    return {
+        one.name: identifier(one.name)
+        if pa.types.is_string(one.type)
+        else f"array_to_string({identifier(one.name)}, ', ')"
         for one in SCHEMAS[table]
         if pa.types.is_string(one.type) or one.type == pa.list_(pa.string())
-    ]
+    }
 
 
 def _order(asked: Asked) -> str:

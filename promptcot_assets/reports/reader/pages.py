@@ -464,7 +464,8 @@ def counted(count: int, word: str) -> str:
 def asked_query(asked: listing.Asked, **more: Any) -> str:
     """The query string of what is asked of a list."""
     known = {
-        "partition": asked.partition, "where": asked.where, "q": asked.search, "sort": asked.sort,
+        "partition": asked.partition, "where": asked.where, "q": asked.search,
+        "in": asked.within if asked.search else "", "sort": asked.sort,
         "desc": "1" if asked.descending else "", **{f"is.{name}": value for name, value in asked.chosen.items()},
         "sample": asked.sample or "", **more,
     }  # fmt: skip

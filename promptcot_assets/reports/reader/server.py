@@ -216,7 +216,7 @@ class Reader:
         return filled.table(
             entries, rows=rows, columns=columns, numbers=listing.numbers(table), total=listed.total, first=listed.first,
             note=f"a sample of {asked.sample:,}" if asked.sample else "", pages=_pager(asked, listed), asked=asked,
-            filters=self._filters[place], problem=problem,
+            filters=self._filters[place], problem=problem, searched=list(listing.searched(table)),
         )  # fmt: skip
 
     def _records(self, library: Library, table: str, listed: listing.Listed) -> list[Record]:
@@ -232,7 +232,7 @@ class Reader:
             table, given.get("partition", ""), given.get("where", "").strip(), given.get("q", "").strip(),
             {name[3:]: value for name, value in given.items() if name.startswith("is.") and value},
             given.get("sort", ""), given.get("desc") == "1", _natural(given.get("page"), 1),
-            _natural(given.get("sample"), 0),
+            _natural(given.get("sample"), 0), given.get("in", ""),
         )  # fmt: skip
 
     def _around(self, given: dict[str, str]) -> Around | None:

@@ -19,6 +19,9 @@ def ids(home: Home, asked: Asked) -> list[str]:
     (Asked("seed_problems"), ["seed_1", "seed_2", "seed_3"]),
     (Asked("seed_problems", search="TWO"), ["seed_2"]),
     (Asked("seed_problems", search="ratios"), ["seed_1", "seed_2"]),
+    (Asked("seed_problems", search="two", within="problem"), ["seed_2"]),
+    (Asked("seed_problems", search="ratios", within="concepts"), ["seed_1", "seed_2"]),
+    (Asked("seed_problems", search="ratios", within="problem"), []),
     (Asked("seed_problems", search="'; drop table x; --"), []),
     (Asked("seed_problems", search="%"), []),
     (Asked("seed_problems", chosen={"split": "held_out"}), ["seed_3"]),
@@ -51,7 +54,7 @@ def test_a_condition_is_one_expression(arc: Home, where: str) -> None:
 
 @pytest.mark.parametrize("asked", [
     Asked("problems", where="nonsense = 1"), Asked("problems", sort="nonsense"), Asked("problems; drop"),
-    Asked("problems", chosen={"nonsense": "1"}),
+    Asked("problems", chosen={"nonsense": "1"}), Asked("problems", search="new", within="nonsense"),
 ])  # fmt: skip
 def test_what_is_not_there_is_one_error(arc: Home, asked: Asked) -> None:
     with pytest.raises(LakeError, match=r"nonsense|there is no table"):

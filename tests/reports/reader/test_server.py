@@ -93,6 +93,10 @@ def test_a_list_is_filtered_searched_and_sorted(client: TestClient) -> None:
     shown = client.get("seed_problems/index.html?sort=source_row&desc=1").text
     assert shown.index("three?") < shown.index("two?") < shown.index("one?")
     assert "2 records" in client.get("seed_problems/index.html?where=source_row+%3E+1").text
+    assert "2 records" in client.get("seed_problems/index.html?q=ratios").text
+    assert "0 records" in (found := client.get("seed_problems/index.html?q=ratios&in=problem").text)
+    assert "<option selected>problem</option>" in found
+    assert "q=two&amp;in=problem" in client.get("seed_problems/index.html?q=two&in=problem").text  # of its row's link
 
 
 def test_a_wrong_condition_is_said_above_an_empty_list(client: TestClient) -> None:
