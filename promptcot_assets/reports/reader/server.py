@@ -64,7 +64,7 @@ class Served:
         return path_of(record.key)
 
     def model(self, name: str) -> str | None:
-        return path_of((MODELS, name))
+        return path_of((MODELS, name)) if name.partition("/")[0] in MODEL_ROLES else None
 
     def table(self, table: str, **asked: str) -> str | None:
         if table in MODEL_ROLES:

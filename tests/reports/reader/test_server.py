@@ -321,3 +321,10 @@ def test_shares_of_styles_lead_to_the_candidates(client: TestClient) -> None:
     assert {client.get(one).text.partition('id="count">')[2].partition("<")[0] for one in found} == {
         "3 records", "2 records",
     }  # fmt: skip
+
+
+def test_a_voter_that_is_no_model_of_this_home_is_no_link(client: TestClient, own_arc: Home) -> None:
+    vote = {"vote_id": "vote", "problem_id": "problem_2", "model": "procedural", "completion": "thus"}
+    own_arc.commit("math_votes", [vote], "problems", partition=BATCH)
+    shown = client.get("problems/problem_2.html").text
+    assert "attempt 0 by <bdi>procedural</bdi>" in shown and "models/procedural" not in shown
