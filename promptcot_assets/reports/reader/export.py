@@ -287,17 +287,19 @@ def _lists(filled: Pages, joined: Sequence[Joined], folder: Folder) -> dict[str,
     for table, records in by_table.items():
         entries = filled.library.entries(table)
         columns = pages.list_columns(table)
-        told = pages.problems_of(filled.library, [*records.values()]) if pages.PROBLEM in columns else {}
+        told = pages.problems_of(filled.library, [*records.values()]) if listing.PROBLEM in columns else {}
         shown = {
             key: {
-                pages.PROBLEM: pages.short(told.get(key, ""), TOLD),
+                listing.PROBLEM: pages.short(told.get(key, ""), TOLD),
                 **{name: one.values[name] for name in columns if name in one.values},
             }
             for key, one in records.items()
         }
         rows = [(folder.places[key], {name: shown[key].get(name) for name in columns}) for key in records]
         total = sum(entry.ref.rows for entry in entries)
-        note = "" if len(rows) == total else f"of {total:,} in the table; `promptcot read {table}` has all"
+        note = f"of {total:,} in the table; `promptcot read {table}` has all" if len(rows) < total else ""
+        if len(rows) > total:
+            note = f"{total:,} in the newest version; the others are what older ones lead to"
         page = filled.table(
             entries, rows=rows[:LISTED], columns=columns, numbers=listing.numbers(table), total=len(rows), first=0,
             note=note, pages=None, asked=None, filters={}, problem="", searched=(),
@@ -326,8 +328,8 @@ def _script_rows(
             at for at in range(1, len(columns)) if at not in numbers and _is_filter([row[at] for row in values])
         ],
         "rows": [
-            [folder.places[key], row, _searched(one, searched)]
-            for (key, one), row in zip(records.items(), values, strict=True)
+            [folder.places[key], row, f"{_searched(one, searched)} {str(cells.get(listing.PROBLEM) or '').lower()}"]
+            for (key, one), row, (_, cells) in zip(records.items(), values, rows, strict=True)
         ],
     }
     return f"window.reader = {json.dumps(document, ensure_ascii=True, separators=(',', ':'))};\n"

@@ -23,6 +23,7 @@ from promptcot_assets.lineage import ancestry
 from promptcot_assets.reports.reader import em, listing, marks, pictures, prose, training
 from promptcot_assets.reports.reader import front as home_front
 from promptcot_assets.reports.reader.library import MODELS, Joined, Key, Library, Record, about
+from promptcot_assets.reports.reader.listing import PROBLEM
 from promptcot_assets.tables import MODEL_ROLES, SCHEMAS
 from promptcot_assets.tables.reading import TEXTS
 from promptcot_assets.tables.references import id_column, owns_its_id, references
@@ -51,7 +52,6 @@ PROGRAMS = ("stdin", "proposed", "expected", "tests")  # shown with every space
 SAFE = re.compile(r"[^A-Za-z0-9._-]")
 SAMPLES = 12  # rows of a training table on a model's page
 MANY = 4  # rows of one table above a record that are listed each on a line
-PROBLEM = "problem"  # column of a list: the text of the problem that a row is about
 SHORT_FOLD = 900  # characters of one of many texts that are shown at once
 
 

@@ -25,8 +25,8 @@ from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.reader import export, listing, marks, pages
 from promptcot_assets.reports.reader.front import Failure
 from promptcot_assets.reports.reader.library import MODELS, Library, Record
+from promptcot_assets.reports.reader.listing import PROBLEM
 from promptcot_assets.reports.reader.pages import (
-    PROBLEM,
     Around,
     Pages,
     anchor,
@@ -216,7 +216,7 @@ class Reader:
         return filled.table(
             entries, rows=rows, columns=columns, numbers=listing.numbers(table), total=listed.total, first=listed.first,
             note=f"a sample of {asked.sample:,}" if asked.sample else "", pages=_pager(asked, listed), asked=asked,
-            filters=self._filters[place], problem=problem, searched=list(listing.searched(table)),
+            filters=self._filters[place], problem=problem, searched=listing.searched(table),
         )  # fmt: skip
 
     def _records(self, library: Library, table: str, listed: listing.Listed) -> list[Record]:
