@@ -325,7 +325,9 @@ def _script_rows(
         "columns": columns,
         "numbers": numbers,
         "filters": [
-            at for at in range(1, len(columns)) if at not in numbers and _is_filter([row[at] for row in values])
+            at
+            for at in range(1, len(columns))
+            if at not in numbers and _is_filter(columns[at], [row[at] for row in values])
         ],
         "rows": [
             [folder.places[key], row, f"{_searched(one, searched)} {str(cells.get(listing.PROBLEM) or '').lower()}"]
@@ -335,10 +337,13 @@ def _script_rows(
     return f"window.reader = {json.dumps(document, ensure_ascii=True, separators=(',', ':'))};\n"
 
 
-def _is_filter(values: Sequence[Any]) -> bool:
+def _is_filter(column: str, values: Sequence[Any]) -> bool:
     """Whether a column has few values, and short ones."""
     distinct = {str(one) for one in values}
-    return 1 < len(distinct) <= listing.MOST_VALUES and max(map(len, distinct)) <= listing.SHORT
+    return (
+        listing.fewest_values(column) <= len(distinct) <= listing.MOST_VALUES
+        and max(map(len, distinct)) <= listing.SHORT
+    )
 
 
 def _cell(value: Any) -> Any:

@@ -107,7 +107,7 @@ def filters(home: Path, table: str, partition: str = "") -> dict[str, list[tuple
     looked = query(home, f"select {counted} from {within}").rows[0]
     few = [
         name for at, name in enumerate(names)
-        if 1 < looked[2 * at] <= MOST_VALUES and (looked[2 * at + 1] or 0) <= SHORT
+        if fewest_values(name) <= looked[2 * at] <= MOST_VALUES and (looked[2 * at + 1] or 0) <= SHORT
     ]  # fmt: skip
     if not few:
         return {}
@@ -119,7 +119,12 @@ def filters(home: Path, table: str, partition: str = "") -> dict[str, list[tuple
     counts: dict[str, list[tuple[str, int]]] = {name: [] for name in few}
     for name, value, times in query(home, f"{' union all '.join(each)} order by times desc, value").rows:
         counts[name].append((value, times))
-    return {name: own for name, own in counts.items() if 1 < len(own) <= MOST_VALUES}
+    return {name: own for name, own in counts.items() if fewest_values(name) <= len(own) <= MOST_VALUES}
+
+
+def fewest_values(column: str) -> int:
+    """Distinct values that make a column a filter: that all rows passed, or none, is worth telling too."""
+    return 1 if column in TELLING else 2
 
 
 def numbers(table: str) -> list[str]:

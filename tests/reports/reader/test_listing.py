@@ -74,6 +74,11 @@ def test_a_condition_without_an_end_is_ended(arc: Home) -> None:
 def test_filters_are_the_columns_with_few_values(arc: Home) -> None:
     assert listing.filters(arc.path, "seed_problems")["split"] == [("train", 2), ("held_out", 1)]
     assert "problem" not in listing.filters(arc.path, "seed_problems")
+    assert "source" not in listing.filters(arc.path, "seed_problems")
+
+
+def test_that_all_rows_have_one_verdict_is_told_by_a_filter(arc: Home) -> None:
+    assert listing.filters(arc.path, "teacher_traces")["valid"] == [("true", 2)]
 
 
 @pytest.mark.parametrize("table", [one for one in SCHEMAS if one not in MODEL_ROLES])
