@@ -7,6 +7,7 @@ import io
 import json
 import re
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,12 +83,12 @@ class Answer:
         ] or ["no rows"]
 
 
-def query(home: Path, sql: str) -> Answer:
-    """The answer of the last statement of `sql`.
+def query(home: Path, sql: str, longest_s: float | None = None) -> Answer:
+    """The answer of the last statement of `sql`. longest_s: how long it may take; None: as long as it needs.
 
-    Raises: LakeError when there is no lake, when `sql` is empty or writes, or with DuckDB's own message.
+    Raises: LakeError when there is no lake, when `sql` is empty or writes, takes longer, or with DuckDB's own message.
     """
-    with _catalogue(home, sql) as database:
+    with _catalogue(home, sql) as database, _ended_after(database, longest_s):
         result = database.execute(sql)
         return Answer([name for name, *_ in result.description or []], result.fetchall())
 
@@ -197,6 +198,21 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA) and not NUMBER.fullmatch(value):
         return f"'{value}"
     return value
+
+
+@contextmanager
+def _ended_after(database: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, database.interrupt)
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise LakeError(f"ended after {seconds:g} seconds; ask for less, or use `promptcot sql`") from error
+    finally:
+        timer.cancel()
 
 
 @contextmanager

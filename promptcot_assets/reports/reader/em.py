@@ -9,9 +9,11 @@ from typing import Any
 
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.log import Entry
+from promptcot_assets.reports.reader import listing
 from promptcot_assets.reports.reader.library import Library, Record
 
 CANDIDATES = "em_rationales"
+NOT_TOLD = "not told"  # a style
 LARGEST = 10  # gains, and losses, of a round
 
 
@@ -91,8 +93,15 @@ class Round:
 
     def styles(self, winners: bool) -> dict[str, float]:
         """Style -> share of the candidates, or of the winners."""
-        rows = [row["style"] or "not told" for row in (self.winners if winners else self.rows)]
+        rows = [row["style"] or NOT_TOLD for row in (self.winners if winners else self.rows)]
         return {style: rows.count(style) / len(rows) for style in sorted(set(rows))}
+
+    def asked(self, style: str, winners: bool) -> dict[str, str]:
+        """What finds these candidates in their list."""
+        chosen = {"is.style": listing.NULL if style == NOT_TOLD else style} | (
+            {"is.selected": "true"} if winners else {}
+        )
+        return {"partition": self.partition, **chosen}
 
     def mean(self, column: str, winners: bool) -> float | None:
         known = [row[column] for row in (self.winners if winners else self.rows) if row[column] is not None]

@@ -38,6 +38,7 @@ LINKED = (
 LONGEST_TEXTS = (None, 8_000, 3_000, 1_500, 700, 300)  # characters of one text; the next where the pages take too much
 PAGE_BYTES, ABOVE_BYTES, BELOW_BYTES = 4_300, 30, 1_100  # of markup: of a page, and of each row that it shows
 AT_ONCE, LINKED_AT_ONCE = 256, 32  # records joined by one query
+TOLD = 90  # characters of the problem that a row of a list is about
 LISTED = 500  # rows of a list that are there without the script
 SEARCHED, SEARCHED_BESIDE = 500, 200  # characters of a record that the script searches, asked for or not
 MARKER = "reader.json"
@@ -285,43 +286,64 @@ def _lists(filled: Pages, joined: Sequence[Joined], folder: Folder) -> dict[str,
     found = {}
     for table, records in by_table.items():
         entries = filled.library.entries(table)
-        names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
-        columns = [names[1], *names[2:]] if len(names) > 1 else names  # what shows best what a row is comes first
-        rows = [(folder.places[key], {name: one.values.get(name) for name in columns}) for key, one in records.items()]
+        columns = pages.list_columns(table)
+        told = pages.problems_of(filled.library, [*records.values()]) if listing.PROBLEM in columns else {}
+        shown = {
+            key: {
+                listing.PROBLEM: pages.short(told.get(key, ""), TOLD),
+                **{name: one.values[name] for name in columns if name in one.values},
+            }
+            for key, one in records.items()
+        }
+        rows = [(folder.places[key], {name: shown[key].get(name) for name in columns}) for key in records]
         total = sum(entry.ref.rows for entry in entries)
-        note = "" if len(rows) == total else f"of {total:,} in the table; `promptcot read {table}` has all"
+        note = f"of {total:,} in the table; `promptcot read {table}` has all" if len(rows) < total else ""
+        if len(rows) > total:
+            note = f"{total:,} in the newest version; the others are what older ones lead to"
         page = filled.table(
             entries, rows=rows[:LISTED], columns=columns, numbers=listing.numbers(table), total=len(rows), first=0,
-            note=note, pages=None, asked=None, filters={}, problem="",
+            note=note, pages=None, asked=None, filters={}, problem="", searched=(),
         )  # fmt: skip
         is_asked = any(one.record.key in folder.asked for one in joined if one.record.table == table)
         searched = SEARCHED if is_asked else SEARCHED_BESIDE
-        found[table] = page, _script_rows(table, columns, records, folder, searched) if records else ""
+        found[table] = page, _script_rows(table, columns, rows, records, folder, searched) if records else ""
     return found
 
 
-def _script_rows(table: str, columns: Sequence[str], records: dict[Key, Record], folder: Folder, searched: int) -> str:
+def _script_rows(
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, dict[str, Any]]],
+    records: dict[Key, Record],
+    folder: Folder,
+    searched: int,
+) -> str:
     """The rows as one assignment of JSON in ASCII: what a model wrote is a string in it and nothing else."""
-    values = [[_cell(one.values.get(name)) for name in columns] for one in records.values()]
+    values = [[_cell(cells[name]) for name in columns] for _, cells in rows]
     numbers = [at for at, name in enumerate(columns) if name in listing.numbers(table)]
     document = {
         "columns": columns,
         "numbers": numbers,
         "filters": [
-            at for at in range(1, len(columns)) if at not in numbers and _is_filter([row[at] for row in values])
+            at
+            for at in range(1, len(columns))
+            if at not in numbers and _is_filter(columns[at], [row[at] for row in values])
         ],
         "rows": [
-            [folder.places[key], row, _searched(one, searched)]
-            for (key, one), row in zip(records.items(), values, strict=True)
+            [folder.places[key], row, f"{_searched(one, searched)} {str(cells.get(listing.PROBLEM) or '').lower()}"]
+            for (key, one), row, (_, cells) in zip(records.items(), values, rows, strict=True)
         ],
     }
     return f"window.reader = {json.dumps(document, ensure_ascii=True, separators=(',', ':'))};\n"
 
 
-def _is_filter(values: Sequence[Any]) -> bool:
+def _is_filter(column: str, values: Sequence[Any]) -> bool:
     """Whether a column has few values, and short ones."""
     distinct = {str(one) for one in values}
-    return 1 < len(distinct) <= listing.MOST_VALUES and max(map(len, distinct)) <= listing.SHORT
+    return (
+        listing.fewest_values(column) <= len(distinct) <= listing.MOST_VALUES
+        and max(map(len, distinct)) <= listing.SHORT
+    )
 
 
 def _cell(value: Any) -> Any:

@@ -14,6 +14,13 @@ from promptcot_assets.lineage import ancestry
 from promptcot_assets.reports.reader.library import Library, Record
 
 POINTS = "avg@"  # the measure whose gain is paid for; pass@k and majority@k stand beside it
+DROPPED = (("dropped_problems", "reason"),)
+FELL_IN = {  # step of the funnel -> tables and columns that hold why a row fell there
+    "parsed": (("raw_problems", "drop_reason"),),
+    "unique": DROPPED, "uncontaminated": DROPPED, "askable": DROPPED,
+    "labelled": (("math_answers", "drop_reason"), ("code_tests", "drop_reason")),
+    "with a valid trace": (("teacher_traces", "drop_reason"),),
+}  # fmt: skip
 Points = dict[str, list[tuple[float, float, float | None]]]  # series -> (round, value, standard error)
 
 
@@ -136,9 +143,34 @@ def funnel(library: Library) -> list[tuple[tuple[str, str], list[Record]]]:
     return [(key, list(own)) for key, own in groupby(rows, key=lambda one: place(one)[:2])]
 
 
-def dropped(step: Record) -> dict[str, int]:
-    """Why rows fell at a step of the funnel, and how many."""
-    return dict(json.loads(step.values["dropped"] or "{}"))
+@dataclass(frozen=True)
+class Fell:
+    """Rows that fell at a step of the funnel for one reason; `asked` is what finds them in the list of `table`."""
+
+    reason: str
+    rows: int
+    table: str | None
+    asked: dict[str, str]
+
+
+def dropped(library: Library, step: Record) -> list[Fell]:
+    """Why rows fell at a step of the funnel, how many, and where they are."""
+    found = []
+    for reason, rows in json.loads(step.values["dropped"] or "{}").items():
+        table, column = next(
+            (place for place in FELL_IN.get(step.values["step"], ()) if _holds(library, step, *place, reason)),
+            (None, ""),
+        )
+        asked = {"partition": step.values["batch"], f"is.{column}": reason, "is.domain": step.values["domain"]}
+        found.append(Fell(reason, rows, table, asked if table else {}))
+    return found
+
+
+def _holds(library: Library, step: Record, table: str, column: str, reason: str) -> bool:
+    """Whether rows of the step's batch and domain fell for this reason there."""
+    entry = library.history.newest.get((table, step.values["batch"]))
+    named = f"{column} = $reason and domain = $domain limit 1"
+    return bool(entry and library.select(entry, [column], named, reason=reason, domain=step.values["domain"]))
 
 
 def costs(library: Library) -> list[Spent]:

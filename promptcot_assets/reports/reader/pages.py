@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from promptcot_assets.lineage import ancestry
 from promptcot_assets.reports.reader import em, listing, marks, pictures, prose, training
 from promptcot_assets.reports.reader import front as home_front
 from promptcot_assets.reports.reader.library import MODELS, Joined, Key, Library, Record, about
+from promptcot_assets.reports.reader.listing import PROBLEM
 from promptcot_assets.tables import MODEL_ROLES, SCHEMAS
 from promptcot_assets.tables.reading import TEXTS
 from promptcot_assets.tables.references import id_column, owns_its_id, references
@@ -84,12 +86,13 @@ def slug(row_id: str) -> str:
 
 
 def unslug(name: str) -> str:
-    """The id of a file name that `slug` made of one that is not too long."""
-    return re.sub(
-        r"~([0-9a-f]+)~",
-        lambda found: chr(int(found[1], 16)),
-        name.removeprefix("~") if name.startswith("~.") else name,
-    )
+    """The id of a file name that `slug` made of one that is not too long; what it did not make stays as it is."""
+    return re.sub(r"~([0-9a-f]{1,6})~", _character, name.removeprefix("~") if name.startswith("~.") else name)
+
+
+def _character(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return found[0] if code > sys.maxunicode or 0xD800 <= code < 0xE000 else chr(code)
 
 
 def path_of(key: Key) -> str:
@@ -150,10 +153,10 @@ class Pages:
             "anchor": anchor, "slug": slug, "fold": SHORT_FOLD, "MANY": MANY, "MODELS": MODELS, "CHIPS": CHIPS,
             "programs": PROGRAMS, "gist": gist, "singular": singular, "table_comment": table_comment,
             "comments": comments, "facts": facts, "texts": texts, "own_words": own_words, "chip_values": chip_values,
-            "attempts": attempts, "votes": votes, "is_part": about,
+            "attempts": attempts, "is_judged": is_judged, "agreed": agreed, "votes": votes, "is_part": about,
         }  # fmt: skip
         self.environment.tests["linked"] = lambda record: links.record(record) is not None
-        self.environment.filters |= {"number": number, "short": short}
+        self.environment.filters |= {"number": number, "short": short, "counted": counted}
 
     def front(self, failures: Sequence[home_front.Failure] = ()) -> str:
         library = self.library
@@ -163,7 +166,7 @@ class Pages:
             gains=home_front.gains(library),
             bounds=home_front.curves(library, "common_bound") or home_front.curves(library, "iw_bound"),
             information=home_front.curves(library, "information"),
-            funnel=home_front.funnel(library), dropped=home_front.dropped,
+            funnel=home_front.funnel(library), dropped=partial(home_front.dropped, library),
             costs=home_front.costs(library), graph=self._graph(failures), tables=self._tables(), stale=library.stale,
             has_em=any(asset == em.CANDIDATES for asset, _ in library.history.newest),
         )  # fmt: skip
@@ -219,7 +222,7 @@ class Pages:
         )  # fmt: skip
 
     def _scores_of(self, model: str) -> list[Record]:
-        every = home_front.newest_rows(self.library, "benchmark_scores")
+        every = [one for _, rows in home_front.scores(self.library) for one in rows]
         return [one for one in every if one.values["model"] == model]
 
     def rounds(self) -> str:
@@ -243,8 +246,9 @@ class Pages:
                 where[one["row_id"]] = None
         return self._fill("marks.html", "../", marks=every[::-1], agreement=marks.agreement(every), where=where)
 
-    def missing(self, what: str) -> str:
-        return self._fill("missing.html", "../", what=what)
+    def missing(self, what: str, root: str = "../", heading: str = "Not here") -> str:
+        """Why a page is not there. root: the way from its address to the front page's folder."""
+        return self._fill("missing.html", root, what=what, heading=heading)
 
     @cached_property
     def marked(self) -> dict[tuple[str, str], list[Row]]:
@@ -284,7 +288,7 @@ class Pages:
         def share(answers: list[Record]) -> float:
             return sum(one.values["passed"] is True for one in answers) / len(answers)
 
-        return sorted(grouped.items(), key=lambda pair: (share(pair[1]), pair[0].id))
+        return sorted(grouped.items(), key=lambda pair: (share(pair[1]), -agreed(pair[1])[1], pair[0].id))
 
     def _graph(self, failures: Sequence[home_front.Failure]) -> Markup:
         links = {asset: self.links.table(asset) or "" for asset in self._edges}
@@ -341,13 +345,20 @@ def attempts(joined: Joined, table: str) -> list[Attempt]:
     )
 
 
-def has_attempts(table: str) -> bool:
+def is_judged(table: str) -> bool:
+    """Whether there is a table of verdicts on its rows."""
     return any(_judges(other) == table for other in SCHEMAS)
 
 
 def votes(label: Record) -> list[tuple[str, int]]:
     """Answers of a label and their votes, most first; "" is no answer."""
     return Counter(label.values["answers"]).most_common()
+
+
+def agreed(answers: Sequence[Record]) -> tuple[str, int]:
+    """The answer that most attempts at a question gave, and how many did; no answer is none."""
+    given = Counter(str(one.values["answer"]) for one in answers if one.values.get("answer") not in (None, ""))
+    return given.most_common(1)[0] if given else ("", 0)
 
 
 def survivor(joined: Joined) -> Record | None:
@@ -385,6 +396,21 @@ def own_words(row: Record, besides: Mapping[str, Any]) -> str:
     completion = str(row.values.get("completion") or "")
     read = [str(besides.get(name) or "") for name in ("rationale", "problem")]
     return "" if all(one and one in completion for one in read) else completion
+
+
+def list_columns(table: str) -> list[str]:
+    """Columns of a table's list. Of rows about a problem its text is one, the first where a number shows a row best."""
+    names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
+    columns = names[1:] or names
+    if not about(table) or PROBLEM in columns:
+        return columns
+    at = 0 if columns[0] in listing.numbers(table) else 1
+    return [*columns[:at], PROBLEM, *columns[at:]]
+
+
+def problems_of(library: Library, records: Sequence[Record]) -> dict[Key, str]:
+    """The text of the problem that each row is about; empty for what is about nothing else."""
+    return {one.key: "" if one == other else other.gist for one, other in library.subjects(records).items()}
 
 
 def comments(table: str) -> dict[str, str]:
@@ -430,10 +456,16 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def counted(count: int, word: str) -> str:
+    """How many of something: 1 record, 2 records."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def asked_query(asked: listing.Asked, **more: Any) -> str:
     """The query string of what is asked of a list."""
     known = {
-        "partition": asked.partition, "where": asked.where, "q": asked.search, "sort": asked.sort,
+        "partition": asked.partition, "where": asked.where, "q": asked.search,
+        "in": asked.within if asked.search else "", "sort": asked.sort,
         "desc": "1" if asked.descending else "", **{f"is.{name}": value for name, value in asked.chosen.items()},
         "sample": asked.sample or "", **more,
     }  # fmt: skip

@@ -9,8 +9,9 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,9 +25,20 @@ from promptcot_assets.lake import LakeError
 from promptcot_assets.reports.reader import export, listing, marks, pages
 from promptcot_assets.reports.reader.front import Failure
 from promptcot_assets.reports.reader.library import MODELS, Library, Record
-from promptcot_assets.reports.reader.pages import Around, Pages, anchor, asked_query, path_of, unslug
+from promptcot_assets.reports.reader.listing import PROBLEM
+from promptcot_assets.reports.reader.pages import (
+    Around,
+    Pages,
+    anchor,
+    asked_query,
+    list_columns,
+    path_of,
+    problems_of,
+    unslug,
+)
 from promptcot_assets.tables import MODEL_ROLES
 from promptcot_assets.tables.marks import MARKS
+from promptcot_assets.tables.references import id_column
 
 LOOPBACK = "127.0.0.1"
 HEADERS = {
@@ -38,6 +50,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 FORM_BYTES = 64 << 10
+LONGEST_S = 60.0  # of one query: meanwhile nobody else is answered
 TRAINING, COMPARED, ASKED_AGAIN_S = "training", f"{MODELS}/compare.html", 5
 TYPES = {pages.STYLE: "text/css", pages.SCRIPT: "text/javascript"}
 
@@ -51,7 +64,7 @@ class Served:
         return path_of(record.key)
 
     def model(self, name: str) -> str | None:
-        return path_of((MODELS, name))
+        return path_of((MODELS, name)) if name.partition("/")[0] in MODEL_ROLES else None
 
     def table(self, table: str, **asked: str) -> str | None:
         if table in MODEL_ROLES:
@@ -61,7 +74,7 @@ class Served:
 
 
 def listing_query(asked: Mapping[str, str]) -> str:
-    return asked_query(listing.Asked(""), **asked)
+    return "&".join(f"{quote(name)}={quote(value)}" for name, value in asked.items() if value)
 
 
 class Reader:
@@ -118,11 +131,14 @@ class Reader:
 
     def _guarded(self, make: Callable[[str, dict[str, str]], Response], path: str, given: dict[str, str]) -> Response:
         """What cannot be shown is said on a page, in one sentence."""
+        root = "../" * path.count("/")
         with self._lock:
             try:
                 return make(path, given)
             except LakeError as error:
-                return HTMLResponse(self._pages().missing(str(error)), 404)
+                return HTMLResponse(self._pages().missing(str(error), root), 404)
+            except OSError as error:  # a disk that is full, gone or only for reading
+                return HTMLResponse(self._pages().missing(str(error), root, "This machine refused"), 500)
 
     def _pages(self) -> Pages:
         """Pages of the home as it is now."""
@@ -142,19 +158,29 @@ class Reader:
         if path in self._assets:
             return Response(self._assets[path], media_type=TYPES[path])
         if path == "index.html":
-            return HTMLResponse(filled.front(self._failures()))
-        folder, _, name = path.partition("/")
+            return HTMLResponse(filled.front(self._known_failures()))
+        folder, slash, name = path.partition("/")
         if path == COMPARED:
             return HTMLResponse(filled.compare([given.get("first", ""), given.get("second", "")]))
         fixed = {MODELS: filled.models, "em": filled.rounds, MARKS: filled.marks, TRAINING: filled.training}
-        if name in ("", "index.html"):
+        if not slash and not path.endswith(".html"):  # links of the page are relative to its folder
+            query = listing_query(given)
+            return RedirectResponse(f"{quote(path)}/index.html{'?' if query else ''}{query}", 303)
+        if slash and name in ("", "index.html"):
             again = {"Refresh": str(ASKED_AGAIN_S)} if folder == TRAINING else None
             return HTMLResponse(
                 fixed[folder]() if folder in fixed else self._list(filled, folder, given), headers=again
             )
-        if not name.endswith(".html"):
+        if not slash or not name.endswith(".html"):
             raise LakeError(f"there is no page {path}")
         return self._record(filled, folder, unslug(name.removesuffix(".html")), given)
+
+    def _known_failures(self) -> Sequence[Failure]:
+        """What failed. Who knows of runs may not be readable where the records are, as in a home of someone else's."""
+        try:
+            return self._failures()
+        except Exception as error:  # noqa: BLE001, of whatever database Dagster keeps its runs in
+            return [Failure("the runs of this home cannot be read", str(error), "promptcot doctor")]
 
     def _record(self, filled: Pages, table: str, row_id: str, given: dict[str, str]) -> Response:
         library = filled.library
@@ -174,27 +200,39 @@ class Reader:
         if place not in self._filters:
             self._filters[place] = listing.filters(self.home, *place)
         try:
-            listed = listing.read(self.home, asked)
+            listed = listing.read(self.home, asked, LONGEST_S)
+            if asked.page > (last := _last_page(listed)):
+                asked = replace(asked, page=last)
+                listed = listing.read(self.home, asked, LONGEST_S)
         except LakeError as error:
             listed, problem = listing.Listed([], 0, 0), str(error)
-        names = [name for name in listing.shown_columns(table) if name != listing.PARTITION_COLUMN]
-        columns = names[1:] if len(names) > 1 else names
-        rows = []
+        columns, rows = list_columns(table), []
+        told = problems_of(filled.library, self._records(filled.library, table, listed)) if PROBLEM in columns else {}
         for at, row in enumerate(listed.rows):
+            own = row[id_column(table)]
             query = asked_query(asked, list=table, at=str(listed.first + at))
-            rows.append((f"{path_of((table, row[names[0]]))}?{query}", {name: row[name] for name in columns}))
+            row = {PROBLEM: told.get((table, own), ""), **row}
+            rows.append((f"{path_of((table, own))}?{query}", {name: row[name] for name in columns}))
         return filled.table(
             entries, rows=rows, columns=columns, numbers=listing.numbers(table), total=listed.total, first=listed.first,
             note=f"a sample of {asked.sample:,}" if asked.sample else "", pages=_pager(asked, listed), asked=asked,
-            filters=self._filters[place], problem=problem,
+            filters=self._filters[place], problem=problem, searched=listing.searched(table),
         )  # fmt: skip
+
+    def _records(self, library: Library, table: str, listed: listing.Listed) -> list[Record]:
+        """The rows of a page, whole."""
+        by_partition: dict[str, list[str]] = {}
+        for row in listed.rows:
+            by_partition.setdefault(row[listing.PARTITION_COLUMN], []).append(row[id_column(table)])
+        newest = library.history.newest
+        return [one for partition, ids in by_partition.items() for one in library.load(newest[table, partition], ids)]
 
     def _asked(self, table: str, given: Mapping[str, str]) -> listing.Asked:
         return listing.Asked(
             table, given.get("partition", ""), given.get("where", "").strip(), given.get("q", "").strip(),
             {name[3:]: value for name, value in given.items() if name.startswith("is.") and value},
             given.get("sort", ""), given.get("desc") == "1", _natural(given.get("page"), 1),
-            _natural(given.get("sample"), 0),
+            _natural(given.get("sample"), 0), given.get("in", ""),
         )  # fmt: skip
 
     def _around(self, given: dict[str, str]) -> Around | None:
@@ -202,9 +240,11 @@ class Reader:
         if "list" not in given or "at" not in given:
             return None
         asked, at = self._asked(listing.known(given["list"]), given), _natural(given["at"], 0)
+        total = listing.count(self.home, asked, LONGEST_S)
+        if at >= total:
+            return None
         first = max(0, at - 1)
-        near = dict(enumerate(listing.places(self.home, asked, first, 3 if at else 2), first))
-        total = listing.count(self.home, asked)
+        near = dict(enumerate(listing.places(self.home, asked, first, 3 if at else 2, LONGEST_S), first))
 
         def to(place: int) -> str | None:
             if place not in near or place < 0:
@@ -250,14 +290,17 @@ def start_page(asset: str, partition: str, where: str, sample: int) -> str:
 
 
 def _pager(asked: listing.Asked, listed: listing.Listed) -> dict[str, object] | None:
-    last = max(1, -(-listed.total // listing.PAGE))
-    if last == 1:
+    if (last := _last_page(listed)) == 1:
         return None
 
     def to(page: int) -> str | None:
         return f"?{asked_query(asked, page=str(page))}" if 1 <= page <= last else None
 
     return {"at": asked.page, "of": last, "previous": to(asked.page - 1), "following": to(asked.page + 1)}
+
+
+def _last_page(listed: listing.Listed) -> int:
+    return max(1, -(-listed.total // listing.PAGE))
 
 
 def _natural(text: str | None, otherwise: int) -> int:

@@ -111,6 +111,14 @@ def test_rows_for_the_script_are_ascii_json(own_arc: Home, tmp_path: Path) -> No
     assert len(json.loads(content.removeprefix("window.reader = ").removesuffix(";\n"))["rows"]) == 1
 
 
+def test_a_list_says_which_problem_its_rows_are_about(folder: Path) -> None:
+    content = (folder / "difficulty" / "rows.js").read_text()
+    listed = json.loads(content.removeprefix("window.reader = ").removesuffix(";\n"))
+    assert listed["columns"][0] == "problem" and listed["rows"][0][1][0] == "new 2?"
+    assert listed["rows"][0][2].endswith("new 2?")  # what is shown is found
+    assert "<bdi>new 2?</bdi>" in (folder / "difficulty" / "index.html").read_text()
+
+
 def test_hostile_text_adds_no_element(own_arc: Home, tmp_path: Path) -> None:
     make_hostile(own_arc)
     export(own_arc.path, tmp_path / "out")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from html import unescape
+from urllib.parse import urljoin
 
 import pytest
 from starlette.testclient import TestClient
 
 from promptcot_assets.lake import LakeError
-from promptcot_assets.reports.reader import marks
+from promptcot_assets.reports.reader import marks, server
+from promptcot_assets.reports.reader.front import Failure
+from promptcot_assets.reports.reader.pages import slug
 from promptcot_assets.reports.reader.server import Reader
 from promptcot_assets.reports.reader.training import differences
 from tests.reports.reader.hostile import SCRIPT, make_hostile
@@ -82,11 +88,15 @@ def test_settings_that_differ_are_named_by_their_path() -> None:
 
 
 def test_a_list_is_filtered_searched_and_sorted(client: TestClient) -> None:
-    assert "1 records" in client.get("seed_problems/index.html?q=TWO").text
-    assert "1 records" in client.get("seed_problems/index.html?is.split=held_out").text
+    assert "1 record<" in client.get("seed_problems/index.html?q=TWO").text
+    assert "1 record<" in client.get("seed_problems/index.html?is.split=held_out").text
     shown = client.get("seed_problems/index.html?sort=source_row&desc=1").text
     assert shown.index("three?") < shown.index("two?") < shown.index("one?")
     assert "2 records" in client.get("seed_problems/index.html?where=source_row+%3E+1").text
+    assert "2 records" in client.get("seed_problems/index.html?q=ratios").text
+    assert "0 records" in (found := client.get("seed_problems/index.html?q=ratios&in=problem").text)
+    assert "<option selected>problem</option>" in found
+    assert "q=two&amp;in=problem" in client.get("seed_problems/index.html?q=two&in=problem").text  # of its row's link
 
 
 def test_a_wrong_condition_is_said_above_an_empty_list(client: TestClient) -> None:
@@ -162,3 +172,159 @@ def test_every_vote_and_program_is_on_the_page_of_its_problem(own_arc: Home) -> 
     for part in ('id="math_votes-vote_0"', 'id="math_votes-vote_1"', 'id="candidate_programs-program_1"',
                  "so it is seven", "The completion was not kept", "here: print(1)"):  # fmt: skip
         assert part in shown, part
+
+
+@pytest.mark.parametrize("name", ["~ffffffff~", "~110000~", "~d800~", "~" + "f" * 400 + "~", "%FF", "~.~d800~"])
+def test_an_address_that_no_id_has_is_not_there(client: TestClient, name: str) -> None:
+    for folder in ("problems", "models"):
+        answer = client.get(f"{folder}/{name}.html")
+        assert answer.status_code == 404 and "has no row" in answer.text
+
+
+@pytest.mark.parametrize("path", ["problems", "em", "marks", "models"])
+def test_a_folder_without_its_slash_leads_to_its_page(client: TestClient, path: str) -> None:
+    answer = client.get(path, params={"sort": "level", "q": "new 1"})
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"{path}/index.html?sort=level&q=new%201"
+    assert client.get(path).headers["location"] == f"{path}/index.html"
+
+
+@pytest.mark.parametrize("path", ["x.html", "problems/none.html", "a/b/c.html", "nothing/"])
+def test_links_of_a_page_that_says_what_is_missing_lead_home(client: TestClient, reader: Reader, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    (home,) = re.findall(r'<a href="([^"]*)" accesskey="h">', answer.text)
+    assert urljoin(f"/{reader.token}/{path}", home) == f"/{reader.token}/index.html"
+
+
+def test_names_of_a_query_that_nobody_asked_for_change_nothing(client: TestClient) -> None:
+    answer = client.get("rollouts/rollout_1.html?asked=1&self=2&record=3&path=4&table=5")
+    assert answer.status_code == 303 and client.get(f"rollouts/{answer.headers['location']}").status_code == 200
+    assert client.get("problems/index.html?asked=1&self=2&table=3&is.=4").status_code == 200
+
+
+def test_a_mark_that_is_refused_says_so_on_a_page_with_its_links(client: TestClient) -> None:
+    answer = client.post("mark", data={"table": "problems", "row": "none", "verdict": "bad"})
+    assert answer.status_code == 404 and 'href="index.html"' in answer.text and 'href="reader.css"' in answer.text
+
+
+@pytest.mark.parametrize("page", ["2", "99999999999"])
+def test_a_page_after_the_last_one_is_the_last_one(client: TestClient, page: str) -> None:
+    shown = client.get(f"seed_problems/index.html?page={page}").text
+    assert "one?" in shown and "3 records" in shown
+    shown = client.get("seed_problems/seed_2.html?list=seed_problems&at=99999999999").text
+    assert "100000000000" not in shown
+
+
+def test_runs_that_cannot_be_read_leave_the_front_page_readable(own_arc: Home) -> None:
+    def unreadable() -> list[Failure]:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    reader = Reader(own_arc.path, unreadable)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        answer = client.get("index.html")
+    assert answer.status_code == 200
+    assert "unable to open database file" in answer.text and "What this home is" in answer.text
+
+
+def test_a_mark_that_cannot_be_written_is_said_in_one_sentence(client: TestClient, own_arc: Home) -> None:
+    (own_arc.path / ".marks.lock").mkdir()  # as a disk that refuses to write does; root may write anywhere
+    answer = client.post("mark", data={"table": "problems", "row": "problem_1", "verdict": "bad"})
+    assert answer.status_code == 500 and ".marks.lock" in answer.text and "Traceback" not in answer.text
+    assert "Not here" not in answer.text
+    assert client.get("problems/problem_1.html").status_code == 200
+
+
+def test_a_condition_that_asks_for_too_much_is_refused(client: TestClient) -> None:
+    """DuckDB needs minutes to read some thousands of brackets, and nothing else is answered meanwhile."""
+    for where, says in (("(" * 4_000, "brackets"), (f"problem = '{'x' * 40_000}'", "characters")):
+        answer = client.get("problems/index.html", params={"where": where})
+        assert answer.status_code == 200 and 'role="alert"' in answer.text and says in answer.text
+
+
+def test_a_condition_without_an_end_leaves_the_reader_alive(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LONGEST_S", 1.0)
+    endless = "(select sum(a.range * b.range) from range(3000000) a, range(3000000) b) > length(problem)"
+    answer = client.get("problems/index.html", params={"where": endless})
+    assert 'role="alert"' in answer.text and "ended after 1 seconds" in answer.text
+    assert "2 records" in client.get("problems/index.html?where=problem+%3C%3E+'x'").text
+
+
+@pytest.mark.parametrize(("table", "told"), [("difficulty", "new 2?"), ("rollouts", "new 2?"), ("em_bounds", "three?"),
+                                            ("sft_examples", "new 1?"), ("benchmark_verdicts", "item 1?")])  # fmt: skip
+def test_a_list_says_which_problem_its_rows_are_about(client: TestClient, table: str, told: str) -> None:
+    shown = client.get(f"{table}/index.html").text
+    assert ">problem</th>" in shown and f"<bdi>{told}</bdi>" in shown
+
+
+def test_scores_of_a_model_name_their_benchmark(client: TestClient, own_arc: Home) -> None:
+    name = own_arc.models["sft_model"]
+    for page in (f"models/{slug(name)}.html", f"models/compare.html?first={name}&second={name}"):
+        assert "<th>benchmark</th>" in (shown := client.get(page).text) and "<td>aime</td>" in shown
+
+
+def test_votes_show_their_answers_and_no_verdict(own_arc: Home) -> None:
+    about = {"problem_id": "problem_2", "model": "procedural", "finish_reason": "stop", "completion": "thus"}
+    votes = [{"vote_id": f"vote_{at}", "attempt": at, "seed": at, "answer": answer, **about}
+             for at, answer in enumerate(("seven", None))]  # fmt: skip
+    own_arc.commit("math_votes", votes, "problems", partition=BATCH)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        shown = client.get("problems/problem_2.html").text
+    votes_shown = shown[shown.index('<section class="below" id="math_votes">') :].partition("</section>")[0]
+    assert "<bdi>seven</bdi>" in votes_shown and "no answer" in votes_shown and "not judged" not in votes_shown
+
+
+def test_wrong_answers_that_agree_come_first(own_arc: Home) -> None:
+    of = {"benchmark": "aime", "stage": "base", "model": own_arc.models["student_base"], "passed": False,
+          "verdict": "wrong_answer"}  # fmt: skip
+    answers = {"item_1": ("3", None), "item_2": ("5", "5")}
+    rows = [{"generation_id": f"{item}_{at}", "item_id": item, "attempt": at, "answer": answer, **of}
+            for item, given in answers.items() for at, answer in enumerate(given)]  # fmt: skip
+    written = [
+        {name: one[name] for name in ("generation_id", "item_id", "attempt", "benchmark", "stage", "model")}
+        for one in rows
+    ]
+    own_arc.commit("benchmark_generations", written, "benchmark_items", "student_base", partition=STUDENT)
+    own_arc.commit("benchmark_verdicts", rows, "benchmark_generations", "benchmark_items", partition=STUDENT)
+    score = {"score_id": "score", "benchmark": "aime", "stage": "base", "metric": "majority@2", "value": 0.0,
+             "model": own_arc.models["student_base"]}  # fmt: skip
+    own_arc.commit("benchmark_scores", [score], "benchmark_verdicts", "benchmark_items", partition=STUDENT)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        shown = client.get("benchmark_scores/score.html").text
+    assert shown.index("item 2?") < shown.index("item 1?")
+    assert ">2 of 2</td>" in shown and ">1 of 2</td>" in shown and "no answer" in shown
+
+
+def test_reasons_of_the_funnel_lead_to_what_fell(own_arc: Home) -> None:
+    steps = {"parsed": {"no block": 1}, "unique": {"near": 1}, "labelled": {"tie": 1, "never seen": 2}}
+    rows = [{"step_id": step, "batch": BATCH, "step": step, "position": at, "rows": 4, "dropped": json.dumps(fell)}
+            for at, (step, fell) in enumerate(steps.items())]  # fmt: skip
+    tie = {"label_id": "label_1", "problem_id": "problem_1", "voter": "procedural", "drop_reason": "tie"}
+    own_arc.commit("math_answers", [tie], "problems", partition=BATCH)
+    own_arc.commit("yield_report", rows, "raw_problems", "dropped_problems", "math_answers", partition=BATCH)
+    reader = Reader(own_arc.path)
+    with TestClient(reader.application(), base_url=f"http://127.0.0.1/{reader.token}/") as client:
+        front = client.get("").text
+        for table, column, reason in (("dropped_problems", "reason", "near"), ("math_answers", "drop_reason", "tie")):
+            (link,) = re.findall(rf'href="({table}/index.html[^"]*{column}={reason}[^"]*)"', front)
+            assert "1 record<" in client.get(unescape(link)).text
+    assert "<bdi>never seen</bdi>" in front and "never%20seen" not in front
+
+
+def test_shares_of_styles_lead_to_the_candidates(client: TestClient) -> None:
+    shown = client.get("em/index.html").text
+    found = {unescape(one) for one in re.findall(r'href="\.\./(em_rationales/index.html\?[^"]*is.style[^"]*)"', shown)}
+    assert {client.get(one).text.partition('id="count">')[2].partition("<")[0] for one in found} == {
+        "3 records", "2 records",
+    }  # fmt: skip
+
+
+def test_a_voter_that_is_no_model_of_this_home_is_no_link(client: TestClient, own_arc: Home) -> None:
+    vote = {"vote_id": "vote", "problem_id": "problem_2", "model": "procedural", "completion": "thus"}
+    own_arc.commit("math_votes", [vote], "problems", partition=BATCH)
+    shown = client.get("problems/problem_2.html").text
+    assert "attempt 0 by <bdi>procedural</bdi>" in shown and "models/procedural" not in shown

@@ -73,7 +73,7 @@ function list(form, data) {
           const link = element("a", undefined, { href: "../" + href });
           link.append(isolated(text || "(empty)", 140));
           held.append(link);
-        } else held.append(isolated(text, 60));
+        } else held.append(isolated(text, data.columns[at] === "problem" ? 140 : 60));
         row.append(held);
       });
       body.append(row);
