@@ -21,6 +21,11 @@ FELL_IN = {  # step of the funnel -> tables and columns that hold why a row fell
     "labelled": (("math_answers", "drop_reason"), ("code_tests", "drop_reason")),
     "with a valid trace": (("teacher_traces", "drop_reason"),),
 }  # fmt: skip
+# of seed problems: those whose concepts a batch wrote a problem from that fell
+LED_TO_FALLEN = (
+    "problem_id in (select unnest(from_json(seed_problem_ids, '[\"VARCHAR\"]')) from concept_sets "
+    "join raw_problems using (concept_set_id) join dropped_problems using (raw_problem_id))"
+)
 Points = dict[str, list[tuple[float, float, float | None]]]  # series -> (round, value, standard error)
 
 

@@ -167,6 +167,7 @@ class Pages:
             bounds=home_front.curves(library, "common_bound") or home_front.curves(library, "iw_bound"),
             information=home_front.curves(library, "information"),
             funnel=home_front.funnel(library), dropped=partial(home_front.dropped, library),
+            led_to_fallen=home_front.LED_TO_FALLEN,
             costs=home_front.costs(library), graph=self._graph(failures), tables=self._tables(), stale=library.stale,
             has_em=any(asset == em.CANDIDATES for asset, _ in library.history.newest),
         )  # fmt: skip

@@ -312,6 +312,8 @@ def test_reasons_of_the_funnel_lead_to_what_fell(own_arc: Home) -> None:
         for table, column, reason in (("dropped_problems", "reason", "near"), ("math_answers", "drop_reason", "tie")):
             (link,) = re.findall(rf'href="({table}/index.html[^"]*{column}={reason}[^"]*)"', front)
             assert "1 record<" in client.get(unescape(link)).text
+        (seeds,) = re.findall(r'href="([^"]*)">seeds that led to what fell', front)
+        assert "1 record<" in client.get(unescape(seeds)).text
     assert "<bdi>never seen</bdi>" in front and "never%20seen" not in front
 
 
