@@ -217,7 +217,6 @@ def improve(student: str, rounds: int, budget: int | None, strength: float, as_j
         from promptcot_assets.settings.loading import profile_name
 
         with _plain_errors(ArcError):
-            _needs_lake()
             say = partial(click.echo, err=True)
             found = loop.improve(profile_name(), home(), definitions, student, rounds, budget, strength, say)
         _write_front_page()

@@ -22,6 +22,7 @@ from promptcot_assets.automation.arc import ArcError, Leg, LoadDefinitions, legs
 from promptcot_assets.automation.home import open_home
 from promptcot_assets.lake import Lake
 from promptcot_assets.lake.disk import complete
+from promptcot_assets.lineage.history import History
 from promptcot_assets.settings import Settings, load_settings
 from promptcot_assets.settings.loading import lock_folder
 from promptcot_assets.stages.statistics import Interval
@@ -78,11 +79,13 @@ def improve(
     budget: tokens generated, scored and trained on, of all rounds together; looked at before every leg. The process's
     PROMPTCOT_PROFILE is the profile of the rounds afterwards.
 
-    Raises: ArcError when the student has no held-out problems that were asked, or a leg fails; SettingsError for a
+    Raises: LakeError where there is no lake; ArcError when the student has no held-out problems that were asked, or a
+    leg fails; SettingsError for a
     profile that has no such student.
     """
     settings = load_settings(profile)
     _check_student(profile, settings, student)
+    History(home)  # raises where there is no lake; opening one makes it
     lake = open_lake(home)
     if not _gate(lake, student):
         raise ArcError(
