@@ -79,8 +79,8 @@ def improve(
     budget: tokens generated, scored and trained on, of all rounds together; looked at before every leg. The process's
     PROMPTCOT_PROFILE is the profile of the rounds afterwards.
 
-    Raises: LakeError where there is no lake; ArcError for a student that the profile lacks or that was asked no held-out
-    problems, and when a leg fails.
+    Raises: LakeError where there is no lake; ArcError for a student that the profile lacks or that was asked no
+    held-out problems, and when a leg fails.
     """
     settings = load_settings(profile)
     _check_student(profile, settings, student)

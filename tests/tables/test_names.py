@@ -39,7 +39,7 @@ reports/plots.py: problems
 reports/reader/em.py: em_rationales
 reports/reader/export.py: benchmark_scores
 reports/reader/front.py: sft_model self_play_model em_curves benchmark_scores yield_report
-reports/reader/pages.py: seed_problems benchmark_verdicts benchmark_scores
+reports/reader/pages.py: seed_problems benchmark_verdicts
 reports/regrade.py: seed_problems benchmark_items problems math_votes math_answers proposed_tests
     candidate_programs code_tests teacher_traces sft_examples relabelled rollouts rollouts_online verdicts
     benchmark_generations benchmark_verdicts

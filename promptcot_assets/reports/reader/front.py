@@ -12,15 +12,9 @@ from typing import Any
 from promptcot_assets.lake import Row
 from promptcot_assets.lineage import ancestry
 from promptcot_assets.reports.reader.library import Library, Record
+from promptcot_assets.stages.analysis.economics import FELL_IN
 
 POINTS = "avg@"  # the measure whose gain is paid for; pass@k and majority@k stand beside it
-DROPPED = (("dropped_problems", "reason"),)
-FELL_IN = {  # step of the funnel -> tables and columns that hold why a row fell there
-    "parsed": (("raw_problems", "drop_reason"),),
-    "unique": DROPPED, "uncontaminated": DROPPED, "askable": DROPPED,
-    "labelled": (("math_answers", "drop_reason"), ("code_tests", "drop_reason")),
-    "with a valid trace": (("teacher_traces", "drop_reason"),),
-}  # fmt: skip
 # of seed problems: those whose concepts a batch wrote a problem from that fell
 LED_TO_FALLEN = (
     "problem_id in (select unnest(from_json(seed_problem_ids, '[\"VARCHAR\"]')) from concept_sets "

@@ -18,6 +18,14 @@ from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.profile import Prices
 
+_DROPPED = (("dropped_problems", "reason"),)
+FELL_IN = {  # step of the funnel -> tables and columns that hold why a row fell there
+    "parsed": (("raw_problems", "drop_reason"),),
+    "unique": _DROPPED, "uncontaminated": _DROPPED, "askable": _DROPPED,
+    "labelled": (("math_answers", "drop_reason"), ("code_tests", "drop_reason")),
+    "with a valid trace": (("teacher_traces", "drop_reason"),),
+}  # fmt: skip
+
 
 # ---- rows
 def funnel(
