@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ NAMES = {  # of processes, by what stands in their command lines
     "spawn_main": "a step or a worker",
     "dagster": "a run",
 }
+BOARD = re.compile(r"\] (start|done) +(.+?)(?: +in .*)?$", re.MULTILINE)
 RUN = [sys.executable, "-m", "promptcot_assets.cli", "run"]
 
 
@@ -108,10 +110,9 @@ def _name_of(command: str) -> str:
 
 
 def _last_line(printed: Path) -> str:
-    lines = printed.read_text(errors="replace").split("\n")
-    return next(
-        (" ".join(line.split()[:3]) for line in reversed(lines) if line.startswith(("start", "done"))), "loading"
-    )
+    """The leg that the arc has begun or ended last, as its board says it."""
+    said = BOARD.findall(printed.read_text(errors="replace"))
+    return " ".join(said[-1]) if said else "loading"
 
 
 def kills(count: int, folder: Path, seed: int) -> Outcome:

@@ -318,7 +318,7 @@ def left(home: Path) -> list[str]:
     open_lake(home).gc(keep_last=1, grace_hours=0, dry_run=False)
     faults = [f"{child} is left" for child in multiprocessing.active_children()]
     faults += [f"{path} is left" for path in [*home.glob("spool/*/*"), *home.glob("models/.partial/*")]]
-    faults += [f"{path} is left" for path in home.rglob(".*") if path.is_file() and path.name != ".publish.lock"]
+    faults += [f"{path} is left" for path in home.rglob(".*") if path.is_file() and path.suffix != ".lock"]
     with dg.DagsterInstance.get() as instance:
         for pool in instance.event_log_storage.get_concurrency_keys():
             if taken := instance.event_log_storage.get_concurrency_info(pool).claimed_slots:

@@ -12,8 +12,8 @@ from promptcot_assets.definitions import defs
 from promptcot_assets.settings import home, load_settings
 
 ASSETS = (
-    "seed_problems", "seed_triples", "benchmark_items", "base_model", "cold_rationale_model", "cold_problem_generator",
-    "cold_start_bounds",
+    "seed_problems", "dropped_seed_rows", "seed_triples", "benchmark_items", "dropped_benchmark_rows", "base_model",
+    "cold_rationale_model", "cold_problem_generator", "cold_start_bounds",
 )  # fmt: skip
 
 
