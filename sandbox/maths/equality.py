@@ -122,7 +122,7 @@ class _Comparison:
 
     def expressions(self, a: Number | Expression, b: Number | Expression) -> Judged:
         if a.tree == b.tree:
-            return self.ask("defined", a.tree) if _may_lack_value(a.tree) else Judged(True, "normal form")
+            return self.ask("defined", a.tree) if trees.may_lack_value(a.tree) else Judged(True, "normal form")
         judged = self.ask("same", a.tree, b.tree)
         if not judged.equal and self.policy.tolerance and (a.decimal or b.decimal):
             return self.ask("near", a.tree, b.tree, self.policy.tolerance)
@@ -281,14 +281,6 @@ def _is_to_compute(leaf: Form) -> bool:
     return isinstance(leaf, Unread) or (
         isinstance(leaf, Number | Expression) and leaf.restated and not trees.symbols(leaf.tree)
     )
-
-
-def _may_lack_value(tree: Tree) -> bool:
-    """Whether something in it could be without a value that folding has not seen: a quotient by a sum, a function."""
-    if tree[0] == "call" and tree[1] not in ("abs", "prime", "factorial", "binomial", "sin", "cos", "gcd", "lcm"):
-        return not trees.symbols(tree)
-    quotient = tree[0] == "pow" and tree[1][0] in ("add", "call") and not trees.symbols(tree)
-    return quotient or any(_may_lack_value(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def _has_relation(form: Form) -> bool:

@@ -157,7 +157,7 @@ class Evaluation:
 
     def _power(self, base: Encoded, exponent: Encoded) -> Any:
         x = self._value(base)
-        if not x and exponent == ["num", "0"]:
+        if not x and not self._value(exponent):
             raise ZeroDivisionError
         if exponent[0] == "num" and mp.im(x) == 0 and mp.re(x) < 0:
             above, _, below = exponent[1].partition("/")

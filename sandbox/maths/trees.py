@@ -19,6 +19,7 @@ Tree = tuple[Any, ...]
 # bits of a folded number: larger powers stay powers, sums and products of twice the size (4,215 digits, and Python
 # writes out no more than 4,300) are refused
 LARGEST = 7_000
+HAVE_VALUES = ("abs", "prime", "factorial", "binomial", "sin", "cos", "gcd", "lcm")  # wherever their arguments do
 ZERO, ONE, MINUS_ONE = ("num", Fraction(0)), ("num", Fraction(1)), ("num", Fraction(-1))
 INFINITY = ("sym", "infinity")
 
@@ -45,7 +46,7 @@ def add(*trees: Tree) -> Tree:
         coefficients[rest] = _bounded(coefficients.get(rest, Fraction(0)) + coefficient)
         if not coefficients[rest]:
             _determinate(rest)
-    terms = [mul(("num", c), rest) for rest, c in coefficients.items() if c]
+    terms = [mul(("num", c), rest) for rest, c in coefficients.items() if c or may_lack_value(rest)]
     if not terms:
         return ZERO
     return terms[0] if len(terms) == 1 else ("add", *sorted(terms, key=repr))
@@ -65,19 +66,30 @@ def mul(*trees: Tree) -> Tree:
             exponents.setdefault(base, []).append(exponent)
     if not coefficient:
         _determinate(*exponents)
-        return ZERO
+        gathered = (factor for base, powers in exponents.items() for factor in _gathered(base, powers))
+        doubtful = [factor for factor in gathered if may_lack_value(factor)]
+        return ("mul", *sorted([*doubtful, ZERO], key=repr)) if doubtful else ZERO
     factors = []
     for base, powers in exponents.items():
-        factor = power(base, add(*powers))
-        if is_num(factor):
-            coefficient = _bounded(coefficient * factor[1])
-        else:
-            factors.append(factor)
+        for factor in _gathered(base, powers):
+            if is_num(factor):
+                coefficient = _bounded(coefficient * factor[1])
+            else:
+                factors.append(factor)
     if coefficient != 1 and len(factors) == 1 and factors[0][0] == "add":
         return add(*(mul(("num", coefficient), term) for term in factors[0][1:]))
     if coefficient != 1 or not factors:
         factors.append(("num", coefficient))
     return factors[0] if len(factors) == 1 else ("mul", *sorted(factors, key=repr))
+
+
+def _gathered(base: Tree, powers: list[Tree]) -> list[Tree]:
+    """Powers of one base as one, unless one of them may lack the value that it would have then: 0^2 / 0 is no 0."""
+    factor = power(base, add(*powers))
+    below = any(is_num(one) and one[1] < 0 for one in powers)
+    if below and len(powers) > 1 and may_lack_value(("pow", base, MINUS_ONE)) and not may_lack_value(factor):
+        return [power(base, one) for one in powers]
+    return [factor]
 
 
 def negative(tree: Tree) -> Tree:
@@ -103,7 +115,8 @@ def power(base: Tree, exponent: Tree) -> Tree:
         folded = _fold_power(base[1], exponent[1])
         if folded is not None:
             return ("num", folded)
-    if base[0] == "pow" and is_num(exponent) and exponent[1].denominator == 1:
+    lacks = is_num(exponent) and exponent[1] < 0 and may_lack_value(base)  # 1/(1/0) is no 0
+    if base[0] == "pow" and is_num(exponent) and exponent[1].denominator == 1 and not lacks:
         return power(base[1], mul(base[2], exponent))  # (b^a)^n, exact for whole n
     if base[0] == "mul" and is_num(exponent) and exponent[1].denominator == 1:
         return mul(*(power(factor, exponent) for factor in base[1:]))
@@ -166,6 +179,18 @@ def _determinate(*vanishing: Tree) -> None:
     """Raises ZeroDivisionError where infinity would vanish: oo - oo, 0 oo, oo / oo and oo^0 have no value."""
     if any(_has_infinity(tree) for tree in vanishing):
         raise ZeroDivisionError("indeterminate")
+
+
+def may_lack_value(tree: Tree) -> bool:
+    """Whether something in it could be without a value that folding has not seen: a quotient by a sum, a function.
+
+    Nothing times such a tree is not yet nothing.
+    """
+    if tree[0] == "call" and tree[1] not in HAVE_VALUES:
+        of_numbers = tree[1] == "log" and all(is_num(part) and part[1] > 0 for part in tree[2:])
+        return not of_numbers and not symbols(tree)
+    doubtful = tree[0] == "pow" and (tree[1] == ZERO or tree[1][0] in ("add", "call")) and not symbols(tree)
+    return doubtful or any(may_lack_value(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def _has_infinity(tree: Tree) -> bool:

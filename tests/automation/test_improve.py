@@ -11,13 +11,14 @@ import pytest
 
 from promptcot_assets.automation import improve as loop
 from promptcot_assets.automation.arc import ArcError
-from promptcot_assets.lake import Lake
+from promptcot_assets.lake import Lake, LakeError
 from promptcot_assets.lineage.history import History
 from promptcot_assets.settings import SettingsError, load_settings
 from promptcot_assets.stages.statistics import Interval
 from promptcot_assets.stages.students.self_play import gate_difference
 from promptcot_assets.tables import open_lake
 from tests.assets import arc_runs
+from tests.small_home import Home
 
 PLAYS = """
 extends: {small}
@@ -90,6 +91,11 @@ def test_a_student_without_held_out_problems_or_that_is_none_says_so(tmp_path: P
 
     with pytest.raises(ArcError, match="no student 'nobody' in profile demo; it has tiny"):
         loop.improve("demo", tmp_path, never, "nobody", 1)  # type: ignore[arg-type]
+    with pytest.raises(LakeError, match="there is no lake"):
+        loop.improve("demo", tmp_path, never, "tiny", 1)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir()), "who refuses has written nothing"
+    seed = {"problem_id": "s1", "domain": "maths", "problem": "1?", "answer": "1", "split": "train"}
+    Home(tmp_path).commit("seed_problems", [seed])
     with pytest.raises(ArcError, match=r"set self_play\.held_out_share above 0"):
         loop.improve("demo", tmp_path, never, "tiny", 1)  # type: ignore[arg-type]
 

@@ -21,8 +21,9 @@ from tests.sandbox.maths.fuzz import ANSWERS, EQUAL_WRITTEN, RATIONALS, TERMS, T
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 FUZZ = settings(
-    deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), suppress_health_check=list(HealthCheck)
-)
+    deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), suppress_health_check=list(HealthCheck),
+    derandomize="FUZZ_EXAMPLES" not in os.environ,  # a test run finds what the one before found; the benchmark looks on
+)  # fmt: skip
 
 
 @FUZZ
