@@ -104,7 +104,7 @@ def test_from_a_score_to_the_seed_by_clicks(page: Any, folder: Path) -> None:
     assert "Answers, the wrong ones first" in page.inner_text("main")
     shoot(page, "score")
     click("a.tick.wrong")
-    assert page.locator("article.attempt:target, p:target").count() == 1
+    page.locator("article.attempt:target, p:target").wait_for()
     shoot(page, "answer")
     click("article.attempt:has(:text-is('sft')) header a")
     assert "What it learned from" in page.inner_text("main")
