@@ -86,8 +86,10 @@ def mul(*trees: Tree) -> Tree:
 def _gathered(base: Tree, powers: list[Tree]) -> list[Tree]:
     """Powers of one base as one, unless one of them may lack the value that it would have then: 0^2 / 0 is no 0."""
     factor = power(base, add(*powers))
+    if len(powers) == 1:
+        return [factor]
     below = any(is_num(one) and one[1] < 0 for one in powers)
-    if below and len(powers) > 1 and may_lack_value(("pow", base, MINUS_ONE)) and not may_lack_value(factor):
+    if below and may_lack_value(("pow", base, MINUS_ONE)) and not may_lack_value(factor):
         return [power(base, one) for one in powers]
     return [factor]
 
@@ -115,9 +117,10 @@ def power(base: Tree, exponent: Tree) -> Tree:
         folded = _fold_power(base[1], exponent[1])
         if folded is not None:
             return ("num", folded)
-    lacks = is_num(exponent) and exponent[1] < 0 and may_lack_value(base)  # 1/(1/0) is no 0
-    if base[0] == "pow" and is_num(exponent) and exponent[1].denominator == 1 and not lacks:
-        return power(base[1], mul(base[2], exponent))  # (b^a)^n, exact for whole n
+    if base[0] == "pow" and is_num(exponent) and exponent[1].denominator == 1:
+        if exponent[1] > 0 or not may_lack_value(base):  # 1/(1/0) is no 0
+            return power(base[1], mul(base[2], exponent))  # (b^a)^n, exact for whole n
+        return ("pow", base, exponent)
     if base[0] == "mul" and is_num(exponent) and exponent[1].denominator == 1:
         return mul(*(power(factor, exponent) for factor in base[1:]))
     return ("pow", base, exponent)
