@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from dagster._core.errors import DagsterPipesExecutionError
 
 from promptcot_assets.assets.fingerprint import how_asked
+from promptcot_assets.assets.messages import WholeLines
 from promptcot_assets.assets.step import ROWS_A_TABLE, Step
 from promptcot_assets.inference.chat import open_template
 from promptcot_assets.lake import Row, Rows
@@ -140,7 +141,7 @@ def _pipes(work: Path) -> dg.PipesSubprocessClient:
     """Talks through files in the work folder, which goes with the commit: what a kill leaves is cleaned with it."""
     return dg.PipesSubprocessClient(
         context_injector=dg.PipesFileContextInjector(str(work / "context.json")),
-        message_reader=dg.PipesFileMessageReader(str(work / "messages.jsonl")),
+        message_reader=WholeLines(work / "messages.jsonl"),
     )
 
 
