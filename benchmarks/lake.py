@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcot_assets.lake import Provenance
+from promptcot_assets.lake.catalogue import CATALOGUE
 from promptcot_assets.tables import open_lake
 
 
@@ -109,6 +110,12 @@ def many_commits(folder: Path) -> None:
 
     theirs = seconds(plain_views)
     what = f"publish() of {TABLES} tables, {COMMITS} commits"
+
+    def from_nothing() -> None:
+        (lake.home / CATALOGUE).unlink()
+        lake.publish()
+
+    report(f"{what}, without a catalogue before", seconds(from_nothing), f"{TABLES} plain views", theirs)
     report(f"{what}, in the process that committed", seconds(lake.publish), f"{TABLES} plain views", theirs)
     report(f"{what}, in a new one", seconds(lambda: open_lake(lake.home).publish()), f"{TABLES} plain views", theirs)
 

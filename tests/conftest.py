@@ -20,8 +20,15 @@ settings.register_profile("promptcot", deadline=None)  # a loaded machine is slo
 settings.load_profile("promptcot")
 
 
+SLOW_S = 1800  # of a test that runs arcs, or waits for the one that all workers share: minutes on a busy machine
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side (`make test`) the files with slow tests come first, so that no worker ends with one alone."""
+    for item in items:
+        runs_arcs = item.get_closest_marker("slow") or "finished_home" in getattr(item, "fixturenames", ())
+        if runs_arcs and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_S))
     if hasattr(config, "workerinput"):  # of pytest-xdist
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)

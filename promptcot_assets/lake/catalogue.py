@@ -4,6 +4,7 @@ A declared table that nothing was committed to yet is an empty view, so that a q
 
 The file is a snapshot with absolute paths, written beside the old one and swapped in at once: who has the old one open
 keeps reading it. Everything in it comes from the logs, so a lost, old or moved catalogue is healed by publishing again.
+Views whose files and declaration are the old ones are copied with the old file, since a commit changes one of sixty.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import itertools
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 CATALOGUE = "catalog.duckdb"
 RESERVED = ("lineage", "runs", "models")  # names that no table may have
+_CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # which writes the views
 
 
 def _schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
@@ -80,8 +84,15 @@ _RUNS_SAY = {
     "first_commit": "when",
     "last_commit": "when",
 }
+_CHANGED = """
+with there as (select view_name as name, sql from duckdb_views() where not internal and view_name <> 'runs'
+               union all
+               select table_name, '' from duckdb_tables() where table_name not in ('lineage', 'models', 'views')),
+     kept as (select name, sql from published.views)
+select (select count(*) from (from there except from kept)) + (select count(*) from (from kept except from there))
+"""  # how much is not as it was written
 _RUNS = """
-create view runs as
+create or replace view runs as
 select run_id, list(distinct asset order by asset) as assets, count(*) as commits, sum(rows)::bigint as rows,
        sum(tokens)::bigint as tokens, sum(seconds) as seconds,
        min(committed_at) as first_commit, max(committed_at) as last_commit
@@ -100,12 +111,12 @@ def publish(home: Path, log: Log, declared: Declared, path: Path | None = None) 
             stale.unlink(missing_ok=True)
         new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         entries, damaged = _snapshot(log)
-        known = _known_lineage(path)
-        damaged |= _lost(log, known, entries)
-        last_known = known.filter(pc.is_in(known["asset"], pa.array(damaged, pa.string())))
         try:
+            known, standing = _copied(path, new)
+            damaged |= _lost(log, known, entries)
+            last_known = known.filter(pc.is_in(known["asset"], pa.array(damaged, pa.string())))
             sound = {asset: own for asset, own in entries.items() if asset not in damaged}
-            _write(new, log, declared, sound, damaged, last_known)
+            _write(new, log, declared, sound, damaged, last_known, standing)
             sync(new)
             path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
             new.replace(path)
@@ -113,6 +124,28 @@ def publish(home: Path, log: Log, declared: Declared, path: Path | None = None) 
             new.unlink(missing_ok=True)
             new.with_name(new.name + ".wal").unlink(missing_ok=True)
     return list(damaged.values())
+
+
+def _copied(path: Path, new: Path) -> tuple[pa.Table, dict[str, str]]:
+    """Copy a catalogue to change it: the commits that it knows; its views, and what each was made of.
+
+    Nothing of one that is missing or damaged. No view of one that somebody has written into: it is no copy then.
+    """
+    import duckdb
+
+    known, standing, changed = _LINEAGE.empty_table(), dict[str, str](), True
+    try:
+        shutil.copyfile(path, new)
+        with duckdb.connect(str(new), read_only=True) as con:
+            known = con.sql("from lineage").to_arrow_table()
+            changed = con.execute(_CHANGED).fetchall() != [(0,)]
+            standing = dict(con.execute("select name, made_of from published.views").fetchall())
+    except (OSError, duckdb.Error):
+        changed = True
+    if changed or path.with_name(path.name + ".wal").exists():
+        new.unlink(missing_ok=True)
+        standing = {}
+    return known, standing
 
 
 def _known_lineage(path: Path) -> pa.Table:
@@ -154,10 +187,19 @@ def _write(
     entries: dict[str, list[Entry]],
     damaged: Mapping[str, LakeError],
     last_known: pa.Table,
+    standing: Mapping[str, str],
 ) -> None:
-    """last_known: lineage of the damaged tables. Raises: OSError with DuckDB's words."""
+    """last_known: lineage of the damaged tables. standing: views that are there, and what of; others are written.
+
+    Raises: OSError with DuckDB's words.
+    """
     import duckdb
 
+    tables = {
+        asset: damaged.get(asset) or list(newest_by_partition(entries.get(asset, [])).values())
+        for asset in sorted(declared.schemas.keys() | {one for one in entries if entries[one]} | damaged.keys())
+    }
+    made_of = {asset: _made_of(log, declared, asset, current) for asset, current in tables.items()}
     try:
         with duckdb.connect(str(path), config={"threads": 1}) as con:
             con.execute("begin")
@@ -169,13 +211,41 @@ def _write(
             )
             _comment(con, "table models", "one row a checkpoint and partition, superseded ones too", _says(_MODELS))
             _comment(con, "view runs", "one row a Dagster run that committed anything", _RUNS_SAY)
+            for asset in standing.keys() - tables.keys():
+                con.execute(f"drop view {identifier(asset)}")
             files = _Files(log)
-            for asset in sorted(declared.schemas.keys() | {one for one in entries if entries[one]} | damaged.keys()):
-                _create_view(con, files, declared, asset, damaged.get(asset) or entries.get(asset, []))
+            for asset, current in tables.items():
+                if standing.get(asset) != made_of[asset]:
+                    _create_view(con, files, declared, asset, current)
+            _keep(con, made_of)
             con.execute("commit")
             con.execute("checkpoint")  # closing does it too, but says nothing when the disk is full
     except duckdb.Error as error:
         raise OSError(str(error)) from error
+
+
+def _made_of(log: Log, declared: Declared, asset: str, current: list[Entry] | LakeError) -> str:
+    """A hash of all that a view follows from: its files as they are on disk, the declaration, this code."""
+    if isinstance(current, LakeError):
+        parts = [str(current)]
+    else:
+        files = [log.path(entry) for entry in current]
+        parts = [f"{file} {(found := file.stat()).st_size} {found.st_mtime_ns}" if file.exists() else "missing"
+                 for file in files]  # fmt: skip
+    if asset in declared.schemas:
+        parts.append(declared.schemas[asset].serialize().to_pybytes().hex())
+    return hashlib.sha256("\n".join([_CODE, *parts]).encode()).hexdigest()
+
+
+def _keep(con: duckdb.DuckDBPyConnection, made_of: Mapping[str, str]) -> None:
+    """What the views were made of, and their SQL, by which it shows when somebody else has changed one."""
+    con.execute("create schema if not exists published")
+    con.register("made_of", pa.table({"name": list(made_of), "made_of": list(made_of.values())}))
+    con.execute(
+        "create or replace table published.views as select name, made_of, sql from made_of "
+        "join duckdb_views() on view_name = name and not internal"
+    )
+    con.unregister("made_of")
 
 
 def is_current(home: Path, log: Log) -> bool:
@@ -233,25 +303,24 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Tabl
     for i, part in enumerate(parts):
         con.register(f"part_{i}", part)
     union = " union all by name ".join(f"select * from part_{i}" for i in range(len(parts)))
-    con.execute(f"create table {name} as {union}")
+    con.execute(f"create or replace table {name} as {union}")
     for i in range(len(parts)):
         con.unregister(f"part_{i}")
 
 
 def _create_view(
-    con: duckdb.DuckDBPyConnection, files: _Files, declared: Declared, asset: str, entries: list[Entry] | LakeError
+    con: duckdb.DuckDBPyConnection, files: _Files, declared: Declared, asset: str, current: list[Entry] | LakeError
 ) -> None:
     """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable."""
     view = identifier(asset)
     try:
-        if isinstance(entries, LakeError):
-            raise entries
-        current = list(newest_by_partition(entries).values())
+        if isinstance(current, LakeError):
+            raise current
         schema, rows = _stored(files, declared, asset, current) if current else _nothing(declared.schemas[asset])
     except LakeError as error:
-        con.execute(f"create view {view} as select error({quoted(_of_table(asset, error))}) as error")
+        con.execute(f"create or replace view {view} as select error({quoted(_of_table(asset, error))}) as error")
         return
-    con.execute(f"create view {view} as {rows}")
+    con.execute(f"create or replace view {view} as {rows}")
     said = declared.schemas[asset].metadata if asset in declared.schemas else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
     _comment(con, f"view {view}", _text(schema.metadata or said), columns)

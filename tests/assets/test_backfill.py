@@ -25,7 +25,7 @@ mutation Launch($params: LaunchBackfillParams!) {
 STATUS = (
     "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
 )
-TIMEOUT_S = 500
+TIMEOUT_S = 1500
 HARMFUL = f"""
 extends: {SMALL}
 em:

@@ -35,7 +35,7 @@ def test_the_script_makes_the_corpus(tmp_path: Path) -> None:
         "PROMPTCOT_PROFILE": str(tmp_path / "small.yaml"),
     }
     done = subprocess.run(
-        ["bash", "job.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+        ["bash", "job.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1500, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "held_out" in done.stdout

@@ -51,7 +51,7 @@ def test_a_preview_shows_prompts_completions_filters_and_verdicts_and_leaves_not
     environment = os.environ | {"PROMPTCOT_PROFILE": str(SMALL), "PROMPTCOT_HOME": str(tmp_path / "home")}
     done = subprocess.run(
         [sys.executable, "-m", "promptcot_assets.cli", "preview", "--rows", "6", "--json"],
-        env=environment, capture_output=True, text=True, check=False, timeout=580,
+        env=environment, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
     found = json.loads(done.stdout)

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from promptcot_assets.lake import Lake, Ref
+from promptcot_assets.lake import Lake, Ref, catalogue
 from promptcot_assets.tables import SCHEMAS, open_lake
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
@@ -351,3 +351,48 @@ def test_a_catalogue_that_missed_a_commit_is_written_when_somebody_asks(
     Lake(lake.home).publish_if_stale()
     assert query(lake, f"select count(*) n from {asset} where problem_id like 'new%'") == [{"n": 9}]
     assert path.stat().st_ino != published
+
+
+def test_a_commit_writes_the_view_of_its_table_and_leaves_the_others(
+    filled: tuple[Lake, dict[str, Ref]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, _ = filled
+    written: list[str] = []
+    create = catalogue._create_view
+    monkeypatch.setattr(catalogue, "_create_view", lambda *given: (written.append(given[3]), create(*given)))
+    lake.commit("problems", [problems(1, "c")], PROBLEMS, provenance(9), "c")
+    assert written == ["problems"]
+    assert query(lake, "select count(*) n from problems") == [{"n": 7}]
+    comments = "select count(*) n from duckdb_columns() where table_name = 'seeds' and comment is not null"
+    assert query(lake, comments) == [{"n": 3}]
+    assert query(lake, "select count(*) n from runs") == [{"n": 4}]
+    shutil.rmtree(lake.home / "lake" / "pairs")
+    lake.publish()
+    assert written == ["problems"] and query(lake, "from duckdb_views() where view_name = 'pairs'") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["create or replace view seeds as select 1", "drop view seeds", "create table mine as select 1",
+     "drop table models",
+     "create or replace table published.views as select 'seeds' as name, 'x' as made_of, '' as sql"],
+)  # fmt: skip
+def test_what_somebody_changed_in_the_catalogue_is_as_it_was_after_the_next_commit(
+    filled: tuple[Lake, dict[str, Ref]], change: str
+) -> None:
+    lake, _ = filled
+    with duckdb.connect(str(lake.home / "catalog.duckdb")) as con:
+        con.execute(change)
+    lake.commit("problems", [problems(1, "c")], PROBLEMS, provenance(9), "c")
+    assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
+    assert query(lake, "select count(*) n from models") == [{"n": 2}]
+    assert query(lake, "from duckdb_tables() where table_name = 'mine'") == []
+
+
+def test_a_catalogue_does_not_grow_with_the_number_of_times_it_was_written(lake: Lake) -> None:
+    for n in range(30):
+        lake.commit("problems", [problems(1, str(n))], PROBLEMS, provenance(n))
+    size = (lake.home / "catalog.duckdb").stat().st_size
+    (lake.home / "catalog.duckdb").unlink()
+    lake.publish()
+    assert size < 2 * (lake.home / "catalog.duckdb").stat().st_size
