@@ -229,12 +229,19 @@ def _made_of(log: Log, declared: Declared, asset: str, current: list[Entry] | La
     if isinstance(current, LakeError):
         parts = [str(current)]
     else:
-        files = [log.path(entry) for entry in current]
-        parts = [f"{file} {(found := file.stat()).st_size} {found.st_mtime_ns}" if file.exists() else "missing"
-                 for file in files]  # fmt: skip
+        parts = [f"{log.path(entry)} {_as_it_is(log.path(entry))}" for entry in current]
     if asset in declared.schemas:
         parts.append(declared.schemas[asset].serialize().to_pybytes().hex())
     return hashlib.sha256("\n".join([_CODE, *parts]).encode()).hexdigest()
+
+
+def _as_it_is(file: Path) -> tuple[int, ...]:
+    """What differs when a file has been written, replaced or lost."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _keep(con: duckdb.DuckDBPyConnection, made_of: Mapping[str, str]) -> None:
