@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,6 +19,7 @@ from promptcot_assets.assets.table_asset import Result, Results, joint_assets, j
 from promptcot_assets.lake import Ref, RowStream
 from promptcot_assets.settings import Settings
 from promptcot_assets.settings.profile import Focus
+from promptcot_assets.settings.sharing import cores
 from promptcot_assets.stages.synthesis import focus, problem_set, writing
 
 
@@ -154,7 +154,7 @@ def _encoder(step: Step, engine: EngineResource, open_models: contextlib.ExitSta
 
 def _settle(step: Step, former: list[Ref], encoder: problem_set.Encoder | None) -> problem_set.Fates:
     """What becomes of every parsed problem. former: versions that hold what problems may repeat."""
-    values, threads = step.settings.deduplication, os.cpu_count() or 1
+    values, threads = step.settings.deduplication, cores()
     return problem_set.settle(
         step.lake.batches(step.version("raw_problems"), problem_set.READ),
         problem_set.published(step.lake, former, values, threads, encoder),

@@ -6,7 +6,6 @@ cores reach is measured, in about a second.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptcot_assets.doctor.model_sizes import costs
+from promptcot_assets.settings.sharing import cores
 
 GIB = 1 << 30
 MEASURED_S = 0.25  # of matrix products in one kind of number
@@ -81,7 +81,7 @@ def named(text: str) -> Device:
 def cpu() -> Device:
     """This machine's cores, one of them measured."""
     rate, gain = cores_rate()
-    return Device("cpu", rate, free_memory()[0], len(os.sched_getaffinity(0)), True, bf16=gain)
+    return Device("cpu", rate, free_memory()[0], cores(), True, bf16=gain)
 
 
 @cache

@@ -16,6 +16,7 @@ from promptcot_assets.doctor.finding import Finding, Level
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.settings import Settings, SettingsError, load_settings
 from promptcot_assets.settings.engines import PACKAGES
+from promptcot_assets.settings.sharing import cores
 from promptcot_assets.tables import open_lake
 
 GIB = 1 << 30
@@ -90,10 +91,10 @@ def _python() -> Finding:
 
 
 def _cores() -> Finding:
-    cores = len(os.sched_getaffinity(0))
-    if cores < 2:
-        return Finding("cores", "warn", f"{cores}", "the arc runs, one step after the other; two cores halve its time")
-    return Finding("cores", "ok", f"{cores}")
+    found = cores()
+    if found < 2:
+        return Finding("cores", "warn", f"{found}", "the arc runs, one step after the other; two cores halve its time")
+    return Finding("cores", "ok", f"{found}")
 
 
 def _memory() -> Finding:

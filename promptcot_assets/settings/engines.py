@@ -114,7 +114,7 @@ class Engine(Section):
 
     _no_effect_on_results = ("workers",)
     name: Annotated[str, one_of(*PACKAGES)] = "transformers"
-    workers: AtLeastOne = 1
+    workers: AtLeastOne = 1  # auto, as `threads`: what a lane has of the cores (sharing.py)
     threads: AtLeastOne = 1
     batch_size: AtLeastOne = 256
     score_batch_size: AtLeastOne = 16

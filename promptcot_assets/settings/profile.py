@@ -194,7 +194,7 @@ class Training(Section):
     """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig, GRPOConfig)."""
 
     arguments: dict[str, Any] = {}
-    threads: AtLeastOne = 1
+    threads: AtLeastOne = 1  # auto: those of a lane (sharing.py)
     save_steps: AtLeastOne = 200
     lora: Lora | None = None  # null: all weights are trained
     launcher: list[str] = []  # e.g. [accelerate, launch, --config_file, training/configs/fsdp_8.yaml]
@@ -693,7 +693,8 @@ class Ablations(Section):
 class Settings(Section):
     profile: str
     seed: Seed = 0
-    lanes: AtLeastOne = 1  # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`
+    # steps of the whole arc run side by side; also the limit of the Dagster pool `gpu`. auto: two where there are cores
+    lanes: AtLeastOne = 1
     leg_seconds: dict[str, Positive] = {}  # what legs of `promptcot run` took once, for its ETA, e.g. {SFT: 300}
     corpus: Corpus = Corpus()
     teachers: dict[str, Teacher] = {}
