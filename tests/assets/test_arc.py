@@ -14,12 +14,11 @@ from tests.assets.materialized import materialize
 
 pytestmark = pytest.mark.slow
 
-# moments in every kind of work: a trainer, sampling, scoring, a batch, self-play, evaluation
+# moments in every kind of work: a trainer, scoring, a batch, sampling and judging
 KILL_AT = (
     "training:",
     "em_rationales[round_01] · E-step: rewards",
     "start  batch first",
-    "start  tiny: self-play",
     "ask sft",
 )
 
