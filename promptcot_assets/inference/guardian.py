@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+ENDED_BY = (signal.SIGTERM, signal.SIGINT)
 GRACE_S = 20.0
 POLL_S = 0.2
 
@@ -32,7 +33,8 @@ class Ending(Exception):
 
 def main(command: list[str]) -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDED_BY)  # one that came while the command starts would lose it
+    for number in ENDED_BY:
         signal.signal(number, _end)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     parent = os.getppid()
@@ -40,9 +42,10 @@ def main(command: list[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # safe: we have one thread
+        preexec_fn=_begin,  # safe: we have one thread
     )
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDED_BY)
         while child.poll() is None and os.getppid() == parent:
             readable, _, _ = select.select([sys.stdin], [], [], POLL_S)
             if readable and not os.read(sys.stdin.fileno(), 1):
@@ -50,11 +53,17 @@ def main(command: list[str]) -> int:
             _reap_orphans(child.pid)
     except Ending:
         pass
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDED_BY:
         signal.signal(number, signal.SIG_IGN)
     _end_all(child)
     code = child.returncode
     return code if code >= 0 else 128 - code
+
+
+def _begin() -> None:
+    """In the command's process, before it is the command."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDED_BY)
 
 
 def _end(number: int, frame: object) -> None:

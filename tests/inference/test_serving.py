@@ -57,11 +57,14 @@ def test_without_urls_and_without_vllm_the_message_says_what_to_do(taught_model:
         assert engine.embed(["let A"]).shape[0] == 1, "which needs no server"
 
 
-def start(tmp_path: Path, then: str = "time.sleep(600)", ignore: str = "") -> subprocess.Popen[bytes]:
-    """A guardian over COMMAND, once everything has been started; told to be patient for a moment only."""
+def start(tmp_path: Path, then: str = "time.sleep(600)", ignore: str = "", before: str = "") -> subprocess.Popen[bytes]:
+    """A guardian over COMMAND, once everything has been started; told to be patient for a moment only.
+
+    before: code that it runs first.
+    """
     code = textwrap.dedent(COMMAND).format(then=then, ignore=ignore, IGNORE=IGNORE)
-    quick = f"import sys; sys.path.insert(0, {str(Path(guardian.__file__).parent)!r})\n" + (
-        "import guardian; guardian.GRACE_S = 0.5; sys.exit(guardian.main(sys.argv[1:]))"
+    quick = f"import sys; sys.path.insert(0, {str(Path(guardian.__file__).parent)!r})\nimport guardian\n" + (
+        f"{textwrap.dedent(before)}\nguardian.GRACE_S = 0.5; sys.exit(guardian.main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", quick, sys.executable, "-c", code],
@@ -100,6 +103,24 @@ def test_however_it_is_ended_nothing_is_left(tmp_path: Path, ending: str, ignore
     process = start(tmp_path, ignore=ignore)
     ENDINGS[ending](process)
     assert process.wait(60) == 128 + (signal.SIGKILL if ignore else signal.SIGTERM)
+    assert marked(tmp_path) == []
+
+
+def test_a_signal_that_comes_while_the_command_starts_ends_it_too(tmp_path: Path) -> None:
+    """On a busy machine the command may have started all its processes before the guardian has it in hand."""
+    process = start(
+        tmp_path,
+        before="""
+            import os, signal, subprocess, time
+            class Busy(subprocess.Popen):
+                def _execute_child(self, *given):
+                    super()._execute_child(*given)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(1)
+            subprocess.Popen = Busy
+        """,
+    )
+    assert process.wait(60) == 128 + signal.SIGTERM
     assert marked(tmp_path) == []
 
 
