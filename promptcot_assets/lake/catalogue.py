@@ -14,7 +14,9 @@ import dataclasses
 import fcntl
 import hashlib
 import itertools
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,6 +76,11 @@ _MODELS = _schema(
     committed_at=(_TIME, "when"),
     inputs=(_INPUTS, "exact versions it was trained on"),
 )
+_VIEWS = _schema(
+    name=(_TEXT, "view"),
+    made_of=(_TEXT, "hash of all that it follows from"),
+    written_at=(_COUNT, "nanoseconds since the epoch: the time that the catalogue's file was given"),
+)
 _RUNS_SAY = {
     "run_id": "Dagster's id of the run",
     "assets": "what it made",
@@ -84,13 +91,6 @@ _RUNS_SAY = {
     "first_commit": "when",
     "last_commit": "when",
 }
-_CHANGED = """
-with there as (select view_name as name, sql from duckdb_views() where not internal and view_name <> 'runs'
-               union all
-               select table_name, '' from duckdb_tables() where table_name not in ('lineage', 'models', 'views')),
-     kept as (select name, sql from published.views)
-select (select count(*) from (from there except from kept)) + (select count(*) from (from kept except from there))
-"""  # how much is not as it was written
 _RUNS = """
 create or replace view runs as
 select run_id, list(distinct asset order by asset) as assets, count(*) as commits, sum(rows)::bigint as rows,
@@ -129,22 +129,21 @@ def publish(home: Path, log: Log, declared: Declared, path: Path | None = None) 
 def _copied(path: Path, new: Path) -> tuple[pa.Table, dict[str, str]]:
     """Copy a catalogue to change it: the commits that it knows; its views, and what each was made of.
 
-    Nothing of one that is missing or damaged. No view of one that somebody has written into: it is no copy then.
+    Nothing of one that is missing or damaged. No view of one that somebody has written into: its file has another time
+    than it was given, whatever was written.
     """
     import duckdb
 
-    known, standing, changed = _LINEAGE.empty_table(), dict[str, str](), True
-    try:
+    known, standing = _LINEAGE.empty_table(), dict[str, str]()
+    with contextlib.suppress(OSError, duckdb.Error):
         shutil.copyfile(path, new)
+        written_at = path.stat().st_mtime_ns
         with duckdb.connect(str(new), read_only=True) as con:
             known = con.sql("from lineage").to_arrow_table()
-            changed = con.execute(_CHANGED).fetchall() != [(0,)]
-            standing = dict(con.execute("select name, made_of from published.views").fetchall())
-    except (OSError, duckdb.Error):
-        changed = True
-    if changed or path.with_name(path.name + ".wal").exists():
+            of_then = con.execute("select name, made_of from published.views where written_at = ?", [written_at])
+            standing = dict(of_then.fetchall())
+    if not standing:
         new.unlink(missing_ok=True)
-        standing = {}
     return known, standing
 
 
@@ -211,17 +210,20 @@ def _write(
             )
             _comment(con, "table models", "one row a checkpoint and partition, superseded ones too", _says(_MODELS))
             _comment(con, "view runs", "one row a Dagster run that committed anything", _RUNS_SAY)
+            changed = [asset for asset in tables if standing.get(asset) != made_of[asset]]
             for asset in standing.keys() - tables.keys():
                 con.execute(f"drop view {identifier(asset)}")
             files = _Files(log)
-            for asset, current in tables.items():
-                if standing.get(asset) != made_of[asset]:
-                    _create_view(con, files, declared, asset, current)
-            _keep(con, made_of)
+            for asset in changed:
+                _create_view(con, files, declared, asset, tables[asset])
+            written_at = time.time_ns() // 10**9 * 10**9  # whole seconds, which every copy of a file can keep
+            _keep(con, made_of, written_at)
             con.execute("commit")
             con.execute("checkpoint")  # closing does it too, but says nothing when the disk is full
     except duckdb.Error as error:
         raise OSError(str(error)) from error
+    with contextlib.suppress(OSError):  # a file system without it: nothing is copied from this one
+        os.utime(path, ns=(written_at, written_at))
 
 
 def _made_of(log: Log, declared: Declared, asset: str, current: list[Entry] | LakeError) -> str:
@@ -244,15 +246,11 @@ def _as_it_is(file: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _keep(con: duckdb.DuckDBPyConnection, made_of: Mapping[str, str]) -> None:
-    """What the views were made of, and their SQL, by which it shows when somebody else has changed one."""
+def _keep(con: duckdb.DuckDBPyConnection, made_of: Mapping[str, str], written_at: int) -> None:
+    """What the views were made of, and the time of the file, by which it shows when somebody else writes into it."""
     con.execute("create schema if not exists published")
-    con.register("made_of", pa.table({"name": list(made_of), "made_of": list(made_of.values())}))
-    con.execute(
-        "create or replace table published.views as select name, made_of, sql from made_of "
-        "join duckdb_views() on view_name = name and not internal"
-    )
-    con.unregister("made_of")
+    rows = [{"name": name, "made_of": of, "written_at": written_at} for name, of in made_of.items()]
+    _create_table(con, "published.views", [pa.Table.from_pylist(rows, schema=_VIEWS)])
 
 
 def is_current(home: Path, log: Log) -> bool:
