@@ -78,7 +78,7 @@ _MODELS = _schema(
 )
 _VIEWS = _schema(
     name=(_TEXT, "view"),
-    made_of=(_TEXT, "hash of all that it follows from"),
+    made_of=(_TEXT, "hash of all that it follows from; empty where it says what is wrong"),
     written_at=(_COUNT, "nanoseconds since the epoch: the time that the catalogue's file was given"),
 )
 _RUNS_SAY = {
@@ -215,7 +215,8 @@ def _write(
                 con.execute(f"drop view {identifier(asset)}")
             files = _Files(log)
             for asset in changed:
-                _create_view(con, files, declared, asset, tables[asset])
+                if not _create_view(con, files, declared, asset, tables[asset]):
+                    made_of[asset] = ""  # what failed may go well the next time, with the same file
             written_at = time.time_ns() // 10**9 * 10**9  # whole seconds, which every copy of a file can keep
             _keep(con, made_of, written_at)
             con.execute("commit")
@@ -315,8 +316,11 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Tabl
 
 def _create_view(
     con: duckdb.DuckDBPyConnection, files: _Files, declared: Declared, asset: str, current: list[Entry] | LakeError
-) -> None:
-    """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable."""
+) -> bool:
+    """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable.
+
+    Says whether it is a view of rows.
+    """
     view = identifier(asset)
     try:
         if isinstance(current, LakeError):
@@ -324,11 +328,12 @@ def _create_view(
         schema, rows = _stored(files, declared, asset, current) if current else _nothing(declared.schemas[asset])
     except LakeError as error:
         con.execute(f"create or replace view {view} as select error({quoted(_of_table(asset, error))}) as error")
-        return
+        return False
     con.execute(f"create or replace view {view} as {rows}")
     said = declared.schemas[asset].metadata if asset in declared.schemas else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
     _comment(con, f"view {view}", _text(schema.metadata or said), columns)
+    return True
 
 
 def _of_table(asset: str, error: LakeError) -> str:

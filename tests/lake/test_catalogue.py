@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import pyarrow as pa
@@ -405,6 +407,19 @@ def described(lake: Lake) -> list[list[dict[str, Any]]]:
     kinds = [query(lake, f"select {what} from duckdb_{kind}() where not internal") for kind, what in names.items()]
     kinds += [query(lake, "select sequence_name from duckdb_sequences()"), query(lake, "from lineage")]
     return [sorted(kind, key=str) for kind in kinds]
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
+    filled: tuple[Lake, dict[str, Ref]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, _ = filled
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue.pq, "read_schema", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        lake.commit("problems", [problems(1, "c")], PROBLEMS, provenance(9), "c")
+    with pytest.raises(duckdb.InvalidInputException, match="Too many open files"):
+        query(lake, "from problems")
+    lake.commit("seeds", [problems(5, "s")], PROBLEMS, provenance())
+    assert query(lake, "select count(*) n from problems") == [{"n": 7}]
 
 
 def test_a_catalogue_does_not_grow_with_the_number_of_times_it_was_written(lake: Lake) -> None:
