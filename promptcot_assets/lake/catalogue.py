@@ -211,7 +211,7 @@ def _write(
             _comment(con, "table models", "one row a checkpoint and partition, superseded ones too", _says(_MODELS))
             _comment(con, "view runs", "one row a Dagster run that committed anything", _RUNS_SAY)
             changed = [asset for asset in tables if standing.get(asset) != made_of[asset]]
-            for asset in standing.keys() - tables.keys():
+            for asset in standing.keys() & changed | standing.keys() - tables.keys():
                 con.execute(f"drop view {identifier(asset)}")
             files = _Files(log)
             for asset in changed:
@@ -327,9 +327,9 @@ def _create_view(
             raise current
         schema, rows = _stored(files, declared, asset, current) if current else _nothing(declared.schemas[asset])
     except LakeError as error:
-        con.execute(f"create or replace view {view} as select error({quoted(_of_table(asset, error))}) as error")
+        con.execute(f"create view {view} as select error({quoted(_of_table(asset, error))}) as error")
         return False
-    con.execute(f"create or replace view {view} as {rows}")
+    con.execute(f"create view {view} as {rows}")
     said = declared.schemas[asset].metadata if asset in declared.schemas else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
     _comment(con, f"view {view}", _text(schema.metadata or said), columns)

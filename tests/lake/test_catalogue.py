@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from promptcot_assets.lake import Lake, Ref, catalogue
+from promptcot_assets.lake import Lake, LakeError, Ref, catalogue
 from promptcot_assets.tables import SCHEMAS, open_lake
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
@@ -420,6 +420,16 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
         query(lake, "from problems")
     lake.commit("seeds", [problems(5, "s")], PROBLEMS, provenance())
     assert query(lake, "select count(*) n from problems") == [{"n": 7}]
+
+
+@pytest.mark.parametrize("name", ["Seeds", "RUNS"])
+def test_no_table_hides_another_whose_name_differs_in_case(filled: tuple[Lake, dict[str, Ref]], name: str) -> None:
+    lake, _ = filled
+    for again in range(2):
+        with pytest.raises(LakeError, match=f'"(?i:{name})" already exists'):
+            lake.commit(name, [problems(9, "other")], PROBLEMS, provenance(again))
+        assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
+        assert query(lake, "select count(run_id) n from runs") == [{"n": 3}]
 
 
 def test_a_catalogue_does_not_grow_with_the_number_of_times_it_was_written(lake: Lake) -> None:
