@@ -116,14 +116,20 @@ def publish(home: Path, log: Log, declared: Declared, path: Path | None = None) 
             damaged |= _lost(log, known, entries)
             last_known = known.filter(pc.is_in(known["asset"], pa.array(damaged, pa.string())))
             sound = {asset: own for asset, own in entries.items() if asset not in damaged}
-            _write(new, log, declared, sound, damaged, last_known, standing)
+            if not (standing and _changed(new, log, declared, sound, damaged, last_known, standing)):
+                _remove(new)
+                _write(new, log, declared, sound, damaged, last_known, {})
             sync(new)
             path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
             new.replace(path)
         finally:
-            new.unlink(missing_ok=True)
-            new.with_name(new.name + ".wal").unlink(missing_ok=True)
+            _remove(new)
     return list(damaged.values())
+
+
+def _remove(path: Path) -> None:
+    for one in (path, path.with_name(path.name + ".wal")):
+        one.unlink(missing_ok=True)
 
 
 def _copied(path: Path, new: Path) -> tuple[pa.Table, dict[str, str]]:
@@ -134,17 +140,29 @@ def _copied(path: Path, new: Path) -> tuple[pa.Table, dict[str, str]]:
     """
     import duckdb
 
-    known, standing = _LINEAGE.empty_table(), dict[str, str]()
-    with contextlib.suppress(OSError, duckdb.Error):
+    try:
         shutil.copyfile(path, new)
         written_at = path.stat().st_mtime_ns
-        with duckdb.connect(str(new), read_only=True) as con:
-            known = con.sql("from lineage").to_arrow_table()
-            of_then = con.execute("select name, made_of from published.views where written_at = ?", [written_at])
-            standing = dict(of_then.fetchall())
-    if not standing:
-        new.unlink(missing_ok=True)
+    except OSError:  # there is none, or no room for it
+        return _known_lineage(path), {}
+    known, standing = _LINEAGE.empty_table(), dict[str, str]()
+    with contextlib.suppress(duckdb.Error), duckdb.connect(str(new), read_only=True) as con:
+        known = con.sql("from lineage").to_arrow_table()
+        of_then = con.execute("select name, made_of from published.views where written_at = ?", [written_at])
+        standing = dict(of_then.fetchall())
     return known, standing
+
+
+def _changed(path: Path, *given: Any) -> bool:
+    """Whether a copy could be made the new catalogue.
+
+    It cannot be when it is damaged where only a writer reads, or when the disk has room for a smaller one only.
+    """
+    try:
+        _write(path, *given)
+    except OSError:
+        return False
+    return True
 
 
 def _known_lineage(path: Path) -> pa.Table:

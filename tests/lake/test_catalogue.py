@@ -432,6 +432,17 @@ def test_no_table_hides_another_whose_name_differs_in_case(filled: tuple[Lake, d
         assert query(lake, "select count(run_id) n from runs") == [{"n": 3}]
 
 
+def test_a_lost_commit_is_noticed_where_the_old_catalogue_cannot_be_copied(
+    filled: tuple[Lake, dict[str, Ref]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, refs = filled
+    (lake.home / "lake" / "problems" / "_delta_log" / f"{refs['b'].version:020d}.json").unlink()
+    monkeypatch.setattr(catalogue.shutil, "copyfile", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(LakeError, match=r"table problems: commit file .* is missing"):
+        open_lake(lake.home).publish()
+    assert query(lake, "select count(*) n from lineage where asset = 'problems'") == [{"n": 2}]
+
+
 def test_a_catalogue_does_not_grow_with_the_number_of_times_it_was_written(lake: Lake) -> None:
     for n in range(30):
         lake.commit("problems", [problems(1, str(n))], PROBLEMS, provenance(n))
