@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 CATALOGUE = "catalog.duckdb"
 RESERVED = ("lineage", "runs", "models")  # names that no table may have
-_CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # which writes the views
+# Of the code that writes the views.
+_CODE = [hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(Path(__file__).parent.glob("*.py"))]
 
 
 def _schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
@@ -246,14 +247,16 @@ def _write(
 
 
 def _made_of(log: Log, declared: Declared, asset: str, current: list[Entry] | LakeError) -> str:
-    """A hash of all that a view follows from: its files as they are on disk, the declaration, this code."""
+    """A hash of all that a view follows from: its files as they are on disk, the declaration, the code."""
+    import duckdb
+
     if isinstance(current, LakeError):
         parts = [str(current)]
     else:
         parts = [f"{log.path(entry)} {_as_it_is(log.path(entry))}" for entry in current]
     if asset in declared.schemas:
         parts.append(declared.schemas[asset].serialize().to_pybytes().hex())
-    return hashlib.sha256("\n".join([_CODE, *parts]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([duckdb.__version__, *_CODE, *parts]).encode()).hexdigest()
 
 
 def _as_it_is(file: Path) -> tuple[int, ...]:

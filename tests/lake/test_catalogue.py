@@ -443,6 +443,22 @@ def test_a_lost_commit_is_noticed_where_the_old_catalogue_cannot_be_copied(
     assert query(lake, "select count(*) n from lineage where asset = 'problems'") == [{"n": 2}]
 
 
+def test_other_code_writes_every_view_anew(filled: tuple[Lake, dict[str, Ref]], tmp_path: Path) -> None:
+    """Of the lake, not of the catalogue's file alone: `declared` says which columns a view has."""
+    lake, _ = filled
+    old = pa.table({"problem_id": ["p"]})
+    lake.commit("problems", [old], old.schema, provenance(9), "a")
+    lake.commit("problems", [old], old.schema, provenance(9), "b")
+    assert query(lake, "select problem from problems") == [{"problem": None}] * 2
+    package = Path(catalogue.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "promptcot_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    declared = tmp_path / "promptcot_assets" / "lake" / "declared.py"
+    declared.write_text(declared.read_text().replace("if have.issubset(declared) else []", "if not have else []"))
+    program = "import sys; from promptcot_assets.tables import open_lake; open_lake(sys.argv[1]).publish()"
+    subprocess.run([sys.executable, "-c", program, str(lake.home)], check=True, cwd=tmp_path)
+    assert query(lake, "select * exclude (_part) from problems") == [{"problem_id": "p"}] * 2
+
+
 def test_a_catalogue_does_not_grow_with_the_number_of_times_it_was_written(lake: Lake) -> None:
     for n in range(30):
         lake.commit("problems", [problems(1, str(n))], PROBLEMS, provenance(n))
