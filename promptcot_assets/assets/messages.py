@@ -55,12 +55,14 @@ def whole_lines(path: Path, ended: Callable[[float], bool]) -> Iterator[bytes]:
     ended: waits so many seconds at most, and says whether nothing more will be written. What follows the last end of
     a line by then is half of a line, and left out.
     """
-    half = b""
+    half, last = bytearray(), False
     with path.open("rb") as lines:
-        last = False
         while True:
-            *whole, half = (half + lines.read()).split(b"\n")
-            yield from whole
+            while part := lines.readline():
+                half += part
+                if part.endswith(b"\n"):
+                    yield bytes(half[:-1])
+                    half.clear()
             if last:
                 return
             last = ended(POLL_SECONDS)

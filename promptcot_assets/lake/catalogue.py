@@ -14,7 +14,9 @@ import dataclasses
 import fcntl
 import hashlib
 import itertools
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 CATALOGUE = "catalog.duckdb"
 RESERVED = ("lineage", "runs", "models")  # names that no table may have
-_CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # which writes the views
+# Of the code that writes the views.
+_CODE = [hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(Path(__file__).parent.glob("*.py"))]
 
 
 def _schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
@@ -74,6 +77,11 @@ _MODELS = _schema(
     committed_at=(_TIME, "when"),
     inputs=(_INPUTS, "exact versions it was trained on"),
 )
+_VIEWS = _schema(
+    name=(_TEXT, "view"),
+    made_of=(_TEXT, "hash of all that it follows from; empty where it says what is wrong"),
+    written_at=(_COUNT, "nanoseconds since the epoch: the time that the catalogue's file was given"),
+)
 _RUNS_SAY = {
     "run_id": "Dagster's id of the run",
     "assets": "what it made",
@@ -84,13 +92,6 @@ _RUNS_SAY = {
     "first_commit": "when",
     "last_commit": "when",
 }
-_CHANGED = """
-with there as (select view_name as name, sql from duckdb_views() where not internal and view_name <> 'runs'
-               union all
-               select table_name, '' from duckdb_tables() where table_name not in ('lineage', 'models', 'views')),
-     kept as (select name, sql from published.views)
-select (select count(*) from (from there except from kept)) + (select count(*) from (from kept except from there))
-"""  # how much is not as it was written
 _RUNS = """
 create or replace view runs as
 select run_id, list(distinct asset order by asset) as assets, count(*) as commits, sum(rows)::bigint as rows,
@@ -116,36 +117,53 @@ def publish(home: Path, log: Log, declared: Declared, path: Path | None = None) 
             damaged |= _lost(log, known, entries)
             last_known = known.filter(pc.is_in(known["asset"], pa.array(damaged, pa.string())))
             sound = {asset: own for asset, own in entries.items() if asset not in damaged}
-            _write(new, log, declared, sound, damaged, last_known, standing)
+            if not (standing and _changed(new, log, declared, sound, damaged, last_known, standing)):
+                _remove(new)
+                _write(new, log, declared, sound, damaged, last_known, {})
             sync(new)
             path.with_name(path.name + ".wal").unlink(missing_ok=True)  # of someone who opened the old file for writing
             new.replace(path)
         finally:
-            new.unlink(missing_ok=True)
-            new.with_name(new.name + ".wal").unlink(missing_ok=True)
+            _remove(new)
     return list(damaged.values())
+
+
+def _remove(path: Path) -> None:
+    for one in (path, path.with_name(path.name + ".wal")):
+        one.unlink(missing_ok=True)
 
 
 def _copied(path: Path, new: Path) -> tuple[pa.Table, dict[str, str]]:
     """Copy a catalogue to change it: the commits that it knows; its views, and what each was made of.
 
-    Nothing of one that is missing or damaged. No view of one that somebody has written into: it is no copy then.
+    Nothing of one that is missing or damaged. No view of one that somebody has written into: its file has another time
+    than it was given, whatever was written.
     """
     import duckdb
 
-    known, standing, changed = _LINEAGE.empty_table(), dict[str, str](), True
     try:
         shutil.copyfile(path, new)
-        with duckdb.connect(str(new), read_only=True) as con:
-            known = con.sql("from lineage").to_arrow_table()
-            changed = con.execute(_CHANGED).fetchall() != [(0,)]
-            standing = dict(con.execute("select name, made_of from published.views").fetchall())
-    except (OSError, duckdb.Error):
-        changed = True
-    if changed or path.with_name(path.name + ".wal").exists():
-        new.unlink(missing_ok=True)
-        standing = {}
+        written_at = path.stat().st_mtime_ns
+    except OSError:  # there is none, or no room for it
+        return _known_lineage(path), {}
+    known, standing = _LINEAGE.empty_table(), dict[str, str]()
+    with contextlib.suppress(duckdb.Error), duckdb.connect(str(new), read_only=True) as con:
+        known = con.sql("from lineage").to_arrow_table()
+        of_then = con.execute("select name, made_of from published.views where written_at = ?", [written_at])
+        standing = dict(of_then.fetchall())
     return known, standing
+
+
+def _changed(path: Path, *given: Any) -> bool:
+    """Whether a copy could be made the new catalogue.
+
+    It cannot be when it is damaged where only a writer reads, or when the disk has room for a smaller one only.
+    """
+    try:
+        _write(path, *given)
+    except OSError:
+        return False
+    return True
 
 
 def _known_lineage(path: Path) -> pa.Table:
@@ -211,28 +229,34 @@ def _write(
             )
             _comment(con, "table models", "one row a checkpoint and partition, superseded ones too", _says(_MODELS))
             _comment(con, "view runs", "one row a Dagster run that committed anything", _RUNS_SAY)
-            for asset in standing.keys() - tables.keys():
+            changed = [asset for asset in tables if standing.get(asset) != made_of[asset]]
+            for asset in standing.keys() & changed | standing.keys() - tables.keys():
                 con.execute(f"drop view {identifier(asset)}")
             files = _Files(log)
-            for asset, current in tables.items():
-                if standing.get(asset) != made_of[asset]:
-                    _create_view(con, files, declared, asset, current)
-            _keep(con, made_of)
+            for asset in changed:
+                if not _create_view(con, files, declared, asset, tables[asset]):
+                    made_of[asset] = ""  # what failed may go well the next time, with the same file
+            written_at = time.time_ns() // 10**9 * 10**9  # whole seconds, which every copy of a file can keep
+            _keep(con, made_of, written_at)
             con.execute("commit")
             con.execute("checkpoint")  # closing does it too, but says nothing when the disk is full
     except duckdb.Error as error:
         raise OSError(str(error)) from error
+    with contextlib.suppress(OSError):  # a file system without it: nothing is copied from this one
+        os.utime(path, ns=(written_at, written_at))
 
 
 def _made_of(log: Log, declared: Declared, asset: str, current: list[Entry] | LakeError) -> str:
-    """A hash of all that a view follows from: its files as they are on disk, the declaration, this code."""
+    """A hash of all that a view follows from: its files as they are on disk, the declaration, the code."""
+    import duckdb
+
     if isinstance(current, LakeError):
         parts = [str(current)]
     else:
         parts = [f"{log.path(entry)} {_as_it_is(log.path(entry))}" for entry in current]
     if asset in declared.schemas:
         parts.append(declared.schemas[asset].serialize().to_pybytes().hex())
-    return hashlib.sha256("\n".join([_CODE, *parts]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([duckdb.__version__, *_CODE, *parts]).encode()).hexdigest()
 
 
 def _as_it_is(file: Path) -> tuple[int, ...]:
@@ -244,15 +268,11 @@ def _as_it_is(file: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _keep(con: duckdb.DuckDBPyConnection, made_of: Mapping[str, str]) -> None:
-    """What the views were made of, and their SQL, by which it shows when somebody else has changed one."""
+def _keep(con: duckdb.DuckDBPyConnection, made_of: Mapping[str, str], written_at: int) -> None:
+    """What the views were made of, and the time of the file, by which it shows when somebody else writes into it."""
     con.execute("create schema if not exists published")
-    con.register("made_of", pa.table({"name": list(made_of), "made_of": list(made_of.values())}))
-    con.execute(
-        "create or replace table published.views as select name, made_of, sql from made_of "
-        "join duckdb_views() on view_name = name and not internal"
-    )
-    con.unregister("made_of")
+    rows = [{"name": name, "made_of": of, "written_at": written_at} for name, of in made_of.items()]
+    _create_table(con, "published.views", [pa.Table.from_pylist(rows, schema=_VIEWS)])
 
 
 def is_current(home: Path, log: Log) -> bool:
@@ -317,20 +337,24 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, parts: list[pa.Tabl
 
 def _create_view(
     con: duckdb.DuckDBPyConnection, files: _Files, declared: Declared, asset: str, current: list[Entry] | LakeError
-) -> None:
-    """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable."""
+) -> bool:
+    """The newest version of one table; one with a lost or damaged file gets a view that says so, others stay usable.
+
+    Says whether it is a view of rows.
+    """
     view = identifier(asset)
     try:
         if isinstance(current, LakeError):
             raise current
         schema, rows = _stored(files, declared, asset, current) if current else _nothing(declared.schemas[asset])
     except LakeError as error:
-        con.execute(f"create or replace view {view} as select error({quoted(_of_table(asset, error))}) as error")
-        return
-    con.execute(f"create or replace view {view} as {rows}")
+        con.execute(f"create view {view} as select error({quoted(_of_table(asset, error))}) as error")
+        return False
+    con.execute(f"create view {view} as {rows}")
     said = declared.schemas[asset].metadata if asset in declared.schemas else None
     columns = _says(schema) | {PARTITION_COLUMN: "partition that the row is of; all: not partitioned"}
     _comment(con, f"view {view}", _text(schema.metadata or said), columns)
+    return True
 
 
 def _of_table(asset: str, error: LakeError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import subprocess
@@ -9,12 +10,13 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from promptcot_assets.lake import Lake, Ref, catalogue
+from promptcot_assets.lake import Lake, LakeError, Ref, catalogue
 from promptcot_assets.tables import SCHEMAS, open_lake
 from tests.lake.lake_examples import PROBLEMS, column, problems, provenance, train
 
@@ -371,12 +373,15 @@ def test_a_commit_writes_the_view_of_its_table_and_leaves_the_others(
     assert written == ["problems"] and query(lake, "from duckdb_views() where view_name = 'pairs'") == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["create or replace view seeds as select 1", "drop view seeds", "create table mine as select 1",
-     "drop table models",
-     "create or replace table published.views as select 'seeds' as name, 'x' as made_of, '' as sql"],
-)  # fmt: skip
+CHANGES = [
+    "create or replace view seeds as select 1", "drop view seeds", "comment on view seeds is 'mine'",
+    "comment on column seeds.problem is 'mine'", "create table mine as select 1", "create table views as select 1",
+    "drop table models", "create schema mine", "create macro mine(x) as x", "create type mine as enum ('a')",
+    "create sequence mine", "create or replace table published.views as select 'seeds' as name, 'x' as made_of",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_somebody_changed_in_the_catalogue_is_as_it_was_after_the_next_commit(
     filled: tuple[Lake, dict[str, Ref]], change: str
 ) -> None:
@@ -384,9 +389,74 @@ def test_what_somebody_changed_in_the_catalogue_is_as_it_was_after_the_next_comm
     with duckdb.connect(str(lake.home / "catalog.duckdb")) as con:
         con.execute(change)
     lake.commit("problems", [problems(1, "c")], PROBLEMS, provenance(9), "c")
-    assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
-    assert query(lake, "select count(*) n from models") == [{"n": 2}]
-    assert query(lake, "from duckdb_tables() where table_name = 'mine'") == []
+    after = described(lake)
+    (lake.home / "catalog.duckdb").unlink()
+    lake.publish()
+    assert after == described(lake)
+
+
+def described(lake: Lake) -> list[list[dict[str, Any]]]:
+    """What a catalogue holds, and what it says of that."""
+    names = {
+        "views": "schema_name, view_name, sql, comment",
+        "columns": "schema_name, table_name, column_name, data_type, comment",
+        "schemas": "schema_name",
+        "functions": "function_name",
+        "types": "type_name",
+    }
+    kinds = [query(lake, f"select {what} from duckdb_{kind}() where not internal") for kind, what in names.items()]
+    kinds += [query(lake, "select sequence_name from duckdb_sequences()"), query(lake, "from lineage")]
+    return [sorted(kind, key=str) for kind in kinds]
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
+    filled: tuple[Lake, dict[str, Ref]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, _ = filled
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue.pq, "read_schema", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        lake.commit("problems", [problems(1, "c")], PROBLEMS, provenance(9), "c")
+    with pytest.raises(duckdb.InvalidInputException, match="Too many open files"):
+        query(lake, "from problems")
+    lake.commit("seeds", [problems(5, "s")], PROBLEMS, provenance())
+    assert query(lake, "select count(*) n from problems") == [{"n": 7}]
+
+
+@pytest.mark.parametrize("name", ["Seeds", "RUNS"])
+def test_no_table_hides_another_whose_name_differs_in_case(filled: tuple[Lake, dict[str, Ref]], name: str) -> None:
+    lake, _ = filled
+    for again in range(2):
+        with pytest.raises(LakeError, match=f'"(?i:{name})" already exists'):
+            lake.commit(name, [problems(9, "other")], PROBLEMS, provenance(again))
+        assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
+        assert query(lake, "select count(run_id) n from runs") == [{"n": 3}]
+
+
+def test_a_lost_commit_is_noticed_where_the_old_catalogue_cannot_be_copied(
+    filled: tuple[Lake, dict[str, Ref]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, refs = filled
+    (lake.home / "lake" / "problems" / "_delta_log" / f"{refs['b'].version:020d}.json").unlink()
+    monkeypatch.setattr(catalogue.shutil, "copyfile", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(LakeError, match=r"table problems: commit file .* is missing"):
+        open_lake(lake.home).publish()
+    assert query(lake, "select count(*) n from lineage where asset = 'problems'") == [{"n": 2}]
+
+
+def test_other_code_writes_every_view_anew(filled: tuple[Lake, dict[str, Ref]], tmp_path: Path) -> None:
+    """Of the lake, not of the catalogue's file alone: `declared` says which columns a view has."""
+    lake, _ = filled
+    old = pa.table({"problem_id": ["p"]})
+    lake.commit("problems", [old], old.schema, provenance(9), "a")
+    lake.commit("problems", [old], old.schema, provenance(9), "b")
+    assert query(lake, "select problem from problems") == [{"problem": None}] * 2
+    package = Path(catalogue.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "promptcot_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    declared = tmp_path / "promptcot_assets" / "lake" / "declared.py"
+    declared.write_text(declared.read_text().replace("if have.issubset(declared) else []", "if not have else []"))
+    program = "import sys; from promptcot_assets.tables import open_lake; open_lake(sys.argv[1]).publish()"
+    subprocess.run([sys.executable, "-c", program, str(lake.home)], check=True, cwd=tmp_path)
+    assert query(lake, "select * exclude (_part) from problems") == [{"problem_id": "p"}] * 2
 
 
 def test_a_catalogue_does_not_grow_with_the_number_of_times_it_was_written(lake: Lake) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from promptcot_assets.lake import Lake
+from promptcot_assets.lake import Lake, Provenance
 from tests.lake.lake_examples import LOSS, PROBLEMS, problems, provenance, train
 
 ROOM = {"for no shard": 4_000, "for shards, not for the commit": 60_000}
@@ -54,6 +56,19 @@ def test_wherever_the_disk_is_full_it_is_one_sentence_and_the_same_goes_on(lake:
     assert parts == [] and not list(lake.home.glob("lake/*/_delta_log/*#*"))
     with_room = subprocess.run([*command, str(1 << 30)], capture_output=True, text=True)
     assert (with_room.returncode, with_room.stdout) == (0, ""), with_room.stderr[-2000:]
+
+
+def test_a_disk_with_room_for_a_catalogue_alone_gets_one(lake: Lake) -> None:
+    """A copy of the old one, to be changed, holds the old lineage beside the new one."""
+    train(lake, "student", b"weights", provenance(0))
+    for number in range(40):
+        settings = base64.b64encode(random.Random(number).randbytes(75_000)).decode()
+        lake._commit("problems", [problems(1)], PROBLEMS, Provenance("1", settings, number), "all")
+    Lake(lake.home).publish()
+    room = (lake.home / "catalog.duckdb").stat().st_size * 3 // 2
+    command = [sys.executable, "-m", "tests.lake.lake_writer", "no_room", str(lake.home), "catalogue", str(room)]
+    tight = subprocess.run(command, capture_output=True, text=True)
+    assert (tight.returncode, tight.stdout) == (0, ""), tight.stderr[-2000:]
 
 
 @pytest.mark.parametrize("room", [0, 1, 7_000, 13_999])
