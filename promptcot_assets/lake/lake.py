@@ -435,7 +435,7 @@ def _readable(home: Path) -> Path:
 
 
 def _check_names(asset: str, partition: str) -> None:
-    if not _ASSET.fullmatch(asset) or asset in catalogue.RESERVED:
+    if not _ASSET.fullmatch(asset) or asset.lower() in catalogue.RESERVED:
         raise LakeError(f"{asset!r} cannot be a table: use letters, digits and _, and none of {catalogue.RESERVED}")
     if not _PARTITION.fullmatch(partition):
         raise LakeError(f"{asset}: {partition!r} cannot be a partition: use letters, digits and any of . _ -")

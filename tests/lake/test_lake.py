@@ -60,7 +60,7 @@ def test_partition_keys_that_paths_or_predicates_would_misread(lake: Lake, part:
         lake.commit("problems", [problems(1)], PROBLEMS, provenance(), part)
 
 
-@pytest.mark.parametrize("asset", ["", "lineage", "models", "runs", "a/b", "../x", "_x", "a-b", "ä"])
+@pytest.mark.parametrize("asset", ["", "lineage", "models", "runs", "Runs", "a/b", "../x", "_x", "a-b", "ä"])
 def test_names_that_cannot_be_tables(lake: Lake, asset: str) -> None:
     with pytest.raises(LakeError, match="cannot be a table"):
         lake.commit(asset, [problems(1)], PROBLEMS, provenance())
