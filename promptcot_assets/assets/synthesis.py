@@ -18,8 +18,8 @@ from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Result, Results, joint_assets, joint_part, table_asset
 from promptcot_assets.lake import Ref, RowStream
 from promptcot_assets.settings import Settings
+from promptcot_assets.settings.machine import cores
 from promptcot_assets.settings.profile import Focus
-from promptcot_assets.settings.sharing import cores
 from promptcot_assets.stages.synthesis import focus, problem_set, writing
 
 

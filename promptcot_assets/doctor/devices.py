@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptcot_assets.doctor.model_sizes import costs
-from promptcot_assets.settings.sharing import cores
+from promptcot_assets.settings.machine import cores
 
 GIB = 1 << 30
 MEASURED_S = 0.25  # of matrix products in one kind of number

@@ -16,7 +16,7 @@ from promptcot_assets.doctor.finding import Finding, Level
 from promptcot_assets.lake import Lake, LakeError, Ref
 from promptcot_assets.settings import Settings, SettingsError, load_settings
 from promptcot_assets.settings.engines import PACKAGES
-from promptcot_assets.settings.sharing import cores
+from promptcot_assets.settings.machine import cores
 from promptcot_assets.tables import open_lake
 
 GIB = 1 << 30

@@ -114,7 +114,7 @@ class Engine(Section):
 
     _no_effect_on_results = ("workers",)
     name: Annotated[str, one_of(*PACKAGES)] = "transformers"
-    workers: AtLeastOne = 1  # auto, as `threads`: what a lane has of the cores (sharing.py)
+    workers: AtLeastOne = 1  # auto, as `threads`: what a lane has of the cores (machine.py)
     threads: AtLeastOne = 1
     batch_size: AtLeastOne = 256
     score_batch_size: AtLeastOne = 16
@@ -122,7 +122,7 @@ class Engine(Section):
     batch_tokens: AtLeastOne | None = None
     max_model_len: AtLeastOne | None = None
     # auto: the checkpoint's own
-    dtype: Annotated[str, one_of("float32", "bfloat16", "float16", "auto")] = "float32"
+    dtype: Annotated[str, one_of("float32", "bfloat16", "float16", "auto")] = "float32"  # or fastest (machine.py)
     vllm: Vllm = Vllm()
     server: Server = Server()
     chat_api: ChatApi = ChatApi()

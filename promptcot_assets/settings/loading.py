@@ -23,7 +23,7 @@ from typing import Any
 import pydantic
 import yaml
 
-from promptcot_assets.settings import pins, sharing
+from promptcot_assets.settings import machine, pins
 from promptcot_assets.settings.profile import Settings
 from promptcot_assets.settings.section import merged
 
@@ -44,7 +44,7 @@ def load_settings(profile: str | None = None, seed: int | None = None) -> Settin
     """
     name = profile or profile_name()
     try:
-        content = sharing.shared(pins.with_pins(_read(name), _locked(name)), sharing.cores())
+        content = machine.fitted(pins.with_pins(_read(name), _locked(name)), machine.this_machine())
     except RecursionError:
         raise SettingsError(f"profile {name!r}: a list or mapping holds itself; take the alias (*) out of it") from None
     from_environment = os.environ.get("PROMPTCOT_SEED")

@@ -194,7 +194,7 @@ class Training(Section):
     """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig, GRPOConfig)."""
 
     arguments: dict[str, Any] = {}
-    threads: AtLeastOne = 1  # auto: those of a lane (sharing.py)
+    threads: AtLeastOne = 1  # auto: those of a lane (machine.py)
     save_steps: AtLeastOne = 200
     lora: Lora | None = None  # null: all weights are trained
     launcher: list[str] = []  # e.g. [accelerate, launch, --config_file, training/configs/fsdp_8.yaml]

@@ -1,4 +1,4 @@
-"""`auto` of lanes, threads and workers: numbers that share a machine's cores, the same ones wherever they stand."""
+"""What `auto` in a profile stands for: numbers that share a machine's cores, bfloat16 where it is worth it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from promptcot_assets.settings import SettingsError, load_settings, sharing
-from promptcot_assets.settings.sharing import cores, shared
+from promptcot_assets.settings import SettingsError, load_settings, machine
+from promptcot_assets.settings.machine import Machine, cores, fitted, this_machine
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,14 @@ from promptcot_assets.settings.sharing import cores, shared
         ({"engine": {"dtype": "auto"}, "arms": [{"threads": "auto"}]},
          {"engine": {"dtype": "auto"}, "arms": [{"threads": 2}]},
          {"engine": {"dtype": "auto"}, "arms": [{"threads": 16}]}),
+        ({"arguments": {"bf16": "auto"}}, {"arguments": {"bf16": True}}, {"arguments": {"bf16": False}}),
+        ({"engine": {"dtype": "fastest"}}, {"engine": {"dtype": "bfloat16"}}, {"engine": {"dtype": "float32"}}),
         # what cannot be is left for the settings to refuse
         ({"lanes": 0, "engine": "auto"}, {"lanes": 0, "engine": "auto"}, {"lanes": 0, "engine": "auto"}),
     ],
 )  # fmt: skip
 def test_cores_are_shared(written: dict[str, Any], of_two: dict[str, Any], of_sixteen: dict[str, Any]) -> None:
-    assert (shared(written, 2), shared(written, 16)) == (of_two, of_sixteen)
+    assert (fitted(written, Machine(2, True)), fitted(written, Machine(16, False))) == (of_two, of_sixteen)
 
 
 def test_a_profile_may_say_auto_and_has_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,14 +52,18 @@ def test_a_profile_may_say_auto_and_has_numbers(tmp_path: Path, monkeypatch: pyt
         "extends: demo\nlanes: auto\nengine: {workers: auto, threads: auto}\nsandbox: {workers: auto}\n"
         "em: {cold_start: {threads: auto}}\nself_play: {training: {threads: auto}}\n"
     )
-    monkeypatch.setattr(sharing, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "this_machine", lambda: Machine(8, False))
     settings = load_settings(str(profile))
     assert settings.lanes == 2 and settings.sandbox.workers == 4
     assert (settings.engine.workers, settings.engine.threads) == (4, 1)
     assert settings.em.cold_start.threads == settings.self_play.training.threads == 4
-    monkeypatch.setattr(sharing, "cores", lambda: 2)
+    monkeypatch.setattr(machine, "this_machine", lambda: Machine(2, True))
     two = load_settings("smollm2_135m_small")
     assert (two.lanes, two.engine.workers, two.em.cold_start.threads, two.sandbox.workers) == (1, 2, 2, 2)
+    assert two.engine.dtype == "bfloat16" and two.em.e_step.arguments["bf16"] is True
+    monkeypatch.setattr(machine, "this_machine", lambda: Machine(2, False))
+    old = load_settings("smollm2_135m_small")
+    assert old.engine.dtype == "float32" and old.self_play.training.arguments["bf16"] is False
 
 
 @pytest.mark.parametrize("wrong", ["lanes: all", "engine: {threads: automatic}", "lanes: 0"])
@@ -74,7 +80,28 @@ def test_another_word_is_refused_by_name(wrong: str, tmp_path: Path) -> None:
 def test_a_control_group_may_grant_fewer_cores(
     said: str, granted: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
     bound = cores()
     (tmp_path / "cpu.max").write_text(said)
     assert cores() == (granted or bound)
+
+
+@pytest.mark.parametrize(
+    ("said", "multiplies"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512bw\n", False),
+        ("Features\t: fp asimd sve bf16 i8mm\n", True),
+        ("", False),
+    ],
+)
+def test_bfloat16_is_for_processors_that_multiply_in_it(
+    said: str, multiplies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "ACCELERATORS", (tmp_path / "nvidiactl",))
+    assert not this_machine().bf16  # nothing is known of it
+    (tmp_path / "cpuinfo").write_text(said)
+    assert this_machine() == Machine(cores(), multiplies)
+    (tmp_path / "nvidiactl").touch()
+    assert this_machine().bf16
