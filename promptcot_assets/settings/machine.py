@@ -1,7 +1,7 @@
 """What `auto` in a profile stands for on this machine: how its cores are shared, and whether bfloat16 is worth it.
 
-Values stand in the place of `auto` before anything reads the settings, and so in every record and fingerprint: `threads`,
-`bf16` and `dtype` may change a result and are settings like any other; `lanes` and `workers` change nothing.
+Values stand in the place of `auto` before anything reads the settings, and so in every record and fingerprint:
+`threads`, `bf16` and `dtype` may change a result and are settings like any other; `lanes` and `workers` change nothing.
 """
 
 from __future__ import annotations
