@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CATALOGUE = "catalog.duckdb"
 RESERVED = ("lineage", "runs", "models")  # names that no table may have
-# Of the code that writes the views.
+# Hashes of the code that writes the views: a view of other code is written anew.
 _CODE = [hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(Path(__file__).parent.glob("*.py"))]
 
 

@@ -27,7 +27,7 @@ class Machine(NamedTuple):
 
 
 def this_machine() -> Machine:
-    """Nothing of it is measured: torch would have to be imported for that."""
+    """What the system says of this machine. Nothing is measured: torch would have to be imported for that."""
     flags = set[str]()
     try:
         for line in CPU_INFO.read_text().splitlines():
@@ -42,7 +42,7 @@ def this_machine() -> Machine:
 
 def cores() -> int:
     """Cores that this process may use: those it is bound to, or what its control group grants, whichever is less."""
-    bound = len(os.sched_getaffinity(0))
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
     try:
         quota, period = QUOTA.read_text().split()
         return bound if quota == "max" else max(1, min(bound, int(quota) // int(period)))

@@ -86,6 +86,13 @@ def test_a_control_group_may_grant_fewer_cores(
     assert cores() == (granted or bound)
 
 
+def test_a_system_that_binds_nobody_to_cores_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr(machine, "QUOTA", Path("not there"))
+    assert cores() == 3
+
+
 @pytest.mark.parametrize(
     ("said", "multiplies"),
     [
