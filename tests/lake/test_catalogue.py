@@ -422,14 +422,20 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
     assert query(lake, "select count(*) n from problems") == [{"n": 7}]
 
 
-@pytest.mark.parametrize("name", ["Seeds", "RUNS"])
-def test_no_table_hides_another_whose_name_differs_in_case(filled: tuple[Lake, dict[str, Ref]], name: str) -> None:
+def test_no_table_hides_another_whose_name_differs_in_case(filled: tuple[Lake, dict[str, Ref]]) -> None:
     lake, _ = filled
     for again in range(2):
-        with pytest.raises(LakeError, match=f'"(?i:{name})" already exists'):
-            lake.commit(name, [problems(9, "other")], PROBLEMS, provenance(again))
+        with pytest.raises(LakeError, match='"(?i:Seeds)" already exists'):
+            lake.commit("Seeds", [problems(9, "other")], PROBLEMS, provenance(again))
         assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
-        assert query(lake, "select count(run_id) n from runs") == [{"n": 3}]
+
+
+@pytest.mark.parametrize("name", ["runs", "RUNS", "Lineage", "modelS"])
+def test_no_table_is_called_as_the_catalogues_own(filled: tuple[Lake, dict[str, Ref]], name: str) -> None:
+    lake, _ = filled
+    with pytest.raises(LakeError, match=f"'{name}' cannot be a table"):
+        lake.commit(name, [problems(9, "other")], PROBLEMS, provenance(0))
+    assert query(lake, "select count(run_id) n from runs") == [{"n": 3}]
 
 
 def test_a_lost_commit_is_noticed_where_the_old_catalogue_cannot_be_copied(
