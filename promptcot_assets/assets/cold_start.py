@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from promptcot_assets.assets.fingerprint import Used
 from promptcot_assets.assets.gates import gate
 from promptcot_assets.assets.held_out import measure
 from promptcot_assets.assets.inputs import newest_rows
@@ -86,17 +87,27 @@ def cold_start_bounds(step: Step, engine: EngineResource) -> Results:
     yield from gate("cold_start_bounds", COLD_START_GATE, verdict, "EM cannot start from it")
 
 
+def _base_inputs(settings: Settings, name: str) -> list[str]:
+    """What a student's base is made of; a student that continues another has that one's."""
+    former = settings.students[name].continues
+    return [f"student_base[{former}]"] if former else ["base_model", "seed_problems"]
+
+
+def _base_uses(settings: Settings, name: str) -> list[Used]:
+    student = settings.students[name]
+    if student.continues:
+        return [{"continues": student.continues}]
+    return [student.part("base", "base_training"), settings.corpus.base_examples()]
+
+
 @table_asset(
-    inputs=lambda _: ["base_model", "seed_problems"],
-    uses=lambda settings, name: [
-        settings.students[name].part("base", "base_training"), settings.corpus.base_examples(),
-    ],
-    asks=("solve",),
-    pool="gpu",
-)  # fmt: skip
+    inputs=lambda _: ["base_model", "seed_problems"], reads=_base_inputs, uses=_base_uses, asks=("solve",), pool="gpu"
+)
 def student_base(step: Step, trainer: TrainerResource) -> Result:
     """The student before any synthetic problem: a pinned hub checkpoint, or a tiny one taught the seeds' solutions."""
     student, folder = step.settings.students[step.partition], step.work_folder() / "start"
+    if student.continues:
+        return step.commit_copy("student_base")
     if student.base.scratch and not folder.exists():
         base_models.from_scratch([], student.base.scratch, folder, tokenizer=step.model("base_model"))
     elif not folder.exists():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -13,7 +14,7 @@ from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Result, table_asset
 from promptcot_assets.assets.trainer import TrainerResource, commit_trained
 from promptcot_assets.lake import Row, Rows, RowStream
-from promptcot_assets.settings.profile import Band, Settings
+from promptcot_assets.settings.profile import SelfPlay, Settings
 from promptcot_assets.stages.analysis import difficulty as hardness
 from promptcot_assets.stages.asking import refusals, solve_prompt
 from promptcot_assets.stages.students import relabelling, reward_service, self_play
@@ -47,6 +48,11 @@ def _chosen_by(settings: Settings) -> list[Used]:
     """The settings that say which problems are played on, besides how."""
     words = [settings.deduplication.part("decontamination_ngram")] if settings.self_play.real_problems else []
     return [settings.self_play.part(*CHOSEN), *words]
+
+
+def _mixed_by(settings: Settings) -> list[Used]:
+    """The shares of bands that are played on, where they are asked for; the gate asks problems of every band."""
+    return [settings.self_play.part("band_mix")] if settings.self_play.band_mix else []
 
 
 def _labels(step: Step) -> list[Row]:
@@ -97,8 +103,19 @@ def _rounds_so_far(settings: Settings, student: str) -> list[str]:
     return [*_rounds_before(settings, student), student] if settings.self_play.chooses_bands else []
 
 
-def _bands(step: Step, rounds: Sequence[str]) -> dict[str, frozenset[Band]]:
-    """The bands that problems may be of, as these rounds measured them."""
+def _gate_before(settings: Settings, student: str) -> list[str]:
+    """The gate of the round before, where one without a gain has the bands measured anew; no edge of the graph."""
+    former = settings.students[student].continues
+    return [f"self_play_gate[{former}]"] if settings.self_play.reprofile and former else []
+
+
+def _saw_plateau(step: Step) -> bool:
+    gates = _gate_before(step.settings, step.partition)
+    return any(self_play.plateaued(self_play.gate_difference(step.rows_of(gate))) for gate in gates)
+
+
+def _measured(step: Step, rounds: Sequence[str]) -> dict[str, hardness.Measured]:
+    """The bands of the problems, as these rounds measured them."""
     played = ((step.rows_of(f"rollouts[{name}]"), step.rows_of(f"verdicts[{name}]")) for name in rounds)
     return hardness.measured_bands(hardness.difficulty(drawn, judged) for drawn, judged in played)
 
@@ -108,18 +125,29 @@ def _bands(step: Step, rounds: Sequence[str]) -> dict[str, frozenset[Band]]:
     reads=lambda settings, name: [
         "sft_model", *_problems(settings), *_new_labels(settings, name),
         *(f"{asset}[{former}]" for former in _rounds_before(settings, name) for asset in ("rollouts", "verdicts")),
+        *_gate_before(settings, name),
     ],
-    uses=lambda settings, _: [*_chosen_by(settings), settings.self_play.part(*PLAYED)],
+    uses=lambda settings, _: [*_chosen_by(settings), *_mixed_by(settings), settings.self_play.part(*PLAYED)],
     pool="gpu",
 )  # fmt: skip
 def rollouts(step: Step, engine: EngineResource) -> Result:
     """The student's attempts at every labelled problem kept out of SFT (method section 6)."""
     known, play = _labels(step), step.settings.self_play
-    pool = self_play.play_pool(known, play, _bands(step, _rounds_before(step.settings, step.partition)))
+    plateau = _saw_plateau(step)
+    measured = _measured(step, [] if plateau else _rounds_before(step.settings, step.partition))
+    pool = self_play.play_pool(known, play, measured)
     rows = _play(step, engine, "sft_model", pool)
     step.dropped = refusals(rows)
+    return step.commit(rows, **_shown(known, pool, play, measured), **({"plateau": True} if plateau else {}))
+
+
+def _shown(
+    known: Sequence[Row], pool: Sequence[Row], play: SelfPlay, measured: Mapping[str, hardness.Measured]
+) -> dict[str, Any]:
+    """What the page says of the problems that are played on."""
+    bands = {"bands": dg.MetadataValue.json(self_play.bands_of(pool, measured))} if measured else {}
     out_of_band = len(self_play.play_pool(known, play)) - len(pool)
-    return step.commit(rows, mix=dg.MetadataValue.json(self_play.mix(pool)), out_of_band=out_of_band)
+    return {"mix": dg.MetadataValue.json(self_play.mix(pool)), "out_of_band": out_of_band} | bands
 
 
 def _usable_by(settings: Settings) -> list[Used]:
@@ -166,7 +194,14 @@ def _online_uses(settings: Settings, _: str) -> list[Used]:
     """Training, the problems that are played on, and who judges."""
     play = settings.self_play
     replaces: list[Used] = [play.part("resample_groups")] if play.resample_groups else []
-    return [play.training, *_chosen_by(settings), judged_by(settings), *_usable_by(settings), *replaces]
+    return [
+        play.training,
+        *_chosen_by(settings),
+        *_mixed_by(settings),
+        judged_by(settings),
+        *_usable_by(settings),
+        *replaces,
+    ]
 
 
 @table_asset(
@@ -188,10 +223,11 @@ def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
     """
     play = step.settings.self_play
     known = _labels(step)
-    pool = self_play.play_pool(known, play, _bands(step, _rounds_so_far(step.settings, step.partition)))
-    out_of_band = len(self_play.play_pool(known, play)) - len(pool)
+    measured = _measured(step, _rounds_so_far(step.settings, step.partition))
+    pool = self_play.play_pool(known, play, measured)
+    shown = _shown(known, pool, play, measured)
     if not pool:
-        return step.commit([], out_of_band=out_of_band)
+        return step.commit([], **shown)
     examples = [
         {"prompt": solve_prompt(row), "completion": reward_service.label(row, play.think_block)} for row in pool
     ]
@@ -202,8 +238,7 @@ def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
     name = step.model_id("sft_model")
     rows = RowStream.of_rows(lambda: self_play.online_rows(rollouts_of_training(work / "rollouts"), name))
     rewards = [row["reward"] for row in rows if row["reward"] is not None]
-    passed = {"mean_reward": sum(rewards) / max(1, len(rewards))}
-    return step.commit(rows, **passed, out_of_band=out_of_band, mix=dg.MetadataValue.json(self_play.mix(pool)))
+    return step.commit(rows, mean_reward=sum(rewards) / max(1, len(rewards)), **shown)
 
 
 def _learned_from(settings: Settings) -> list[str]:

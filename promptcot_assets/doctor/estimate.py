@@ -269,10 +269,11 @@ def _kept(work: Work, settings: Settings) -> Work:
 
 def _student(settings: Settings, student: Student, traces: float, labelled: float, taught: Sampling) -> Iterator[Work]:
     name, play, share = _name(student.base), settings.self_play, costs()["yields"]
-    if student.base_training:
+    starts_anew = student.continues is None
+    if student.base_training and starts_anew:
         examples = sum(settings.corpus.base_examples().values())
         yield _trained("student_base", name, examples, student.base_training)
-    if student.taught:
+    if student.taught and starts_anew:
         examples = traces * (1 - play.pool_share) * share["valid"]
         length = taught.max_new_tokens * costs()["lengths"]["trace"]
         yield _trained("sft_model", name, examples, student.sft, length)

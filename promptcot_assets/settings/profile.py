@@ -572,6 +572,13 @@ class SelfPlay(Section):
     # which of them a student that continues another plays on, by how the rounds before it did; new problems always.
     # grpo learns from those of them that the student's own rollouts, before it learns, leave in these bands
     bands: tuple[Band, ...] = BANDS
+    # of the problems that rounds before measured, the shares of bands to play on, by domain, e.g. {maths: {hard: 2,
+    # medium: 1}}; a band that is not named is not played on
+    band_mix: dict[str, dict[Band, Weight]] = {}
+    # after a round that gained nothing at its gate all problems are played on, which measures their bands anew
+    reprofile: bool = False
+    # of self-play: each one after the first is a student NAME_round_02, ... that continues the one before
+    rounds: Annotated[int, pydantic.Field(ge=1, le=99)] = 1
     # a student that continues another is judged by labels that that one's verified rollouts were counted into
     # (stages/students/relabelling.py); a label for which fewer than this share of all ballots are is taken away
     relabel: bool = False
@@ -599,12 +606,27 @@ class SelfPlay(Section):
 
     @property
     def chooses_bands(self) -> bool:
-        return set(self.bands) != set(BANDS)
+        """Whether how hard problems were decides which of them are played on."""
+        return set(self.bands) != set(BANDS) or bool(self.band_mix)
 
     @pydantic.model_validator(mode="after")
     def _bands_can_be_known(self) -> SelfPlay:
         if not self.bands:
             raise ValueError(f"self_play.bands is empty: nothing would be played on; choose from {', '.join(BANDS)}")
+        for domain, shares in self.band_mix.items():
+            asked = {band for band, share in shares.items() if share}
+            if not asked:
+                raise ValueError(f"self_play.band_mix.{domain}: give at least one band a positive share")
+            if outside := sorted(asked - set(self.bands)):
+                raise ValueError(
+                    f"self_play.band_mix.{domain} asks for {', '.join(outside)}, which self_play.bands leaves out; "
+                    "name them in both or in neither"
+                )
+        if self.reprofile and not (self.chooses_bands and self.held_out_share):
+            raise ValueError(
+                "self_play.reprofile measures the bands anew where a round's gate saw no gain: set self_play.bands or "
+                "band_mix, and a self_play.held_out_share above 0"
+            )
         return self
 
 
@@ -717,11 +739,35 @@ class Settings(Section):
     ablations: Ablations = Ablations()
 
     @pydantic.model_validator(mode="after")
+    def _rounds_are_students(self) -> Settings:
+        """Every round of self-play after the first is a student of its own; one of that name may have own settings."""
+        students = dict(self.students)
+        for name, student in self.students.items():
+            if student.continues or not student.plays:
+                continue
+            before = name
+            for number in range(2, self.self_play.rounds + 1):
+                own = f"{name}_round_{number:02d}"
+                if own in students and students[own].continues != before:
+                    raise ValueError(
+                        f"students.{own} is the name of round {number} of {name} (self_play.rounds), and it continues "
+                        f"{students[own].continues}; set its `continues` to {before}, or rename it"
+                    )
+                students.setdefault(own, student.model_copy(update={"continues": before}))
+                before = own
+        return self.model_copy(update={"students": students}) if len(students) > len(self.students) else self
+
+    @pydantic.model_validator(mode="after")
     def _can_be_met(self) -> Settings:
         if missing := sorted(self.synthesis.concept_sets.keys() - set(self.domains)):
             raise ValueError(
                 f"synthesis.concept_sets asks for {', '.join(missing)}, of which corpus has no seeds "
                 f"(it has {', '.join(self.domains) or 'none'}); add a source to corpus or set synthesis.concept_sets"
+            )
+        if unknown := sorted(self.self_play.band_mix.keys() - set(self.domains)):
+            raise ValueError(
+                f"self_play.band_mix: {', '.join(unknown)} is no domain of this profile, which has "
+                f"{', '.join(self.domains)}"
             )
         for batch, focus in self.synthesis.focus.items():
             if focus.student not in self.students or not self.self_play.held_out_share:

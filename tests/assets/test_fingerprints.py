@@ -114,6 +114,7 @@ CHANGES: dict[str, set[str]] = {
     "self_play: {held_out_share: 0.5}\nsynthesis: {focus: {second: {student: tiny}}}": PLAYED,
     "self_play: {real_problems: {mini_maths: 3}}": PLAYED | {"verdicts"},
     "self_play: {synthetic_problems: {mini_maths: 3}}": PLAYED,
+    "self_play: {band_mix: {mini_maths: {hard: 1}}}": {"rollouts"},
     "self_play: {rollouts: 3}": PLAYED,
     "self_play: {think_block: false}": {"verdicts", "self_play_gate"},
     "self_play: {sampling: {temperature: 0.1}}": PLAYED,

@@ -425,7 +425,7 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
 def test_no_table_hides_another_whose_name_differs_in_case(filled: tuple[Lake, dict[str, Ref]]) -> None:
     lake, _ = filled
     for again in range(2):
-        with pytest.raises(LakeError, match='"(?i:Seeds)" already exists'):
+        with pytest.raises(LakeError, match=r'"(?i:Seeds)" already exists'):
             lake.commit("Seeds", [problems(9, "other")], PROBLEMS, provenance(again))
         assert query(lake, "select count(*) n from seeds") == [{"n": 4}]
 

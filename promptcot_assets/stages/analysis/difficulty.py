@@ -82,9 +82,21 @@ def possible_bands(low: float, high: float) -> frozenset[Band]:
     return frozenset(name for name, reached in reaches.items() if reached)
 
 
-def measured_bands(rounds: Iterable[Sequence[Row]]) -> dict[str, frozenset[Band]]:
-    """problem_id -> the bands it may be of, by the last of the rounds (rows of `difficulty`) that played on it."""
-    return {row["problem_id"]: possible_bands(row["low"], row["high"]) for rows in rounds for row in rows}
+@dataclass(frozen=True)
+class Measured:
+    """What the attempts at a problem say of its band: the likeliest one, and all that it may be of."""
+
+    band: Band
+    possible: frozenset[Band]
+
+
+def measured_bands(rounds: Iterable[Sequence[Row]]) -> dict[str, Measured]:
+    """problem_id -> its bands, by the last of the rounds (rows of `difficulty`) that played on it."""
+    return {
+        row["problem_id"]: Measured(row["band"], possible_bands(row["low"], row["high"]))
+        for rows in rounds
+        for row in rows
+    }
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:

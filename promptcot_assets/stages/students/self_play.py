@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from promptcot_assets.domains import domain_named
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
@@ -15,6 +15,7 @@ from promptcot_assets.judging.verifier import ProblemLabels, Verifier, extract
 from promptcot_assets.lake import Row, Rows
 from promptcot_assets.lake.ids import content_id, in_share, seed_from
 from promptcot_assets.settings.profile import Band, SelfPlay
+from promptcot_assets.stages.analysis.difficulty import Measured
 from promptcot_assets.stages.asking import ask, completion_columns, solve_prompt
 from promptcot_assets.stages.statistics import Interval, paired_difference
 from promptcot_assets.stages.students.distillation import played_on
@@ -52,14 +53,13 @@ def uncontaminated(seeds: Sequence[Row], benchmarks: Sequence[Row], ngram: int) 
     return [row for row in seeds if row["problem_id"] not in hit_by], Counter(hit_by.values())
 
 
-def play_pool(
-    known: Sequence[Row], settings: SelfPlay, measured: Mapping[str, Collection[Band]] | None = None
-) -> list[Row]:
+def play_pool(known: Sequence[Row], settings: SelfPlay, measured: Mapping[str, Measured] | None = None) -> list[Row]:
     """The problems that are played on: the pool's share of the synthetic ones, and as many real ones as are asked for.
 
     Which ones follows from their ids alone, so that a new batch moves none; those of `gate_pool` are never among them.
-    Of these, a problem that former rounds measured stays out if it can be of none of `settings.bands`.
-    measured: problem_id -> the bands it may be of (stages/analysis/difficulty.py); None in a first round.
+    Of these, a problem that former rounds measured stays out if it can be of none of `settings.bands`, and where
+    `settings.band_mix` names its domain, if it is one too many of its band.
+    measured: problem_id -> its bands; None in a first round.
     """
     synthetic = [
         row for row in known if row["source"] == "synthetic" and played_on(row["problem_id"], settings.pool_share)
@@ -69,8 +69,34 @@ def play_pool(
         real = [row for row in known if row["source"] == "real" and row["domain"] == domain]
         real.sort(key=lambda row: (row.get("split") != "play", content_id("real", row["problem_id"])))
         rows += real[:count]
-    played = set(settings.bands)
-    return [row for row in rows if not measured or played & set(measured.get(row["problem_id"], played))]
+    if not measured:
+        return rows
+    bands = set(settings.bands)
+    new = [row for row in rows if row["problem_id"] not in measured]
+    old = [row for row in rows if row["problem_id"] in measured and bands & measured[row["problem_id"]].possible]
+    for domain, shares in settings.band_mix.items():
+        own = [row["problem_id"] for row in old if row["domain"] == domain]
+        drawn = _in_shares({problem: measured[problem].band for problem in own}, shares)
+        old = [row for row in old if row["domain"] != domain or row["problem_id"] in drawn]
+    kept = {row["problem_id"] for row in (*new, *old)}
+    return [row for row in rows if row["problem_id"] in kept]
+
+
+def _in_shares(bands: Mapping[str, Band], shares: Mapping[Band, float]) -> set[str]:
+    """As many of the problems as keep to the shares of their bands, drawn by their ids.
+
+    A band without a problem is left out of the shares, since otherwise nothing at all would be played on.
+    """
+    of_band = {band: [problem for problem, own in bands.items() if own == band] for band in shares}
+    asked = {band: share for band, share in shares.items() if share and of_band[band]}
+    if not asked:
+        return set()
+    unit = min(len(of_band[band]) / share for band, share in asked.items())  # problems of a share of 1
+    return {
+        problem
+        for band, share in asked.items()
+        for problem in sorted(of_band[band], key=lambda one: content_id("mix", one))[: round(share * unit)]
+    }
 
 
 def _at_most(rows: Sequence[Row], counts: Mapping[str, int]) -> list[Row]:
@@ -101,6 +127,18 @@ def mix(pool: Sequence[Row]) -> dict[str, float]:
     """Share of the pool by domain and source, e.g. {"maths, synthetic": 0.7}."""
     counts = Counter(f"{row['domain']}, {row['source']}" for row in pool)
     return {name: count / len(pool) for name, count in sorted(counts.items())}
+
+
+def bands_of(pool: Sequence[Row], measured: Mapping[str, Measured]) -> dict[str, int]:
+    """Problems of the pool by domain and the band that rounds before measured, e.g. {"maths, hard": 70}."""
+    names = (measured[row["problem_id"]].band if row["problem_id"] in measured else "new" for row in pool)
+    counts = Counter(f"{row['domain']}, {name}" for row, name in zip(pool, names, strict=True))
+    return dict(sorted(counts.items()))
+
+
+def plateaued(gain: Interval | None) -> bool:
+    """Whether a round gained nothing that its noise would not: its 95 % interval is not above 0."""
+    return gain is not None and gain.low <= 0
 
 
 def rollouts(problems: Sequence[Row], student: InferenceEngine, settings: SelfPlay, model: str, seed: int) -> list[Row]:

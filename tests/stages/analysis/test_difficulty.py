@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from promptcot_assets.lake import Row
 from promptcot_assets.stages.analysis.difficulty import (
+    Measured,
     _posterior,
     band,
     difficulty,
@@ -71,10 +72,14 @@ def test_eight_attempts_say_little_and_a_hundred_more() -> None:
 
 
 def test_the_last_round_that_played_on_a_problem_says_its_bands() -> None:
-    first = [{"problem_id": "p", "low": 0.0, "high": 0.2}, {"problem_id": "q", "low": 0.6, "high": 0.9}]
-    second = [{"problem_id": "p", "low": 0.55, "high": 0.9}]
-    assert measured_bands([first, second]) == {"p": {"easy"}, "q": {"easy"}}
-    assert measured_bands([second, first])["p"] == {"unsolved", "hard"}
+    first = [
+        {"problem_id": "p", "low": 0.0, "high": 0.2, "band": "unsolved"},
+        {"problem_id": "q", "low": 0.6, "high": 0.9, "band": "easy"},
+    ]
+    second = [{"problem_id": "p", "low": 0.55, "high": 0.9, "band": "easy"}]
+    easy = Measured("easy", frozenset({"easy"}))
+    assert measured_bands([first, second]) == {"p": easy, "q": easy}
+    assert measured_bands([second, first])["p"] == Measured("unsolved", frozenset({"unsolved", "hard"}))
 
 
 # ---- several solvers

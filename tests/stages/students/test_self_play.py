@@ -15,14 +15,17 @@ from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Sampling, SelfPlay
-from promptcot_assets.stages.analysis.difficulty import measured_bands
+from promptcot_assets.stages.analysis.difficulty import Measured, measured_bands
+from promptcot_assets.stages.statistics import Interval
 from promptcot_assets.stages.students.self_play import (
+    bands_of,
     gate_difference,
     gate_pool,
     gate_rows,
     labels,
     mix,
     pass_rates,
+    plateaued,
     play_pool,
     preference_pairs,
     regressed,
@@ -245,10 +248,10 @@ def test_real_problems_come_in_the_number_asked_for_and_the_mix_is_told() -> Non
 
 def test_a_later_round_plays_on_the_bands_asked_for_and_on_what_nobody_measured() -> None:
     measured = measured_bands([[
-        {"problem_id": "s0", "low": 0.68, "high": 1.0},  # solved, or easy
-        {"problem_id": "s1", "low": 0.0, "high": 0.32},  # unsolved, hard or medium
-        {"problem_id": "s2", "low": 0.6, "high": 0.9},  # easy
-        {"problem_id": "r0", "low": 0.68, "high": 1.0},
+        {"problem_id": "s0", "low": 0.68, "high": 1.0, "band": "solved"},  # solved, or easy
+        {"problem_id": "s1", "low": 0.0, "high": 0.32, "band": "unsolved"},  # unsolved, hard or medium
+        {"problem_id": "s2", "low": 0.6, "high": 0.9, "band": "easy"},  # easy
+        {"problem_id": "r0", "low": 0.68, "high": 1.0, "band": "solved"},
     ]])  # fmt: skip
     paper = SelfPlay(pool_share=1.0, real_problems={"maths": 4}, bands=("hard", "medium"))
     whole = ids(play_pool(known(4), paper))
@@ -265,6 +268,72 @@ def test_bands_are_checked() -> None:
     with pytest.raises(ValueError, match="nothing would be played on"):
         SelfPlay(bands=())
     assert SelfPlay(bands=("hard",), optimiser="grpo").chooses_bands
+    assert SelfPlay(band_mix={"maths": {"hard": 1}}).chooses_bands
+    with pytest.raises(ValueError, match=r"band_mix\.maths: give at least one band a positive share"):
+        SelfPlay(band_mix={"maths": {"hard": 0}})
+    with pytest.raises(ValueError, match=r"band_mix\.maths asks for easy, which self_play\.bands leaves out"):
+        SelfPlay(bands=("hard", "medium"), band_mix={"maths": {"hard": 1, "easy": 1}})
+    for without in ({}, {"bands": ("hard",)}, {"held_out_share": 0.2}):
+        with pytest.raises(ValueError, match=r"self_play\.reprofile measures the bands anew"):
+            SelfPlay(reprofile=True, **without)
+    assert SelfPlay(reprofile=True, bands=("hard",), held_out_share=0.2).reprofile
+
+
+def measured_in(bands: dict[str, str]) -> dict[str, Measured]:
+    return {problem: Measured(band, frozenset({band})) for problem, band in bands.items()}
+
+
+def test_a_mix_keeps_to_its_shares_of_each_domain_and_to_all_new_problems() -> None:
+    bands = ["hard"] * 30 + ["medium"] * 9 + ["easy"] * 20
+    measured = measured_in({f"s{n}": band for n, band in enumerate(bands)})
+    settings = SelfPlay(pool_share=1.0, band_mix={"maths": {"hard": 2, "medium": 1, "unsolved": 5}})
+    pool = play_pool(known(80), settings, measured)
+    assert bands_of(pool, measured) == {"maths, hard": 18, "maths, medium": 9, "maths, new": 21}
+    assert pool == [row for row in known(80) if row["problem_id"] in ids(pool)]  # in their order
+    assert play_pool(known(80), settings) == known_synthetic(80)  # nothing was measured yet
+    elsewhere = SelfPlay(pool_share=1.0, band_mix={"code": {"hard": 1}})
+    assert play_pool(known(80), elsewhere, measured) == known_synthetic(80)
+    none_of_it = SelfPlay(pool_share=1.0, band_mix={"maths": {"solved": 1}})
+    assert ids(play_pool(known(80), none_of_it, measured)) == {f"s{n}" for n in range(59, 80)}
+
+
+def known_synthetic(count: int) -> list[Row]:
+    return [row for row in known(count) if row["source"] == "synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"hard": 1, "easy": 1}, {"hard": 3, "easy": 3}),
+        ({"hard": 1.5, "easy": 0.5}, {"hard": 3, "easy": 1}),
+        ({"hard": 0.3, "easy": 0.7}, {"hard": 3, "easy": 7}),
+        ({"hard": 1, "easy": 0}, {"hard": 3}),
+        ({"hard": 1e-300, "easy": 1e-300}, {"hard": 3, "easy": 3}),
+    ],
+)
+def test_shares_are_of_what_there_is(shares: dict[str, float], expected: dict[str, int]) -> None:
+    measured = measured_in({f"s{n}": "hard" if n < 3 else "easy" for n in range(20)})
+    pool = play_pool(known_synthetic(20), SelfPlay(pool_share=1.0, band_mix={"maths": shares}), measured)
+    assert Counter(measured[row["problem_id"]].band for row in pool) == expected
+
+
+def test_a_larger_mix_keeps_the_problems_of_a_smaller_one() -> None:
+    measured = measured_in({f"s{n}": "hard" if n < 50 else "easy" for n in range(100)})
+
+    def hard_ones(easy: float) -> set[str]:
+        settings = SelfPlay(pool_share=1.0, band_mix={"maths": {"hard": 1, "easy": easy}})
+        pool = ids(play_pool(known_synthetic(100), settings, measured))
+        return {problem for problem in pool if measured[problem].band == "hard"}
+
+    assert hard_ones(easy=5) < hard_ones(easy=2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "plateau"), [(0.01, 0.2, False), (0.0, 0.2, True), (-0.1, 0.2, True), (-0.3, -0.1, True)]
+)
+def test_a_round_without_a_gain_beyond_its_noise_is_a_plateau(low: float, high: float, plateau: bool) -> None:
+    assert plateaued(Interval((low + high) / 2, low, high, 0.05, 40)) is plateau
+    assert not plateaued(None)  # nothing was held out, so nothing is known
 
 
 def test_real_problems_that_share_words_with_a_benchmark_are_not_played_on() -> None:
