@@ -74,6 +74,7 @@ class Spec:
     save_steps: int | None = None
     lora: Lora | None = None  # all weights are trained without
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None  # distillation only: the folder of the model that is learned from
     judged_within: str = "{}"  # online training only: the limits of the judge, as JSON
     resample_groups: int = 0  # online training only: tries to replace groups whose rewards are alike
     rollouts: Path | None = None  # online training only: the folder that every rollout is written to (rollouts.py)
@@ -111,8 +112,9 @@ def read_spec(path: Path) -> Spec:
         value = given.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value <= 0):
             raise SpecError(f"{path}: field {name!r} must be a positive number; got {value!r}")
-    if given.get("rollouts") is not None and not isinstance(given["rollouts"], str):
-        raise SpecError(f"{path}: field 'rollouts' must be a path; got {given['rollouts']!r}")
+    for name in ("rollouts", "teacher"):
+        if given.get(name) is not None and not isinstance(given[name], str):
+            raise SpecError(f"{path}: field {name!r} must be a path; got {given[name]!r}")
     paths = {name: Path(given[name]) for name in ("data", "output", "checkpoints", "rollouts") if given.get(name)}
     return Spec(**{**given, **paths, "lora": _lora(path, given.get("lora"))})
 

@@ -46,13 +46,19 @@ def identity(spec: Spec, kind: str, base: Path) -> dict[str, Any]:
     """What decides the result, without paths: equal identities on as many processes give equal models."""
     if not spec.data.is_file():
         raise SpecError(f"data: {spec.data}: no such file")
-    weights = hashlib.sha256()
-    for path in sorted([base / "config.json", *base.glob("*.safetensors"), *base.glob("tokenizer*")]):
-        weights.update(f"{path.name} {_sha256(path)}\n".encode())
-    inputs = {"base": weights.hexdigest(), "data": _sha256(spec.data)}
+    inputs = {"base": _model_hash(base), "data": _sha256(spec.data)}
+    if spec.teacher is not None:
+        inputs["teacher"] = _model_hash(Path(spec.teacher))
     lora = {} if spec.lora is None else {"lora": asdict(spec.lora)}
     replacing = {"resample_groups": spec.resample_groups} if spec.resample_groups else {}
     return {"trainer": kind, **inputs, "seed": spec.seed, "arguments": dict(spec.arguments), **lora, **replacing}
+
+
+def _model_hash(folder: Path) -> str:
+    weights = hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("tokenizer*")]):
+        weights.update(f"{path.name} {_sha256(path)}\n".encode())
+    return weights.hexdigest()
 
 
 def begin(spec: Spec, kind: str, base: Path, report: Report, args: Any) -> dict[str, Any] | None:

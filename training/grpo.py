@@ -6,51 +6,13 @@ parquet with the string columns `prompt` and `completion`; the latter is what th
 Sampling is TRL's own, on the trainer's random state: a resumed run goes on from that of its checkpoint.
 """
 
-import json
 import math
-import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from training.child import SpecError, started
-
-# A process of its own: trainers import nothing of the project. A line in, {"labels": [...], "completions": [...]};
-# a line out, a list of what is said of each: an object with its `reward`, 1, 0, or null where the judge itself failed.
-JUDGE = (sys.executable, "-m", "promptcot_assets.stages.students.reward_service")
-
-
-class Judge:
-    """The judging process. A context manager."""
-
-    def __init__(self, command: Sequence[str] = JUDGE, limits: str = "{}") -> None:
-        """limits: what it judges within, the sandbox's settings as JSON."""
-        self._process = subprocess.Popen([*command, limits], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> "Judge":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin and self._process.stdout
-        with suppress(BrokenPipeError):  # of a judge that has ended already, as `rewards` has told
-            self._process.stdin.close()  # the judge ends with its input
-        self._process.wait()
-        self._process.stdout.close()
-
-    def verdicts(self, labels: Sequence[str], completions: Sequence[str]) -> list[dict[str, Any]]:
-        """Raises: SpecError when the judge has ended; what it had to say is on standard error."""
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(json.dumps({"labels": list(labels), "completions": list(completions)}) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise SpecError("the judge has ended before its time; see its message above") from error
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SpecError("the judge has ended without an answer; see its message above")
-        said: list[dict[str, Any]] = json.loads(answer)
-        return said
+from training.judge import Judge
 
 
 def neutral(rewards: Sequence[float | None], group: int) -> list[float]:
@@ -65,18 +27,6 @@ def neutral(rewards: Sequence[float | None], group: int) -> list[float]:
         mean = sum(known) / len(known) if known else 0.0
         filled += [mean if reward is None else reward for reward in own]
     return filled
-
-
-def _ends(base: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a completion: the tokenizer's, and those that the model's generation settings name."""
-    from transformers import GenerationConfig
-
-    try:
-        named = GenerationConfig.from_pretrained(base).eos_token_id
-    except OSError:  # a folder without generation settings
-        named = None
-    more = named if isinstance(named, list) else [named]
-    return {one for one in (tokenizer.eos_token_id, *more) if one is not None}
 
 
 def _cycle(args: Any) -> int:
@@ -97,8 +47,8 @@ def main(argv: list[str]) -> None:
         from training.folders import base_folder, begin, by_the_first, last_checkpoint
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
-        from training.rollouts import Sampled, Shards, ended, forget_from
-        from training.rows import grpo_rows, positions
+        from training.rollouts import Sampled, Shards, end_tokens, forget_from, judged_rows
+        from training.rows import positions, prompt_rows
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
@@ -109,11 +59,11 @@ def main(argv: list[str]) -> None:
         tokenizer = AutoTokenizer.from_pretrained(base)
         limit = positions(base)
         room = limit and limit - (args.max_completion_length or 1)
-        rows, lengths = grpo_rows(spec.data, tokenizer, room)
+        rows, lengths = prompt_rows(spec.data, tokenizer, room)
         done = last_checkpoint(spec.checkpoints)
         by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
         shards = Shards(spec.rollouts, args.process_index)
-        ends = _ends(base, tokenizer)
+        ends = end_tokens(base, tokenizer)
         if spec.resample_groups and args.world_size > 1:
             raise SpecError("resample_groups needs one process: leave the launcher out, or set it to 0")
         sampled = Sampled(shards)
@@ -132,12 +82,7 @@ def main(argv: list[str]) -> None:
                 every = gather_object(own)  # a group may lie across processes
                 first = len(own) * args.process_index
                 texts = zip(prompts, completions, completion_ids, said, strict=True)
-                sampled.part(trainer_state.global_step, [
-                    {"place": first + at, "attempt": (first + at) % args.num_generations, "prompt": prompt,
-                     "completion": completion, "tokens": len(ids), "finish_reason": ended(ids, ends),
-                     "reward": one["reward"], "judged": json.dumps(one), "learned": True}
-                    for at, (prompt, completion, ids, one) in enumerate(texts)
-                ])  # fmt: skip
+                sampled.part(trainer_state.global_step, judged_rows(texts, ends, first, args.num_generations))
                 sampled.rewards = neutral(every, args.num_generations)[first : first + len(own)]
                 return sampled.rewards
 

@@ -19,7 +19,7 @@ PREFIX = "training/configs/"
 
 
 def command(method: str, spec: Path, launcher: Sequence[str] = ()) -> list[str]:
-    """method: sft, dpo, grpo. Raises: SpecError naming a program or a configuration file that is not there."""
+    """method: sft, dpo, grpo, distill. Raises: SpecError naming a program or a configuration file that is not there."""
     if not launcher and (asking := client(method, spec)):
         return asking
     started_by = [_program(launcher[0]), *map(_word, launcher[1:])] if launcher else [sys.executable]

@@ -94,7 +94,33 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
             yield row | {"judged": json.loads(row["judged"])}
 
 
-def ended(ids: Iterable[int], ends: Iterable[int]) -> str:
+def judged_rows(
+    sampled: Iterable[tuple[str, str, Sequence[int], Mapping[str, Any]]], ends: set[int], first: int = 0, group: int = 1
+) -> list[dict[str, Any]]:
+    """A generation's rows for `Shards` from prompts, completions, their tokens and what the judge said of each.
+
+    first: the place of this process's first rollout; group: completions that each prompt has, neighbours all.
+    """
+    return [
+        {"place": first + at, "attempt": (first + at) % group, "prompt": prompt, "completion": completion,
+         "tokens": len(ids), "finish_reason": ended(ids, ends), "reward": said["reward"], "judged": json.dumps(said),
+         "learned": True}
+        for at, (prompt, completion, ids, said) in enumerate(sampled)
+    ]  # fmt: skip
+
+
+def end_tokens(base: Path, tokenizer: Any) -> set[int]:
+    """The tokens that end a completion: the tokenizer's, and those that the model's generation settings name."""
+    from transformers import GenerationConfig
+
+    try:
+        named = GenerationConfig.from_pretrained(base).eos_token_id
+    except OSError:  # a folder without generation settings
+        named = None
+    more = named if isinstance(named, list) else [named]
+    return {one for one in (tokenizer.eos_token_id, *more) if one is not None}
+
+
+def ended(ids: Sequence[int], ends: set[int]) -> str:
     """Why sampling ended: `stop` where the last token is one of those that end."""
-    last = list(ids)[-1:]
-    return "stop" if last and last[0] in set(ends) else "length"
+    return "stop" if ids and ids[-1] in ends else "length"

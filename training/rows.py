@@ -79,7 +79,7 @@ def dpo_rows(data: Path, tokenizer: Any, max_length: int | None, folder: Path) -
     return _rows(data, ("prompt", "chosen", "rejected"), columns, encode, folder, max_length)
 
 
-def grpo_rows(data: Path, tokenizer: Any, longest_prompt: int | None = None) -> tuple[Rows, list[int]]:
+def prompt_rows(data: Path, tokenizer: Any, longest_prompt: int | None = None) -> tuple[Rows, list[int]]:
     """`prompt`, `completion` -> `prompt`, `label` as texts, which the trainer samples from; tokens of every prompt.
 
     Raises: SpecError when no prompt has at most `longest_prompt` tokens.

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from training.child import CHILD_ENVIRONMENT, die_with_parent
 
 ADDRESS = "PROMPTCOT_TRAINER_SERVER"  # the socket file, for every process that is started while the server runs
-METHODS = ("sft", "dpo")  # that it serves: GRPO starts engines and judges, in a process of its own
+METHODS = ("sft", "dpo")  # that it serves: the online ones start judges, in a process of their own
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel")
 STREAMS = (0, 1, 2)
 LONGEST_REQUEST = 1 << 20  # bytes; mostly the environment

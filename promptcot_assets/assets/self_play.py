@@ -190,6 +190,14 @@ def self_play_examples(step: Step) -> Result:
     return step.commit(self_play.rejection_sampled(drawn, judged, step.settings.self_play, step.seed))
 
 
+def _teacher(settings: Settings) -> list[str]:
+    """The model that an optimiser with a teacher learns from. A student's is no edge of the graph, but an input."""
+    play = settings.self_play
+    if not play.learning.teacher:
+        return []
+    return [f"teacher_model[{play.teacher}]" if play.teacher in settings.teachers else f"sft_model[{play.teacher}]"]
+
+
 def _online_uses(settings: Settings, _: str) -> list[Used]:
     """Training, the problems that are played on, and who judges."""
     play = settings.self_play
@@ -207,9 +215,10 @@ def _online_uses(settings: Settings, _: str) -> list[Used]:
 @table_asset(
     inputs=lambda settings: [
         "sft_model", *_problems(settings), *(("rollouts", "verdicts") if settings.self_play.chooses_bands else ()),
+        *(name for name in _teacher(settings) if name.startswith("teacher_model")),
     ],
     reads=lambda settings, name: [
-        "sft_model", *_problems(settings), *_new_labels(settings, name),
+        "sft_model", *_problems(settings), *_new_labels(settings, name), *_teacher(settings),
         *(f"{asset}[{one}]" for one in _rounds_so_far(settings, name) for asset in ("rollouts", "verdicts")),
     ],
     uses=_online_uses,
@@ -217,7 +226,7 @@ def _online_uses(settings: Settings, _: str) -> list[Used]:
     when=lambda settings: settings.self_play.learning.online,
 )  # fmt: skip
 def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
-    """The student plays on the problems and learns at once (grpo); every rollout of the training, judged.
+    """The student plays on the problems and learns at once (grpo, distill); every rollout of the training, judged.
 
     The weights wait in this step's work folder for `self_play_model`, which is made of the very same training.
     """
@@ -231,7 +240,10 @@ def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
     examples = [
         {"prompt": solve_prompt(row), "completion": reward_service.label(row, play.think_block)} for row in pool
     ]
-    figures = trainer.fit(step, play.optimiser, "sft_model", examples, play.training, play.resample_groups)
+    more: dict[str, Any] = {"resample_groups": play.resample_groups}
+    for teacher in _teacher(step.settings):
+        more["teacher"] = str(step.model(step.refs[teacher][0]))
+    figures = trainer.fit(step, play.optimiser, "sft_model", examples, play.training, more)
     work = step.work_folder()
     if figures:
         (work / FIGURES).write_text(json.dumps(figures))
@@ -252,7 +264,7 @@ def _learned_from(settings: Settings) -> list[str]:
     pool="gpu",
 )
 def self_play_model(step: Step, trainer: TrainerResource) -> Result:
-    """The student after learning from its own play: on pairs (dpo), on its own passes (sft), or online (grpo).
+    """The student after learning from its own play: on pairs (dpo), on its own passes (sft), or online.
 
     Without a single example there is nothing to learn: the model is then the SFT model itself, and says so.
     """

@@ -116,10 +116,13 @@ class Step:
         return str(self.lake.table(self.version(name), ["model_id"])["model_id"][0].as_py())
 
     def _of(self, name: str) -> Sequence[Ref]:
-        found = [refs for key, refs in self.refs.items() if split(key)[0] == name]
+        found = {key: refs for key, refs in self.refs.items() if split(key)[0] == name}
+        own = named(name, self.partition)
+        if len(found) > 1 and own in found:  # beside those of other partitions
+            return found[own]
         if len(found) != 1:
             raise KeyError(f"{self.asset} has {len(found)} inputs named {name!r}; it has {', '.join(self.refs)}")
-        return found[0]
+        return next(iter(found.values()))
 
     # ---- work
     def unchanged(self) -> dg.MaterializeResult | None:

@@ -16,14 +16,8 @@ from promptcot_assets.stages import base_models
 from promptcot_assets.stages.labels.teacher import ModelTeacher, ProceduralTeacher, Teacher
 
 
-def _has_weights(settings: Settings, name: str) -> bool:
-    """Whether the checkpoint is needed whole: where a server runs it, its tokenizer and config are enough."""
-    engine = settings.engine_of(name)
-    return not (engine.name == "server" and engine.server.urls)
-
-
 @table_asset(
-    uses=lambda settings, name: [settings.teachers[name].model, {"weights": _has_weights(settings, name)}],
+    uses=lambda settings, name: [settings.teachers[name].model, {"weights": settings.has_weights(name)}],
     when=lambda settings: settings.teachers,
 )
 def teacher_model(step: Step) -> Result:
@@ -33,7 +27,7 @@ def teacher_model(step: Step) -> Result:
     if model.served and not folder.exists():
         write_served(folder, model.served)
     elif not folder.exists():
-        base_models.fetched(model, folder, _has_weights(step.settings, step.partition))
+        base_models.fetched(model, folder, step.settings.has_weights(step.partition))
     return step.commit_checkpoint(folder, model.origin, {})
 
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import dagster as dg
 import pyarrow as pa
@@ -38,7 +39,7 @@ class TrainerResource(dg.ConfigurableResource):
     ) -> dg.MaterializeResult:
         """Train and commit the checkpoint. A killed run continues from its last trainer checkpoint.
 
-        method: module of `training` (sft, grpo: prompt, completion; dpo: prompt, chosen, rejected). base: the step's
+        method: module of `training` (dpo: prompt, chosen, rejected; all others: prompt, completion). base: the step's
         input that training starts from, or a folder. A student's examples are users' turns in its chat template. What
         the run cost is on the page, and in no version: a resumed run's figures are its own only, those of one found
         finished are missing. Without an example the model stays as it was, and the log says so: seeds without concepts
@@ -59,18 +60,18 @@ class TrainerResource(dg.ConfigurableResource):
         base: str | Path,
         examples: Rows,
         training: Training,
-        resample_groups: int = 0,
+        more: Mapping[str, object] = MappingProxyType({}),
     ) -> Mapping[str, float]:
         """Train into `model` of the step's work folder, and commit nothing; what the run cost.
 
-        An online trainer leaves its rollouts in `rollouts` beside it (training/rollouts.py). resample_groups: how often
-        it samples other groups in the place of those that teach nothing (training/dynamic_sampling.py).
+        An online trainer leaves its rollouts in `rollouts` beside it (training/rollouts.py). more: fields of the spec
+        (training.child.Spec) that only some trainers have.
         """
         work = step.work_folder()
         if (work / "model").exists():
             return {}
         start = base if isinstance(base, Path) else step.model(base)
-        return _run(step, _started(step, method, start, examples, training, work, resample_groups), work)
+        return _run(step, _started(step, method, start, examples, training, work, more), work)
 
 
 def commit_trained(step: Step, base: str | Path, figures: Mapping[str, float]) -> dg.MaterializeResult:
@@ -101,7 +102,7 @@ def _run(step: Step, started: Sequence[str], work: Path) -> Mapping[str, float]:
 
 
 def _started(
-    step: Step, method: str, base: Path, examples: Rows, training: Training, work: Path, resample_groups: int
+    step: Step, method: str, base: Path, examples: Rows, training: Training, work: Path, more: Mapping[str, object]
 ) -> list[str]:
     """The trainer's command, its data and spec written. Raises: dagster.Failure when the launcher is not there."""
     data, spec = work / "examples.parquet", work / "spec.json"
@@ -127,7 +128,7 @@ def _started(
                 "arguments": training.arguments,
                 "judged_within": step.settings.sandbox.model_dump_json(),
                 "rollouts": str(work / "rollouts"),
-                "resample_groups": resample_groups,
+                **more,
             }
         )
     )

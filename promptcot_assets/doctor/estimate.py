@@ -288,7 +288,10 @@ def _self_play(settings: Settings, name: str, labelled: float) -> Iterator[Work]
     play, pool = settings.self_play, played(settings, labelled)
     drawn = _sampled("rollouts", name, pool * play.rollouts, play.sampling, "rollout", play.rollouts)
     attempt = play.sampling.max_new_tokens * costs()["lengths"]["rollout"]
-    if play.learning.online:
+    if play.learning.teacher:
+        yield replace(drawn, asset="rollouts_online", trained=drawn.sampled)
+        yield Work("rollouts_online", _name(settings.learned_from), 1, scored=drawn.sampled, most=drawn.most)
+    elif play.learning.online:
         yield replace(drawn, asset="rollouts_online", scored=ONLINE_PASSES * drawn.sampled, trained=drawn.sampled)
     else:
         yield drawn
@@ -422,6 +425,8 @@ def _models(settings: Settings) -> dict[BaseModel, list[str]]:
         use(student.base, f"student {name}")
     for where, role in settings.roles().items():
         use(settings.teachers[role.teacher].model, where)
+    if settings.self_play.learning.teacher:
+        use(settings.learned_from, "self_play.teacher")
     return dict(used.values())
 
 

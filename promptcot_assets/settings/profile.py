@@ -553,12 +553,14 @@ class Optimiser:
     texts: int = 1  # of an example that are trained on
     reference: bool = False  # a second model scores what is trained on
     online: bool = False  # its trainer plays on the problems itself, and writes that table
+    teacher: bool = False  # the second model is `self_play.teacher`
 
 
 OPTIMISERS = {
     "dpo": Optimiser("preference_pairs", texts=2, reference=True),
     "sft": Optimiser("self_play_examples"),
     "grpo": Optimiser("rollouts_online", reference=True, online=True),
+    "distill": Optimiser("rollouts_online", reference=True, online=True, teacher=True),
 }
 
 
@@ -591,8 +593,11 @@ class SelfPlay(Section):
         True  # a usable rollout has exactly one, not empty; false: none or one, of students that need not
     )
     # dpo: on pairs; sft: rejection sampling, on the student's own usable passes; grpo: online, training.arguments are
-    # TRL's GRPOConfig (num_generations, max_completion_length, temperature, ...); it learns from rollouts_online
+    # TRL's GRPOConfig (num_generations, max_completion_length, temperature, ...); it learns from rollouts_online;
+    # distill: online, towards `teacher` token by token; training.arguments are TRL's DistillationConfig (beta, ...)
     optimiser: Annotated[str, one_of(*OPTIMISERS)] = "dpo"
+    # distill: one of `teachers`, with weights, or a student that does not play, as it is after SFT; of the same tokens
+    teacher: str | None = None
     # grpo: how often, within a step, other prompts are sampled in the place of groups whose rewards are all alike
     resample_groups: Count = 0
     training: Training = Training(
@@ -603,6 +608,16 @@ class SelfPlay(Section):
     @property
     def learning(self) -> Optimiser:
         return OPTIMISERS[self.optimiser]
+
+    @pydantic.model_validator(mode="after")
+    def _suits_its_optimiser(self) -> SelfPlay:
+        if self.learning.teacher and self.teacher is None:
+            raise ValueError(
+                f"self_play.optimiser: {self.optimiser} learns from a teacher; name one as self_play.teacher"
+            )
+        if self.resample_groups and self.optimiser != "grpo":
+            raise ValueError("self_play.resample_groups replaces groups of grpo; leave it out, or set that optimiser")
+        return self
 
     @property
     def chooses_bands(self) -> bool:
@@ -785,6 +800,8 @@ class Settings(Section):
                     )
                 before.append(former)
         self._served_are_asked_over_the_network()
+        if self.self_play.learning.teacher:
+            self._check_teacher(str(self.self_play.teacher))
         if self.distillation.from_votes and self.labels.keep == "none":
             raise ValueError(
                 "distillation.from_votes makes traces of votes whose completions labels.keep: none throws away; "
@@ -806,6 +823,21 @@ class Settings(Section):
                 where = ".".join(map(str, first["loc"]))
                 raise ValueError(f"ablations.arms.{name}: em.{where}: {first['msg']}") from None
         return self
+
+    def _check_teacher(self, name: str) -> None:
+        """Raises: ValueError where a student cannot learn from this teacher token by token."""
+        where = f"self_play.teacher: {name}"
+        if name in self.teachers:
+            if self.teachers[name].model.served or not self.has_weights(name):
+                raise ValueError(f"{where} is asked over the network; distillation needs a teacher's weights")
+            return
+        if name not in self.students:
+            raise ValueError(
+                f"{where} is neither one of `teachers` ({', '.join(self.teachers) or 'there are none'}) nor of "
+                f"`students` ({', '.join(self.students)})"
+            )
+        if self.students[name].plays:
+            raise ValueError(f"{where} is a student that learns from it too; set students.{name}.plays: false")
 
     def _served_are_asked_over_the_network(self) -> None:
         """Raises: ValueError naming the model, or the teacher, whose origin and engine do not go together."""
@@ -850,9 +882,20 @@ class Settings(Section):
     def annotators(self) -> list[Asked]:
         return self.annotation.annotators if self.annotation else []
 
+    @property
+    def learned_from(self) -> BaseModel:
+        """The model that `self_play.teacher` names."""
+        name = str(self.self_play.teacher)
+        return self.teachers[name].model if name in self.teachers else self.students[name].base
+
     def engine_of(self, teacher: str) -> Engine:
         """The engine that a teacher runs on: the profile's, with the teacher's own settings laid over it."""
         return self._engine_with(self.teachers[teacher].engine)
+
+    def has_weights(self, teacher: str) -> bool:
+        """Whether a teacher's checkpoint is needed whole: where a server runs it, tokenizer and config are enough."""
+        engine = self.engine_of(teacher)
+        return not (engine.name == "server" and engine.server.urls)
 
     def engine_of_student(self, student: str) -> Engine:
         return self._engine_with(self.students[student].engine)

@@ -298,3 +298,35 @@ def test_online_self_play_depends_on_its_problems_and_its_judge(
     (tmp_path / "online.yaml").write_text("extends: demo\nself_play: {optimiser: grpo}\n")
     before, after = (facts(profile(tmp_path, text, "online.yaml")) for text in ("", change))
     assert changed(before, after) == expected
+
+
+BIG = "base: {scratch: {hidden_size: 64, intermediate_size: 128, layers: 1, heads: 2}}, plays: false"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("self_play: {teacher: other}", {"rollouts_online"}),
+        ("students: {big: {sft: {arguments: {learning_rate: 0.5}}}}", set()),  # by way of the teacher's weights
+        ("self_play: {training: {arguments: {beta: 0.0}}}", {"rollouts_online"}),
+    ],
+)
+def test_distillation_depends_on_its_teacher(change: str, expected: set[str], tmp_path: Path) -> None:
+    (tmp_path / "distilled.yaml").write_text(
+        f"extends: demo\nstudents: {{big: {{{BIG}}}, other: {{{BIG}}}}}\n"
+        "self_play: {optimiser: distill, teacher: big}\n"
+    )
+    before, after = (facts(profile(tmp_path, text, "distilled.yaml")) for text in ("", change))
+    assert changed(before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("teacher", "named"),
+    [("big", "sft_model[big]"), ("hub", "teacher_model[hub]")],
+)
+def test_the_teacher_is_an_input_of_the_students_play(teacher: str, named: str, tmp_path: Path) -> None:
+    hub = "{model: {hub_id: org/big, revision: '" + "0" * 40 + "'}}"
+    text = (
+        f"students: {{big: {{{BIG}}}}}\nteachers: {{hub: {hub}}}\nself_play: {{optimiser: distill, teacher: {teacher}}}"
+    )
+    assert named in ASSETS["rollouts_online"].read(profile(tmp_path, text), "tiny")

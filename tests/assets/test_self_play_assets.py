@@ -28,7 +28,7 @@ from tests.tiny_models import TinySettings
 from training import sft
 
 pytestmark = pytest.mark.slow
-STUDENT, BATCH = "tiny", "first"
+STUDENT, TEACHER, BATCH = "tiny", "taught", "first"
 MADE = Provenance("1", "{}", 0, "made here", ())
 BOXED = "\\boxed{"
 SUMS = [(a, b) for a in (2, 3, 4, 5) for b in (6, 7)]
@@ -39,14 +39,17 @@ SETTINGS = {
     "sft": STEP % "max_steps: 3, beta: null",
     "grpo": STEP % "max_steps: 2, num_train_epochs: null, max_length: null, num_generations: 4, temperature: 1.0, "
     "max_completion_length: 12, beta: 0.0",
+    "distill": STEP % "max_steps: 2, num_train_epochs: null, max_length: null, max_completion_length: 12, beta: 0.5",
 }
 PROFILE = """
 extends: demo
 engine: {{workers: 1}}
+students: {{taught: {{base: {{scratch: {{layers: 1}}}}, plays: false}}}}
 self_play:
   pool_share: 1.0
   rollouts: 6
   optimiser: {optimiser}
+  teacher: taught
   sampling: {{temperature: 1.0, max_new_tokens: 12}}
   training: {{arguments: {arguments}{more}}}
 """
@@ -56,14 +59,14 @@ def text_of(a: int, b: int) -> str:
     return f"Find {a} + {b}."
 
 
-def half_taught(folder: Path) -> Path:
-    """A model that answers each sum rightly about half of the time, by our own trainer."""
+def half_taught(folder: Path, base: Path | None = None, off: tuple[int, ...] = (0, 1)) -> Path:
+    """A model that answers each sum rightly about half of the time, by our own trainer. off: what it adds."""
     world = domain_named("mini_maths")
     prompts = [world.solve_prompt(text_of(*terms)) for terms in SUMS]
-    values = [a + b + off for off in (0, 1) for a, b in SUMS]
+    values = [a + b + more for more in off for a, b in SUMS]
     answers = [f" {solution_text('sum', f' {BOXED}{value}}}')}" for value in values]
-    base = from_scratch(prompts + answers, TinySettings(), folder / "base", markers=TOKENIZER_MARKERS)
-    pq.write_table(pa.table({"prompt": prompts * 2, "completion": answers}), folder / "data.parquet")
+    base = base or from_scratch(prompts + answers, TinySettings(), folder / "base", markers=TOKENIZER_MARKERS)
+    pq.write_table(pa.table({"prompt": prompts * len(off), "completion": answers}), folder / "data.parquet")
     arguments = {"learning_rate": 1e-2, "per_device_train_batch_size": 16, "num_train_epochs": 60}
     paths = {"base": base, "data": folder / "data.parquet", "output": folder / "model", "checkpoints": folder / "ck"}
     spec = {name: str(path) for name, path in paths.items()} | {"arguments": arguments}
@@ -94,7 +97,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lake.commit(asset, [pa.Table.from_pylist(rows, SCHEMAS[asset])], SCHEMAS[asset], MADE, BATCH)
     folder = lake.work_folder("sft_model", MADE.fingerprint)
     about = {"base": None, "examples": 16, "steps": 60, "tokens": 0, "loss": None}
-    lake.commit_checkpoint("sft_model", half_taught(folder), MODEL, about, MADE, STUDENT)
+    student = half_taught(folder)
+    taught = half_taught(lake.work_folder("student_base", MADE.fingerprint), folder / "base", off=(0,))
+    lake.commit_checkpoint("sft_model", taught, MODEL, about, MADE, TEACHER)
+    lake.commit_checkpoint("sft_model", student, MODEL, about, MADE, STUDENT)
     return home
 
 
@@ -157,6 +163,9 @@ def test_the_student_learns_from_its_own_play(optimiser: str, home: Path, tmp_pa
     assert (row["base"], row["examples"], row["steps"]) == (base["model_id"], report["rows"], report["steps"])
     inputs = {ref.asset for ref in played.lake.commit_of(model).provenance.inputs}
     assert {"sft_model", LEARNED_FROM[optimiser]} <= inputs
+    if OPTIMISERS[optimiser].teacher:
+        of_play = played.lake.commit_of(played.newest("rollouts_online")).provenance.inputs
+        assert {ref.partition for ref in of_play if ref.asset == "sft_model"} == {STUDENT, TEACHER}
 
     page = played.page("self_play_model")
     assert page["training_processes"] == 1 and page["training_tokens_per_second"] > 0

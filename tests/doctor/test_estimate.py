@@ -101,11 +101,24 @@ def test_what_grows_with_a_setting_grows_and_nothing_else(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_self_play_is_estimated_by_what_its_optimiser_learns_from(name: str, tmp_path: Path) -> None:
-    found, learning = by_table(profile(tmp_path, f"self_play: {{optimiser: {name}}}")), OPTIMISERS[name]
+    learning, found = OPTIMISERS[name], by_table(profile(tmp_path, plays_by(name)))
     tables = {one.learns_from for one in OPTIMISERS.values() if not one.online}
     assert found.keys() & tables == (set() if learning.online else {learning.learns_from})
     trained = "rollouts_online" if learning.online else "self_play_model"
     assert (found[trained].scored > 0) is learning.reference
+
+
+def plays_by(optimiser: str) -> str:
+    big = "students: {big: {base: {scratch: {layers: 9}}, plays: false}}\n"
+    teacher = ", teacher: big" if OPTIMISERS[optimiser].teacher else ""
+    return f"{big if teacher else ''}self_play: {{optimiser: {optimiser}{teacher}}}"
+
+
+def test_a_teachers_pass_is_counted_at_the_teachers_size(tmp_path: Path) -> None:
+    work = estimate(profile(tmp_path, plays_by("distill")), NOWHERE).work
+    sampled, scored = (one for one in work if one.asset == "rollouts_online")
+    assert scored.scored == sampled.sampled == sampled.trained > 0
+    assert sampled.model != scored.model and sampled.hours > scored.hours > 0
 
 
 def test_the_papers_evaluation_is_counted_from_its_table(tmp_path: Path) -> None:

@@ -26,6 +26,27 @@ def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
 
 # (text of a profile, what its error must say)
 BAD_PROFILES = {
+    "a distillation without a teacher": (
+        "extends: demo\nself_play: {optimiser: distill}",
+        "learns from a teacher; name one as self_play.teacher",
+    ),
+    "a teacher that is nobody": (
+        "extends: demo\nself_play: {optimiser: distill, teacher: nobody}",
+        "nobody is neither one of `teachers`",
+    ),
+    "a student that would learn from itself": (
+        "extends: demo\nself_play: {optimiser: distill, teacher: tiny}",
+        "set students.tiny.plays: false",
+    ),
+    "a teacher whose weights are elsewhere": (
+        "extends: demo\nteachers: {far: {model: {served: m}, engine: {name: chat_api, chat_api: "
+        "{urls: ['http://127.0.0.1:1/v1']}}}}\nself_play: {optimiser: distill, teacher: far}",
+        "far is asked over the network; distillation needs a teacher's weights",
+    ),
+    "groups replaced where there are none": (
+        "extends: demo\nself_play: {resample_groups: 2}",
+        "resample_groups replaces groups of grpo",
+    ),
     "an unknown engine setting at evaluation": (
         "extends: demo\nevaluation: {engine: {vllm: {yarn: 2}}}",
         ["evaluation.engine.vllm.yarn"],
@@ -400,7 +421,7 @@ def test_every_optimiser_has_a_trainer_and_a_table_to_learn_from() -> None:
 
     for name, one in OPTIMISERS.items():
         assert importlib.util.find_spec(f"training.{name}")
-        assert SelfPlay(optimiser=name).learning is one
+        assert SelfPlay(optimiser=name, teacher="big").learning is one
         assert one.online or one.learns_from in TABLES
 
 
@@ -473,3 +494,12 @@ def test_a_budget_of_tokens_is_recorded_only_where_there_is_one() -> None:
     """What homes recorded before the setting was there still fits."""
     assert "batch_tokens" not in Engine().canonical()
     assert json.loads(Engine(batch_tokens=4096).canonical())["batch_tokens"] == 4096
+
+
+def test_a_student_that_does_not_play_may_teach(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "extends: demo\nstudents: {big: {base: {scratch: {layers: 3}}, plays: false}}\n"
+        "self_play: {optimiser: distill, teacher: big}\n"
+    )
+    settings = load_settings(str(tmp_path / "own.yaml"))
+    assert settings.learned_from == settings.students["big"].base

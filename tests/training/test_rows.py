@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from tests.tiny_models import tiny_texts
 from training.child import SpecError
 from training.loop import tokens_seen
-from training.rows import LengthGroupedSampler, dpo_rows, grpo_rows, length_grouped_order, positions, sft_rows
+from training.rows import LengthGroupedSampler, dpo_rows, length_grouped_order, positions, prompt_rows, sft_rows
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def test_long_rows_are_dropped_whole_and_counted(tmp_path: Path, tokenizer: Any)
 
 def test_a_prompt_that_leaves_no_room_to_sample_is_dropped_and_counted(tmp_path: Path, tokenizer: Any) -> None:
     data = write(tmp_path, prompt=["let A", "let" * 90, "let B"], completion=["1", "2", "3"])
-    rows, lengths = grpo_rows(data, tokenizer, 20)
+    rows, lengths = prompt_rows(data, tokenizer, 20)
     assert rows.data.to_dict() == {"prompt": ["let A", "let B"], "label": ["1", "3"]}
     assert (rows.read, rows.dropped) == (3, {"prompt_leaves_no_room": 1})
     assert lengths == [len(tokenizer(prompt)["input_ids"]) for prompt in ("let A", "let B")]
     with pytest.raises(SpecError, match="no prompt has 0 tokens or fewer"):
-        grpo_rows(data, tokenizer, 0)
+        prompt_rows(data, tokenizer, 0)
 
 
 def test_the_longest_row_of_a_model_is_what_it_has_positions_for(tiny_model: Path) -> None:
