@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from trl import GRPOConfig, SFTConfig
+from trl import DistillationConfig, GRPOConfig, SFTConfig
 
 from promptcot_assets.settings.profile import Training
 from training.child import Spec
@@ -23,6 +23,13 @@ def test_documented_arguments_reach_the_trainer(arguments: dict[str, Any], tmp_p
     spec = Spec("base", tmp_path, tmp_path, tmp_path, arguments=arguments)
     config = trainer_arguments(GRPOConfig if "num_generations" in arguments else SFTConfig, spec)
     assert {name: getattr(config, name) for name in arguments} == arguments
+
+
+def test_documented_arguments_of_distillation_reach_the_trainer(tmp_path: Path) -> None:
+    (own,) = (example["self_play"] for example in EXAMPLES if "self_play" in example)
+    arguments = own["training"]["arguments"]
+    config = trainer_arguments(DistillationConfig, Spec("base", tmp_path, tmp_path, tmp_path, arguments=arguments))
+    assert own["optimiser"] == "distill" and {name: getattr(config, name) for name in arguments} == arguments
 
 
 def test_a_documented_launcher_starts() -> None:
