@@ -3,7 +3,8 @@
     python -m benchmarks.kills [KILLS] [FOLDER] [SEED]     (default: 100 kills, in a folder of its own)
 
 One home of the profile that PROMPTCOT_PROFILE names is made undisturbed. Then `promptcot run` works in fresh homes
-and is killed by SIGKILL after a random time, again and again until it ends: every second kill takes the whole tree of
+and is killed by SIGKILL, again and again until it ends: a random time after it has ended none, one or two more of its
+legs, so that the kills fall all over the arc however busy the machine is. Every second kill takes the whole tree of
 processes, every other one process of it, drawn at random (the arc, a lane, a step, a worker, a trainer), whereupon
 the rest must end or finish by itself. A home that has ended must hold the data versions of the undisturbed one,
 whole, each partition once; nothing may be left of it: no process after a kill, no slot, no unfinished file or folder.
@@ -29,7 +30,9 @@ from pathlib import Path
 from benchmarks.bit_rot import data_versions
 from benchmarks.soak import left
 
-LIFE = (0.01, 0.12)  # between two kills, as a share of the time of the undisturbed arc
+LEGS = (0, 1, 2)  # that must end between two kills,
+LIFE = (0.0, 0.08)  # and what passes after the last of them, as a share of the time of the undisturbed arc
+POLL_S = 0.05
 PARTING_S = 30.0  # for the processes of an arc that was killed to end
 NAMES = {  # of processes, by what stands in their command lines
     "promptcot_assets.cli": "the arc, or a lane of it",
@@ -79,7 +82,11 @@ def work(home: Path, count: int, whole_s: float, draw: random.Random, outcome: O
         hurt = False
         while arc.poll() is None:
             try:
-                arc.wait(whole_s * draw.uniform(*LIFE) if outcome.kills.total() < count else None)
+                if outcome.kills.total() >= count:
+                    arc.wait()
+                else:
+                    _wait_for(draw.choice(LEGS), printed, arc)
+                    arc.wait(whole_s * draw.uniform(*LIFE))
             except subprocess.TimeoutExpired:
                 hurt = True
                 outcome.moments[_last_line(printed)] += 1
@@ -93,6 +100,17 @@ def work(home: Path, count: int, whole_s: float, draw: random.Random, outcome: O
         if not hurt:
             outcome.faults.append(f"{home.name}: ended with code {arc.returncode} though nothing was killed: {printed}")
             return
+
+
+def _wait_for(legs: int, printed: Path, arc: subprocess.Popen[bytes]) -> None:
+    """Until the arc has ended so many more legs, or itself."""
+    before = _ended(printed)
+    while _ended(printed) < before + legs and arc.poll() is None:
+        time.sleep(POLL_S)
+
+
+def _ended(printed: Path) -> int:
+    return sum(word == "done" for word, _ in BOARD.findall(printed.read_text(errors="replace")))
 
 
 def kill(home: Path, arc: int, whole: bool, draw: random.Random, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from promptcot_assets.stages.asking import refusals
 from promptcot_assets.stages.labels import agreement, cross_execution, labelling, votes
 from promptcot_assets.stages.synthesis import writing
 
+STATED = ("problem_id", "domain", "problem")  # of a problem, to repair its statement
 MATCHED = ("problem_id", "origin", "stdin", "proposed", "drop_reason")  # of a proposal, to run programs on it
 
 
@@ -53,7 +54,8 @@ def _writer_uses(settings: Settings, *own: str) -> list[Used]:
 
 def _program_uses(settings: Settings, _: str) -> list[Used]:
     own = _writer_uses(settings, "test_programs", "keep")
-    return [*own, settings.labels.part("min_test_agreement")] if settings.labels.keep == "deciding" else own
+    decide = ["min_test_agreement", *(["repair_examples"] if settings.labels.repair_examples else [])]
+    return [*own, settings.labels.part(*decide)] if settings.labels.keep == "deciding" else own
 
 
 # ---- answers
@@ -164,12 +166,17 @@ def candidate_programs(step: Step, engine: EngineResource, sandbox: SandboxResou
     return step.commit(rows, **labelling.kept_figures(rows))
 
 
+def _test_uses(settings: Settings, _: str) -> list[Used]:
+    repaired = ("repair_examples", "share") if settings.labels.repair_examples else ()
+    return [settings.labels.part("min_test_agreement", "mutants", "min_mutation_score", "shard_rows", *repaired)]
+
+
 @table_asset(
-    "4",
-    inputs=lambda _: ["proposed_tests", "candidate_programs"],
-    uses=lambda settings, _: [
-        settings.labels.part("min_test_agreement", "mutants", "min_mutation_score", "shard_rows"),
+    "5",
+    inputs=lambda settings: [
+        "proposed_tests", "candidate_programs", *(["problems"] if settings.labels.repair_examples else []),
     ],
+    uses=_test_uses,
     asks=(),
 )  # fmt: skip
 def code_tests(step: Step, sandbox: SandboxResource) -> Result:
@@ -180,10 +187,10 @@ def code_tests(step: Step, sandbox: SandboxResource) -> Result:
     values = step.settings.labels
 
     def executed(proposals: Iterable[Row]) -> Iterator[Row]:
-        groups = labelling.by_problem(proposals)
-        programs = step.stream("candidate_programs", cross_execution.RUN)
-        own = ((problem_id, {"problem_id": problem_id, "proposed_tests": rows}) for problem_id, rows in groups)
-        return labelling.beside(own, candidate_programs=programs)
+        asked = step.stream("problems", STATED) if values.repair_examples else None
+        return cross_execution.executed(
+            proposals, step.stream("candidate_programs", cross_execution.RUN), asked, values
+        )
 
     problems = step.stream("proposed_tests").through(executed)
     if not problems:

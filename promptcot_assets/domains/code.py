@@ -38,20 +38,37 @@ class Code(PublishedPrompts):
     def worked_example(self, problem: str) -> dict[str, str] | None:
         return next(iter(worked_examples(problem)), None)
 
+    def with_worked_example(self, problem: str, expected: str) -> str | None:
+        """None too where there are several: what was wrong once may be wrong again."""
+        found, known = _examples(problem.splitlines()), worked_examples(problem)
+        if len(found) != 1 or not known:
+            return None
+        lines, (first, *rest) = problem.splitlines(), found[0].output_at
+        label = LABEL.fullmatch(lines[first])
+        head = lines[first][: label.start("text")] if label and label["text"] is not None else ""
+        lines[first] = head + expected.strip()
+        new = "\n".join(line for at, line in enumerate(lines) if at not in rest)
+        return new if worked_examples(new) == [known[0] | {"expected": expected.strip()}] else None
+
 
 @dataclass
 class _Example:
     input: list[str] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
+    output_at: list[int] = field(default_factory=list)  # the lines that have some of it
 
 
 def worked_examples(problem: str) -> list[dict[str, str]]:
     """The examples {stdin, expected} below a heading that announces them; none where their layout is another."""
-    lines = problem.splitlines()
+    texts = [("\n".join(one.input).strip(), "\n".join(one.output).strip()) for one in _examples(problem.splitlines())]
+    return [{"stdin": stdin, "expected": expected} for stdin, expected in texts if stdin and expected]
+
+
+def _examples(lines: list[str]) -> list[_Example]:
     start = next((at for at, line in enumerate(lines) if HEADING.fullmatch(line)), len(lines))
     found: list[_Example] = []
     into: list[str] | None = None  # where a line belongs
-    for line in lines[start:]:
+    for at, line in enumerate(lines[start:], start):
         label = LABEL.fullmatch(line)
         if label and (label["label"].lower() == "input" or found):
             if label["label"].lower() == "input":
@@ -60,9 +77,12 @@ def worked_examples(problem: str) -> list[dict[str, str]]:
             else:
                 into = found[-1].output
             into.append(label["text"] or "")
+            if into is found[-1].output and label["text"]:
+                found[-1].output_at.append(at)
         elif END.match(line):
             into = None
         elif into is not None and not line.lstrip().startswith("```"):
             into.append(line)
-    texts = [("\n".join(one.input).strip(), "\n".join(one.output).strip()) for one in found]
-    return [{"stdin": stdin, "expected": expected} for stdin, expected in texts if stdin and expected]
+            if into is found[-1].output and line.strip():
+                found[-1].output_at.append(at)
+    return found

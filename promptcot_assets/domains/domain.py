@@ -70,6 +70,9 @@ class Domain(Protocol):
     def worked_example(self, problem: str) -> dict[str, str] | None:
         """The test {stdin, expected} that a statement carries itself, or None."""
 
+    def with_worked_example(self, problem: str, expected: str) -> str | None:
+        """The statement whose worked example prints this; None where it has none, or cannot be rewritten alone."""
+
     def style(self, rationale: str) -> str | None:
         """Which annotator writes like this, where the domain can tell; for reports only."""
 

@@ -211,6 +211,10 @@ class MiniCode(ProceduralWorld):
         match = STATEMENT.fullmatch(problem.strip())
         return {"stdin": f"{match[2]} {match[3]}", "expected": match[4]} if match else None
 
+    def with_worked_example(self, problem: str, expected: str) -> str | None:
+        match = STATEMENT.fullmatch(problem.strip())
+        return f"{match.string[: match.start(4)]}{expected.strip()}." if match else None
+
 
 def _fenced(program: str) -> str:
     return f"```python\n{program}\n```"

@@ -47,6 +47,9 @@ class ProceduralWorld(ABC):
         """The test that a statement carries itself; most worlds have none."""
         return None
 
+    def with_worked_example(self, problem: str, expected: str) -> str | None:
+        return None
+
     def generator_prompt(self, concepts: Sequence[str], level: str) -> str:
         return f"Concepts: {'; '.join(concepts)}\nLevel: {level}\n"
 

@@ -38,5 +38,8 @@ class PublishedPrompts:
     def worked_example(self, problem: str) -> dict[str, str] | None:
         return None
 
+    def with_worked_example(self, problem: str, expected: str) -> str | None:
+        return None
+
     def style(self, rationale: str) -> None:
         return None

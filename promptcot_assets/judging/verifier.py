@@ -180,14 +180,22 @@ class ProblemLabels:
     def __init__(self, answers: Iterable[Row], tests: Iterable[Row]) -> None:
         self._answers = {row["problem_id"]: row["answer"] for row in answers if row["answer"] is not None}
         self._tests: dict[str, list[dict[str, str]]] = {}
+        self._repaired = dict[str, str]()
         for row in tests:
+            if row.get("statement") is not None:
+                self._repaired[row["problem_id"]] = row["statement"]
             if row["expected"] is not None:
                 case = {"stdin": row["stdin"], "expected": row["expected"]}
                 self._tests.setdefault(row["problem_id"], []).append(case)
 
     def on(self, problem: Row) -> Row | None:
-        """The problem with `answer` or `tests` (JSON) filled in; None when it has no label."""
+        """The problem with `answer` or `tests` (JSON) filled in; None when it has no label.
+
+        Where its worked example was repaired (`code_tests.statement`) it is the repaired statement that is asked.
+        """
         answer, cases = self._answers.get(problem["problem_id"]), self._tests.get(problem["problem_id"])
         if answer is None and not cases:
             return None
-        return problem | {"answer": answer, "tests": json.dumps(cases) if cases else None}
+        repaired = self._repaired.get(problem["problem_id"])
+        asked = {"problem": repaired} if repaired is not None and "problem" in problem else {}
+        return problem | asked | {"answer": answer, "tests": json.dumps(cases) if cases else None}

@@ -26,7 +26,7 @@ from promptcot_assets.stages.analysis.grader_change import (
 )
 from promptcot_assets.stages.asking import refused
 from promptcot_assets.stages.evaluation import benchmarks
-from promptcot_assets.stages.labels import agreement, cross_execution, labelling, votes
+from promptcot_assets.stages.labels import agreement, cross_execution, votes
 from promptcot_assets.stages.students import relabelling, self_play
 from promptcot_assets.tables import open_lake
 
@@ -129,8 +129,8 @@ def _labels(found: Regrade, stored: _Inputs, settings: Settings, verifier: Verif
         proposals, programs = stored.rows("proposed_tests"), stored.rows("candidate_programs")
         if not proposals:
             return
-        groups = ((of, {"problem_id": of, "proposed_tests": own}) for of, own in labelling.by_problem(proposals))
-        executed = list(labelling.beside(groups, candidate_programs=programs))
+        asked = stored.rows("problems") if settings.labels.repair_examples else None
+        executed = cross_execution.executed(proposals, programs, asked, settings.labels)
         again = [cross_execution.run_again(one, verifier) for one in executed]
         decided = cross_execution.code_tests(again, verifier, settings.labels, stored.made.seed)
         changed = label_difference(before, decided, "test_id", "expected")

@@ -484,6 +484,8 @@ class Labels(Section):
     tests_per_problem: AtLeastOne = 4  # calls, where a model writes them: one {input, output} a call
     test_programs: AtLeastOne = 5  # candidate programs whose outputs must agree
     min_test_agreement: Share = 0.6
+    # a statement whose one worked example no program reproduces gets the output that enough of them agree on instead
+    repair_examples: bool = False
     mutants: Count = 8  # of a program that passes, run to see what the tests catch; 0: no mutation score
     min_mutation_score: Share = 0.0  # tests that catch a smaller share of the mutants are dropped
     # which completions stay in math_votes and candidate_programs; answers, programs and outputs always do. deciding:

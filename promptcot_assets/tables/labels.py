@@ -161,6 +161,7 @@ TABLES = (
             maybe_text("proposed", "output that the writer, or the worked example, gives; null for a drawn input"),
             maybe_text("expected", "output most candidate programs agree on; null when the test is dropped"),
             flag("repaired", "the programs agree on another output than the writer gives, and theirs is used"),
+            maybe_text("statement", "the problem's statement with this repaired example; null: it stays as it was"),
             integer("agree", "candidate programs with that output"),
             integer("programs", "candidate programs run, those that miss the worked example too"),
             real("trust", "agree over programs"),

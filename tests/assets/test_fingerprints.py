@@ -137,6 +137,7 @@ CHANGES: dict[str, set[str]] = {
     "sandbox: {cpu_s: 0.7}": JUDGED,
     "labels: {mutants: 1}": {"code_tests"},
     "labels: {min_votes: 2}": {"math_answers"},
+    "labels: {repair_examples: true}": {"code_tests"},
     "labels: {tests_per_problem: 9}": {"proposed_tests"},
     "em: {m_step: selected, selection: random}": {"em_rationales"},
 }

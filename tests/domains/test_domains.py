@@ -64,6 +64,43 @@ def test_a_statements_own_example_is_read(problem: str, example: tuple[str, str]
     assert domain_named("maths").worked_example(problem) is None
 
 
+NO_ROOM_FOR_ANOTHER = ("numbered",)  # it has two examples, of which one would stay as it was
+
+
+@pytest.mark.parametrize(("problem", "example", "why"), EXAMPLES)
+@pytest.mark.parametrize("output", ["7", "7\n8", " 7 "])
+def test_a_statements_own_example_is_rewritten_alone(
+    problem: str, example: tuple[str, str] | None, why: str, output: str
+) -> None:
+    code = domain_named("code")
+    new = code.with_worked_example(problem, output)
+    if example is None or why in NO_ROOM_FOR_ANOTHER:
+        assert new is None
+        return
+    assert new and code.worked_example(new) == {"stdin": example[0], "expected": output.strip()}
+    assert new.startswith(problem[: problem.index("utput", problem.index("xample"))])
+    assert domain_named("maths").with_worked_example(problem, output) is None
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "Example\nInput:\n3\nOutput:\n6\n7\n\nNote\nSo.",
+        "Example\nInput: 3\nOutput: 6\n7",
+        "Example\nInput: 3\n**Output:**\n```\n6\n\n7\n```",
+    ],
+)
+def test_an_output_of_several_lines_is_rewritten_whole(problem: str) -> None:
+    code = domain_named("code")
+    new = code.with_worked_example(problem, "9")
+    assert new and code.worked_example(new) == {"stdin": "3", "expected": "9"} and "6" not in new and "7" not in new
+
+
+@pytest.mark.parametrize("output", ["Note", "Input: 4", "```", "", "Example 2\nInput\n1\nOutput\n2"])
+def test_an_output_that_would_be_read_as_something_else_is_not_written(output: str) -> None:
+    assert domain_named("code").with_worked_example("Example\nInput:\n3\nOutput:\n6", output) is None
+
+
 @pytest.mark.parametrize("name", DOMAINS)
 def test_prompts_hold_what_they_condition_on(name: str) -> None:
     domain = DOMAINS[name]

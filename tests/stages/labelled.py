@@ -27,18 +27,21 @@ def run(
 
 
 def decided(
-    proposals: Sequence[Row], programs: Sequence[Row], verifier: Verifier, settings: Labels, seed: int
+    proposals: Sequence[Row],
+    programs: Sequence[Row],
+    verifier: Verifier,
+    settings: Labels,
+    seed: int,
+    problems: Sequence[Row] | None = None,
 ) -> list[Row]:
-    """Rows of `code_tests`."""
-    own = ((problem_id, {"problem_id": problem_id, "proposed_tests": rows})
-           for problem_id, rows in labelling.by_problem(proposals))  # fmt: skip
-    return cross_execution.code_tests(
-        list(labelling.beside(own, candidate_programs=programs)), verifier, settings, seed
-    )
+    """Rows of `code_tests`. problems: where statements are repaired."""
+    executed = list(cross_execution.executed(proposals, programs, problems, settings))
+    return cross_execution.code_tests(executed, verifier, settings, seed)
 
 
 def cross_checked(
     problems: Sequence[Row], teacher: Teacher, verifier: Verifier, settings: Labels, seed: int
 ) -> list[Row]:
     """Rows of `code_tests`."""
-    return decided(*run(problems, teacher, verifier, settings, seed), verifier, settings, seed)
+    own = problems if settings.repair_examples else None
+    return decided(*run(problems, teacher, verifier, settings, seed), verifier, settings, seed, own)

@@ -7,7 +7,7 @@ Each of the three is a table. A test is decided from the rows of the other two, 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from promptcot_assets.domains import Attempt, ProceduralDomain, domain_named
@@ -15,12 +15,13 @@ from promptcot_assets.judging.verifier import Verifier
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Labels
-from promptcot_assets.stages.labels.labelling import of_kind, unanswered, with_kept
+from promptcot_assets.stages.labels.labelling import beside, by_problem, of_kind, to_label, unanswered, with_kept
 from promptcot_assets.stages.labels.mutants import mutants
 from promptcot_assets.stages.labels.teacher import Teacher
 from promptcot_assets.stages.labels.written_tests import WrittenTest, is_unicode
 
 WORKED_EXAMPLE, DRAWN, WRITTEN = "worked example", "drawn", "written"
+CONTRADICTED = "no candidate program reproduces the worked example"
 LONGEST_OUTPUT = 1 << 18  # characters; a longer one, which the matrix of a whole shard would hold, is no output
 RUN = ("problem_id", "program", "outputs", "finish_reason")  # columns of candidate_programs that tests are made of
 
@@ -103,7 +104,7 @@ def candidate_programs(
         outputs = _outputs([attempts[at].answer or "" for at in written], tests, verifier)
         by_attempt = dict(zip(written, outputs, strict=True))
         own = [_program_row(row, at, attempt, by_attempt.get(at), teacher.name) for at, attempt in enumerate(attempts)]
-        rows += with_kept(own, settings.keep, _deciding(row["proposed_tests"], own, settings))
+        rows += with_kept(own, settings.keep, _deciding(row, own, settings))
     return rows
 
 
@@ -146,15 +147,26 @@ def _program_row(problem: Row, at: int, attempt: Attempt, outputs: list[str | No
     }
 
 
-def _deciding(proposals: Sequence[Row], programs: Sequence[Row], settings: Labels) -> list[bool]:
-    """Which programs pass all the tests that they are in agreement on."""
+def _deciding(problem: Row, programs: Sequence[Row], settings: Labels) -> list[bool]:
+    """Which programs pass all the tests that they are in agreement on. problem: its proposals beside it."""
     if settings.keep != "deciding":
         return [False] * len(programs)
-    tests, passing = cross_executed(proposals, programs, settings)
+    tests, passing, _ = decided(problem, problem["proposed_tests"], programs, settings)
     return [is_passing and any(test.reason is None for test in tests) for is_passing in passing]
 
 
 # ---- tests
+def executed(
+    proposals: Iterable[Row], programs: Iterable[Row], problems: Iterable[Row] | None, settings: Labels
+) -> Iterator[Row]:
+    """What `code_tests` decides from, problem by problem: rows of `proposed_tests`, of `candidate_programs`, and where
+    statements are repaired the row of `problems`, all in one order. Raises: LakeError where they are not."""
+    groups = ((of, {"problem_id": of, "proposed_tests": own}) for of, own in by_problem(proposals))
+    if problems is None:
+        return beside(groups, candidate_programs=programs)
+    return beside(groups, candidate_programs=programs, problems=to_label(problems, "program", settings.share))
+
+
 @dataclass(frozen=True)
 class _Test:
     """A test in the making. `agree`: candidate programs that print `expected`; `reason`: why it is not used."""
@@ -178,25 +190,48 @@ def code_tests(executed: Sequence[Row], verifier: Verifier, settings: Labels, se
     (`repaired`), and where they do not agree, the test falls.
 
     Where the statement carries a worked example, only programs that reproduce it vote, and it is a test itself; when
-    none does, the statement contradicts its example and every test is dropped. Trust is the share of all candidate
-    programs: one that reproduces a contradictory example by its own mistake is no agreement. At least one candidate
-    must pass all tests together, or they mix different readings of the statement. What the tests are worth is the
-    share of mutants of such a program that they catch.
+    none does, the statement contradicts its example and every test is dropped, or with `settings.repair_examples`
+    (problem beside them as `problems`) the example is a written test like any other and the statement is repaired.
+    Trust is the share of all candidate programs: one that reproduces a contradictory example by its own mistake is no
+    agreement. At least one candidate must pass all tests together, or they mix different readings of the statement.
+    What the tests are worth is the share of mutants of such a program that they catch.
     """
     rows = []
     for one in executed:
         proposals, programs = one["proposed_tests"], one["candidate_programs"]
-        tests, passing = cross_executed(proposals, programs, settings)
+        (problem,) = one.get("problems") or [None]
+        tests, passing, statement = decided(problem, proposals, programs, settings)
         if reason := unanswered(programs):
             tests = [replace(test, reason=test.written.defect or reason) for test in tests]
         passed = [row["program"] for row, is_passing in zip(programs, passing, strict=True) if is_passing]
         tests, tried, score = _worth(one["problem_id"], tests, passed, verifier, settings, seed)
         count = sum(row["program"] is not None for row in programs)
         rows += [
-            _row(proposal, test, count) | {"mutants": tried, "mutation_score": score}
-            for proposal, test in zip(proposals, tests, strict=True)
+            _row(proposal, test, count)
+            | {"mutants": tried, "mutation_score": score, "statement": None if at or test.reason else statement}
+            for at, (proposal, test) in enumerate(zip(proposals, tests, strict=True))
         ]
     return rows
+
+
+def decided(
+    problem: Row | None, proposals: Sequence[Row], programs: Sequence[Row], settings: Labels
+) -> tuple[list[_Test], list[bool], str | None]:
+    """Every test with what the programs make of it, which programs pass those that are kept, and the statement of the
+    problem where its worked example had to be repaired.
+
+    problem: needed only to repair. All is as it was where the programs agree on nothing, or the text cannot say it.
+    """
+    tests, passing = cross_executed(proposals, programs, settings)
+    if not settings.repair_examples or problem is None or all(test.reason != CONTRADICTED for test in tests):
+        return tests, passing, None
+    disbelieved = [row | {"origin": WRITTEN} if row["origin"] == WORKED_EXAMPLE else row for row in proposals]
+    anew, passing_anew = cross_executed(disbelieved, programs, settings)
+    example, domain = anew[0], domain_named(problem["domain"])
+    statement = domain.with_worked_example(problem["problem"], example.expected) if example.expected else None
+    if example.reason is not None or statement is None or domain.defect(statement) is not None:
+        return tests, passing, None
+    return anew, passing_anew, statement
 
 
 def cross_executed(
@@ -210,7 +245,7 @@ def cross_executed(
     if tests and tests[0].written.worked_example:
         voters = [at for at in voters if _same(programs[at]["outputs"][0], tests[0].written.proposed)]
         if not voters:
-            return _all_dropped(tests, "no candidate program reproduces the worked example"), nobody
+            return _all_dropped(tests, CONTRADICTED), nobody
     for place, test in enumerate(tests):
         if test.reason is None:
             said = [programs[at]["outputs"][place] for at in voters]
@@ -308,7 +343,11 @@ def quality(tests: Iterable[Row]) -> dict[str, float]:
     """What an asset's page says of the tests: how many stand, how far they can be trusted, what they catch."""
     kept = [row for row in tests if row["expected"] is not None]
     scores = {row["problem_id"]: row["mutation_score"] for row in kept if row["mutation_score"] is not None}
-    figures: dict[str, float] = {"kept": len(kept), "repaired": sum(row["repaired"] for row in kept)}
+    problems = {row["problem_id"] for row in kept}
+    figures: dict[str, float] = {
+        "kept": len(kept), "repaired": sum(row["repaired"] for row in kept), "problems_with_tests": len(problems),
+        "statements_repaired": sum(row["statement"] is not None for row in kept),
+    }  # fmt: skip
     if kept:
         figures["mean_trust"] = sum(row["trust"] for row in kept) / len(kept)
     if scores:

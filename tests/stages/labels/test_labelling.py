@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +9,7 @@ from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
 from promptcot_assets.inference import Completion
 from promptcot_assets.judging.opening import open_verifier
-from promptcot_assets.judging.verifier import Verifier
+from promptcot_assets.judging.verifier import ProblemLabels, Verifier
 from promptcot_assets.lake import LakeError, Row
 from promptcot_assets.lake.ids import content_id
 from promptcot_assets.settings.engines import Sandbox
@@ -20,7 +21,7 @@ from promptcot_assets.stages.labels.votes import math_answers, math_votes
 from promptcot_assets.stages.labels.written_tests import WrittenTest, read_test
 from promptcot_assets.tables import SCHEMAS
 from tests.exact_models import one_of
-from tests.stages.labelled import answered, cross_checked
+from tests.stages.labelled import answered, cross_checked, decided, run
 
 CODE = "Read integers a and b. Print the sum of a times 3 and b plus 2. Example: for 5 9 print 26."
 RIGHT = "a, b = map(int, input().split())\nprint(a*3 + b+2)"
@@ -161,6 +162,59 @@ def test_a_statement_whose_example_nobody_reproduces_has_no_tests(
     assert {(row["expected"], row["drop_reason"]) for row in rows} == {
         (None, "no candidate program reproduces the worked example")
     }
+
+
+MISSTATED = CODE.replace("26", "27")
+
+
+def test_a_contradictory_example_is_repaired_by_what_the_programs_agree_on(verifier: Verifier) -> None:
+    rows = written(verifier, [RIGHT, RIGHT, RIGHT, WRONG], MISSTATED, repair_examples=True)
+    assert rows[0]["statement"] == CODE and [row["statement"] for row in rows[1:]] == [None] * 4
+    assert (rows[0]["proposed"], rows[0]["expected"], rows[0]["repaired"]) == ("27", "26", True)
+    right = written(verifier, [RIGHT, RIGHT, RIGHT, WRONG])
+    tests = ("expected", "agree", "programs", "trust", "drop_reason", "mutation_score")
+    assert [[row[name] for name in tests] for row in rows[:1]] == [[row[name] for name in tests] for row in right[:1]]
+    assert all(row["expected"] for row in rows)
+    figures = quality(rows)
+    assert (figures["statements_repaired"], figures["problems_with_tests"], figures["kept"]) == (1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("programs", "text"),
+    [
+        ([RIGHT, RIGHT, WRONG, WRONG], MISSTATED),  # nothing that enough agree on
+        ([RIGHT, WRONG, BROKEN, None], MISSTATED),
+        ([BROKEN, SILENT], MISSTATED),
+        ([None, None], MISSTATED),
+    ],
+)
+def test_a_statement_is_repaired_by_agreement_alone(verifier: Verifier, programs: list[str | None], text: str) -> None:
+    plain = written(verifier, programs, text)
+    assert written(verifier, programs, text, repair_examples=True) == plain
+    assert {row["drop_reason"] for row in plain} == {"no candidate program reproduces the worked example"}
+
+
+def test_a_statement_that_is_right_is_never_repaired(verifier: Verifier) -> None:
+    for programs in ([RIGHT] * 3, [RIGHT, WRONG, WRONG, WRONG], [LUCKY, WRONG, WRONG, WRONG]):
+        assert written(verifier, programs, repair_examples=True) == written(verifier, programs)
+
+
+def test_what_a_repaired_problem_is_asked_and_judged_by(verifier: Verifier) -> None:
+    rows = written(verifier, [RIGHT] * 4, MISSTATED, repair_examples=True)
+    own = problem("mini_code", MISSTATED)
+    known = ProblemLabels([], rows).on(own)
+    assert known and known["problem"] == CODE and known["problem_id"] == own["problem_id"]
+    assert json.loads(known["tests"])[0] == {"stdin": "5 9", "expected": "26"}
+    plain = ProblemLabels([], written(verifier, [RIGHT] * 4)).on(problem("mini_code", CODE))
+    assert plain and plain["problem"] == CODE
+
+
+def test_the_programs_that_pass_a_repaired_statement_decide_it(verifier: Verifier) -> None:
+    settings = Labels(test_programs=3, tests_per_problem=2, keep="deciding", repair_examples=True)
+    ballots, own = Ballots(RIGHT, RIGHT, WRONG), [problem("mini_code", MISSTATED)]
+    proposals, rows = run(own, ballots, verifier, settings, 0)
+    assert [row["completion"] is not None for row in rows] == [True, True, False]
+    assert decided(proposals, rows, verifier, settings, 0, own)[0]["statement"] == CODE
 
 
 def test_without_an_example_every_program_that_ends_well_has_a_vote(verifier: Verifier) -> None:
@@ -308,8 +362,10 @@ def test_the_mutation_score_tells_weak_tests_from_strong_ones(verifier: Verifier
     assert (weak["expected"], weak["drop_reason"]) == (None, "the tests catch too few mutants")
     (unmeasured,) = cross_executed(verifier, [bound], [("5", "small")], mutants=0, min_mutation_score=0.5)
     assert (unmeasured["expected"], unmeasured["mutants"], unmeasured["mutation_score"]) == ("small", 0, None)
-    assert quality([*strong, weak]) == {"kept": 2, "repaired": 0, "mean_trust": 1.0, "mean_mutation_score": 1.0}
-    assert quality([]) == {"kept": 0, "repaired": 0}
+    none = {"repaired": 0, "statements_repaired": 0}
+    of_both = {"kept": 2, "problems_with_tests": 1, "mean_trust": 1.0, "mean_mutation_score": 1.0}
+    assert quality([*strong, weak]) == of_both | none
+    assert quality([]) == {"kept": 0, "problems_with_tests": 0} | none
 
 
 def test_tests_do_not_depend_on_the_shard_a_problem_is_in(verifier: Verifier) -> None:
