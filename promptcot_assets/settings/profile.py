@@ -33,6 +33,8 @@ class ProcedureSizes(Section):
     annotators: dict[str, Weight] = {"planner": 1, "partial": 1, "chatty": 1, "careless": 1}  # sampling weights
     base_problems: Count = 250  # seed problems with solutions that the student's base model is trained on
     teacher_error: Share = 0.15  # share of the procedural teacher's answers that are wrong
+    # share of problems that it misreads: two thirds of its answers to one of these are wrong, all in the same way
+    misread: Share = 0.0
 
     @pydantic.field_validator("annotators")
     @classmethod
@@ -111,9 +113,12 @@ class Corpus(Section):
         """Every source that problems are read from."""
         return [source for _, file, _ in self.problem_files() for source in file.sources]
 
-    def teacher_errors(self) -> dict[str, float]:
-        """domain -> share of the procedural teacher's answers that are wrong."""
-        return {name: sizes.teacher_error for name, sizes in self.procedural.items()}
+    def teacher_errors(self) -> dict[str, Any]:
+        """What of each domain decides where the procedural teacher errs."""
+        return {
+            name: [sizes.teacher_error, sizes.misread] if sizes.misread else sizes.teacher_error
+            for name, sizes in self.procedural.items()
+        }
 
     def benchmark_sizes(self) -> dict[str, int]:
         """domain -> items of a procedural domain's own benchmark."""

@@ -7,6 +7,7 @@ import dagster as dg
 from promptcot_assets.assets.labels import candidate_programs, code_tests, math_answers, math_votes, proposed_tests
 from promptcot_assets.assets.partitions import BATCHES
 from promptcot_assets.domains import procedural_domain
+from promptcot_assets.judging.verifier import ProblemLabels
 from promptcot_assets.lake.ids import content_id
 from tests.assets.materialized import built, resources_of
 from tests.small_home import BATCH, Home
@@ -18,6 +19,50 @@ sandbox: {workers: 1}
 """
 
 
+REPAIRING = PROFILE.replace("labels: {", "labels: {repair_examples: true, ")
+
+
+def labelled(home: Home, profile: Path) -> dg.ExecuteInProcessResult:
+    """Every label of the batch, made."""
+    resources = resources_of(profile, home.path)
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
+        return dg.materialize(
+            built(profile, math_votes, math_answers, proposed_tests, candidate_programs, code_tests),
+            partition_key=BATCH, instance=instance, resources=resources,
+        )  # fmt: skip
+
+
+def test_contradicted_statements_are_repaired_and_asked_as_repaired(tmp_path: Path) -> None:
+    home, world = Home(tmp_path / "home"), procedural_domain("mini_code")
+    right = [one.problem for one in world.write_seeds(6, 0, {"planner": 1}, seed=3).train]
+    wrong = [world.with_worked_example(text, "987654") for text in right[:4]]
+    problems = [
+        {"problem_id": content_id("mini_code", text), "domain": "mini_code", "problem": text, "batch": BATCH}
+        for text in [*wrong, *right[4:]]
+    ]
+    home.commit("problems", problems, partition=BATCH)
+    profile = tmp_path / "profile.yaml"
+    made = {}
+    for name, text in (("without", PROFILE), ("with", REPAIRING)):
+        profile.write_text(text)
+        run = labelled(home, profile)
+        ref = home.lake.newest("code_tests", BATCH)
+        assert run.success and ref
+        (event,) = run.asset_materializations_for_node("code_tests")
+        made[name] = home.lake.table(ref).to_pylist(), event.metadata
+    (before, page), (after, repaired) = made["without"], made["with"]
+    assert {row["problem_id"] for row in before if row["expected"]} <= {row["problem_id"] for row in problems[4:]}
+    statements = {row["problem_id"]: row["statement"] for row in after if row["statement"]}
+    truth = {problem["problem_id"]: text for problem, text in zip(problems, right, strict=True)}
+    assert statements and all(text == truth[problem] for problem, text in statements.items())
+    assert repaired["statements_repaired"].value == len(statements) and page["statements_repaired"].value == 0
+    gained = int(repaired["problems_with_tests"].value) - int(page["problems_with_tests"].value)  # type: ignore[arg-type, call-overload]
+    assert gained == len(statements)
+    asked = [ProblemLabels([], after).on(problem) for problem in problems]
+    assert {one["problem"] for one in asked if one} >= set(statements.values())
+
+
 def test_every_problem_of_a_batch_gets_its_label_in_shards(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     problems = [
@@ -27,14 +72,7 @@ def test_every_problem_of_a_batch_gets_its_label_in_shards(tmp_path: Path) -> No
     ]
     home.commit("problems", problems, partition=BATCH)
     (tmp_path / "profile.yaml").write_text(PROFILE)
-    profile = tmp_path / "profile.yaml"
-    resources = resources_of(profile, home.path)
-    with dg.instance_for_test() as instance:
-        instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
-        result = dg.materialize(
-            built(profile, math_votes, math_answers, proposed_tests, candidate_programs, code_tests),
-            partition_key=BATCH, instance=instance, resources=resources,
-        )  # fmt: skip
+    result = labelled(home, tmp_path / "profile.yaml")
     assert result.success
 
     answers, tests = (

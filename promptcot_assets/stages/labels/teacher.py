@@ -11,7 +11,7 @@ from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.inference import InferenceEngine
 from promptcot_assets.judging.verifier import extract
 from promptcot_assets.lake import Row
-from promptcot_assets.lake.ids import seed_from
+from promptcot_assets.lake.ids import in_share, seed_from
 from promptcot_assets.settings.profile import Corpus, Sampling
 from promptcot_assets.stages.asking import ask
 from promptcot_assets.stages.labels.written_tests import WrittenTest, read_test, writing_prompt
@@ -27,8 +27,11 @@ class Teacher(Protocol):
         """`calls` tests for each program problem, written one a call (method section 5)."""
 
 
+MISREAD = 2 / 3  # of the answers to a problem that is misread
+
+
 class ProceduralTeacher:
-    """The procedural domains' own teacher with their error rate."""
+    """The procedural domains' own teacher with their error rates: each answer's own, and those that all share."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.name = "procedural"
@@ -44,10 +47,13 @@ class ProceduralTeacher:
         )
 
     def _attempt(self, row: Row, k: int, seed: int) -> Attempt:
-        domain = procedural_domain(row["domain"])
+        domain, sizes = procedural_domain(row["domain"]), self._corpus.procedural[row["domain"]]
         own = seed_from(seed, row["problem_id"], k)
-        error = self._corpus.procedural[row["domain"]].teacher_error
-        return replace(domain.teach(row["problem"], error, random.Random(own)), seed=own)
+        rng = random.Random(own)
+        if in_share(sizes.misread, "misread", row["problem_id"]) and rng.random() < MISREAD:
+            wrong = random.Random(seed_from("misread", row["problem_id"]))  # the same whoever is asked, and when
+            return replace(domain.teach(row["problem"], 1.0, wrong), seed=own)
+        return replace(domain.teach(row["problem"], sizes.teacher_error, rng), seed=own)
 
 
 class ModelTeacher:

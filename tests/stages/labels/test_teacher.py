@@ -71,3 +71,19 @@ def test_an_unfinished_completion_has_no_answer() -> None:
     model = one_of(lambda _: [text, text[:-1]], "\nSolution:")
     (attempts,) = ModelTeacher(model, Sampling(max_new_tokens=4), "m").attempts(problems("mini_maths", 1), 40, 0)
     assert set(Counter(one.answer for one in attempts)) == {"4", None}
+
+
+def test_a_problem_that_is_misread_is_answered_wrongly_in_one_way() -> None:
+    sizes = ProcedureSizes(teacher_error=0.0, misread=0.3)
+    rows = problems("mini_maths", 200)
+    attempts = ProceduralTeacher(Corpus(procedural={"mini_maths": sizes})).attempts(rows, 9, seed=3)
+    wrong = [
+        [one.answer for one in nine if one.answer != row["answer"]] for row, nine in zip(rows, attempts, strict=True)
+    ]
+    misread = [own for own in wrong if own]
+    assert all(len(set(own)) == 1 for own in misread)  # they err together
+    assert abs(len(misread) - 60) < 4 * (200 * 0.3 * 0.7) ** 0.5
+    assert abs(sum(map(len, misread)) / len(misread) / 9 - 2 / 3) < 0.1
+    again = ProceduralTeacher(Corpus(procedural={"mini_maths": sizes})).attempts(rows, 9, seed=4)
+    theirs = [{one.answer for one in nine} for nine in again]
+    assert all(set(own) <= other for own, other in zip(wrong, theirs, strict=True) if own)  # whoever asks, and when

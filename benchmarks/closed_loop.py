@@ -1,0 +1,161 @@
+"""Does the closed loop pay? Labels after filters and relabelling, and problems about failures against others.
+
+    python -m benchmarks.closed_loop [SEEDS] [FOLDER]      (default: 3 seeds, some 15 minutes each)
+
+Every seed has a home of its own, of the profile benchmarks/closed_loop.yaml, in which the voters misread a quarter of
+the problems: two thirds of their answers to one of these are the same wrong number. The world itself knows what is
+right, so that
+
+1. labels are counted: as voted, by whether the problem's rationale states the same, by how many votes agree, and before
+   and after the student's own verified rollouts were counted with the votes (`self_play.relabel`);
+2. `promptcot improve` makes one round about what the student stably fails, and in a copy of the home one of as many
+   problems that are drawn like all others; both students are asked the same benchmark items, paired by item.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from promptcot_assets.domains import mini_maths
+from promptcot_assets.lake import Lake
+from promptcot_assets.stages.analysis.difficulty import wilson_interval
+from promptcot_assets.stages.labels.votes import same_answer
+from promptcot_assets.stages.statistics import mean_and_error, paired_difference, student
+from promptcot_assets.tables import open_lake
+
+PROFILE = Path(__file__).parent / "closed_loop.yaml"
+STUDENT, NEXT = "tiny", "tiny_1"
+ARMS = {"about failures": "3", "like all others": "0.000001"}  # strength of the focus
+Row = dict[str, Any]
+
+
+def promptcot(home: Path, seed: int, profile: Path, *command: str) -> str:
+    environment = os.environ | {"PROMPTCOT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
+                                "PROMPTCOT_SEED": str(seed), "PROMPTCOT_PROFILE": str(profile)}  # fmt: skip
+    whole = [sys.executable, "-m", "promptcot_assets.cli", *command]
+    return subprocess.run(whole, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def rows(lake: Lake, table: str, partition: str) -> list[Row]:
+    ref = lake.newest(table, partition)
+    return lake.table(ref).to_pylist() if ref else []
+
+
+# ---- labels
+def counted(name: str, right: Sequence[bool]) -> str:
+    low, high = (100 * bound for bound in wilson_interval(sum(right), len(right)))
+    return f"  {name:<52}{len(right):>6}{100 * sum(right) / len(right):>8.1f} %  [{low:.1f}, {high:.1f}]"
+
+
+def label_lines(homes: Iterable[Path]) -> list[str]:
+    """What is right among the labels of well-posed problems, all homes together."""
+    groups = defaultdict[str, list[bool]](list)
+    changes = defaultdict[str, int](int)
+    for home in homes:
+        lake = open_lake(home)
+        texts = {row["problem_id"]: row["problem"] for row in rows(lake, "problems", "first")}
+        truth = {problem: solved for problem, text in texts.items() if (solved := mini_maths.solve(text))}
+        stated = {row["problem_id"]: row["stated_agrees"] for row in rows(lake, "label_agreement", "first")}
+        for label in rows(lake, "math_answers", "first"):
+            if label["answer"] is None or label["problem_id"] not in truth:
+                continue
+            right = same_answer(label["answer"], str(truth[label["problem_id"]][0]))
+            groups["as voted"].append(right)
+            said = {
+                True: "the rationale states the same",
+                False: "the rationale states another",
+                None: "it states none",
+            }
+            groups[said[stated.get(label["problem_id"])]].append(right)
+            groups["four of five votes or more" if label["share"] >= 0.8 else "three of five votes"].append(right)
+        for row in rows(lake, "relabelled", STUDENT):
+            if row["problem_id"] not in truth:
+                continue
+            known = str(truth[row["problem_id"]][0])
+            before = same_answer(row["before"], known)
+            groups["played on, before relabelling"].append(before)
+            if row["after"] is not None:
+                groups["played on, after relabelling"].append(same_answer(row["after"], known))
+            if row["changed"]:
+                fate = "withdrawn" if row["after"] is None else "changed"
+                changes[f"{'right' if before else 'wrong'} ones {fate}"] += 1
+    lines = [f"  {'labels of well-posed problems':<52}{'labels':>6}{'right':>10}  95 % interval"]
+    lines += [counted(name, groups[name]) for name in sorted(groups, key=list(groups).index)]
+    return [*lines, "  of those played on: " + ", ".join(f"{count} {what}" for what, count in sorted(changes.items()))]
+
+
+# ---- a round
+def passes(home: Path, partition: str, stage: str = "self_play") -> dict[str, list[bool]]:
+    """Benchmark item -> whether each of the student's generations is right."""
+    found = defaultdict[str, list[bool]](list)
+    for row in rows(open_lake(home), "benchmark_verdicts", partition):
+        if row["stage"] == stage and row["passed"] is not None:
+            found[row["item_id"]].append(row["passed"])
+    return dict(found)
+
+
+def difference(first: dict[str, list[bool]], second: dict[str, list[bool]]) -> tuple[float, str]:
+    common = sorted(first.keys() & second.keys())
+    one = paired_difference([first[item] for item in common], [second[item] for item in common])
+    return one.estimate, f"{100 * one.estimate:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+
+
+def improved(home: Path, seed: int, strength: str) -> str:
+    """A round in this home, its student evaluated; the round in one line."""
+    said = json.loads(promptcot(home, seed, PROFILE, "improve", STUDENT, "--strength", strength, "--json"))
+    promptcot(home, seed, Path(said["profile"]), "run", "--until", f"{NEXT}: evaluation")
+    (one,) = said["rounds"]
+    gain = one["gain"]
+    return (
+        f"gate {100 * gain['estimate']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}], "
+        f"{one['tokens']:,} tokens"
+    )
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "of one seed alone"
+    mean, error = mean_and_error(values)
+    half = student(0.95, len(values) - 1) * error
+    return f"over {len(values)} seeds {100 * mean:+.1f} [{100 * (mean - half):+.1f}, {100 * (mean + half):+.1f}]"
+
+
+def main() -> None:
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary)
+        homes, gains = list[Path](), defaultdict[str, list[float]](list)
+        for seed in range(seeds):
+            home = folder / f"seed_{seed}"
+            promptcot(home, seed, PROFILE, "run", "--until", f"{STUDENT}: evaluation")
+            homes.append(home)
+            print("\n".join(["", f"after seed {seed}", *label_lines(homes)]), flush=True)
+            after = dict[str, dict[str, list[bool]]]()
+            for arm, strength in ARMS.items():
+                own = folder / f"seed_{seed}_{arm.replace(' ', '_')}"
+                if not own.exists():
+                    shutil.copytree(home, own)
+                line = improved(own, seed, strength)
+                after[arm] = passes(own, NEXT)
+                gain, told = difference(after[arm], passes(home, STUDENT))
+                gains[arm].append(gain)
+                print(f"  a round of problems {arm}: {told} points on the benchmark; {line}", flush=True)
+            first, second = after.values()
+            between, told = difference(first, second)
+            gains["the first minus the second"].append(between)
+            print(f"  the first minus the second: {told}", flush=True)
+        print("\nIn all")
+        print(*(f"  {name}: {over_seeds(values)} points" for name, values in gains.items()), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
