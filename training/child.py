@@ -6,6 +6,7 @@ Started by hand, they go to standard output.
 
 import ctypes
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -34,6 +35,9 @@ WRONG_SPEC = 2  # exit code after a SpecError: the same command would fail again
 LONGEST_LAST_WORDS = 2000  # characters
 # The file into which a trainer writes the one sentence it ends with. Its parent would otherwise know an exit code only.
 LAST_WORDS_VARIABLE = "PROMPTCOT_TRAINER_LAST_WORDS"
+# The process that started a trainer, or the server of trainers: once that has ended, who asks for its parent is told
+# another one, and would wait for that one's end.
+STARTED_BY = "PROMPTCOT_STARTED_BY"
 OUT_OF_MEMORY = (
     "a smaller arguments.per_device_train_batch_size (with more gradient_accumulation_steps), "
     "arguments.gradient_checkpointing: true, a smaller arguments.max_length, or `lora` needs less"
@@ -176,8 +180,12 @@ def started(argv: list[str], module: str) -> Iterator[tuple[Spec, Report]]:
     rank = int(os.environ.get("RANK", "0"))
     under_dagster = PipesEnvVarParamsLoader().is_dagster_pipes_process()
     launched = any(name in os.environ for name in LAUNCHER_VARIABLES)
-    if under_dagster or launched:
-        die_with_parent(and_its_parent=under_dagster and launched)
+    if launched:
+        die_with_parent()  # the launcher,
+        if under_dagster:
+            die_with_launchers_parent(starter())  # which would itself outlive a killed step
+    elif under_dagster:
+        die_with_parent(starter())
     try:
         spec = read_spec(Path(argv[1]))
         # Without a parent open_dagster_pipes() returns mocks that swallow everything
@@ -226,29 +234,55 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def die_with_parent(and_its_parent: bool = False) -> None:
+def starter() -> int | None:
+    """The process that started this one, where it has said so; this process alone may know it, not what it starts."""
+    said = os.environ.pop(STARTED_BY, None)
+    return int(said) if said else None
+
+
+def die_with_parent(parent: int | None = None) -> None:
     """Ask the kernel for SIGKILL when the parent ends: a cancelled run must not leave an orphan that holds the GPU.
+
+    parent: who started this process. It may have ended before we could ask, in the seconds in which Python loads; then
+    we end here. None: whoever is the parent now.
 
     The kernel watches the *thread* that started us; Dagster's lives as long as its step, a launcher's as long as it.
     SIGTERM ends us too: Dagster handles it as it handles SIGINT, which a shell ignores in what it starts with `&`, and
     what is ignored is inherited.
-    and_its_parent: the parent is a launcher (`accelerate launch`) that would itself outlive a killed step.
     """
-    parent = os.getppid()
+    expected = os.getppid() if parent is None else parent
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != expected:
         os.kill(os.getpid(), signal.SIGKILL)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if and_its_parent:
-        threading.Thread(target=_die_with_parent_of, args=(parent, _parent_of(parent)), daemon=True).start()
+
+
+def die_with_starter() -> None:
+    """The same in a process of `multiprocessing`, which knows who started it; nothing in any other."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    die_with_parent()
+    if not parent.is_alive():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_launchers_parent(step: int | None) -> None:
+    """End, and the launcher that is our parent, once its own parent has ended. step: that one, where it is known."""
+    launcher = os.getppid()
+    expected = _parent_of(launcher) if step is None else step
+    if _parent_of(launcher) != expected:  # one of the two has ended already; which one we cannot know
+        os.kill(os.getpid(), signal.SIGKILL)
+    threading.Thread(target=_die_with_parent_of, args=(launcher, expected), daemon=True).start()
 
 
 def _die_with_parent_of(launcher: int, step: int | None) -> None:
     while _parent_of(launcher) == step:
         time.sleep(LAUNCHER_POLL_SECONDS)
-    os.kill(launcher, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(launcher, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

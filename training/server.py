@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.child import CHILD_ENVIRONMENT, die_with_parent
+from training.child import CHILD_ENVIRONMENT, STARTED_BY, die_with_parent, starter
 
 ADDRESS = "PROMPTCOT_TRAINER_SERVER"  # the socket file, for every process that is started while the server runs
 METHODS = ("sft", "dpo")  # that it serves: the online ones start judges, in a process of their own
@@ -52,7 +52,7 @@ def serving() -> Iterator[None]:
             listener.listen(64)
             server = subprocess.Popen(
                 [sys.executable, "-m", "training.server", str(listener.fileno())],
-                env=os.environ | CHILD_ENVIRONMENT,
+                env=os.environ | CHILD_ENVIRONMENT | {STARTED_BY: str(os.getpid())},
                 pass_fds=[listener.fileno()],
             )
         os.environ[ADDRESS] = address
@@ -74,13 +74,16 @@ def client(method: str, spec: Path) -> list[str] | None:
 
 def ask(address: str, method: str, spec: str) -> int:
     """Have it trained, and the trainer's exit code; negative for a signal. Train here where the server is gone."""
-    die_with_parent()
+    step = starter()
+    die_with_parent(step)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     request = {"method": method, "spec": spec, "environment": dict(os.environ), "folder": str(Path.cwd())}
     with socket.socket(socket.AF_UNIX) as asking:
         try:
             asking.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
+            if step is not None:
+                os.environ[STARTED_BY] = str(step)
             os.execv(sys.executable, [sys.executable, "-m", f"training.{method}", spec])
         answer = b""
         with suppress(ConnectionError):  # it was killed before it had read all of this
@@ -109,9 +112,9 @@ class AtWork(NamedTuple):
 
 def serve(listener: socket.socket) -> Request:
     """Fork a trainer for every client, for ever; returns in the trainers only, each in its client's place."""
-    die_with_parent()
+    die_with_parent(starter())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: whoever it ends ends its trainer
-    events, at_work = selectors.DefaultSelector(), list[AtWork]()
+    server, events, at_work = os.getpid(), selectors.DefaultSelector(), list[AtWork]()
     events.register(listener, selectors.EVENT_READ)
     while True:
         for event, _ in events.select():
@@ -132,7 +135,7 @@ def serve(listener: socket.socket) -> Request:
                     held.close()
                 for one in at_work:
                     os.close(one.ending)
-                return _become(request, streams)
+                return _become(request, streams, server)
             for stream in streams:
                 os.close(stream)
             at_work.append(AtWork(pid, os.pidfd_open(pid), client))
@@ -162,9 +165,9 @@ def _asked(client: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     return request, streams
 
 
-def _become(request: dict[str, Any], streams: list[int]) -> Request:
+def _become(request: dict[str, Any], streams: list[int], server: int) -> Request:
     """Take the client's place: its streams, environment, folder, and an end with the server's."""
-    die_with_parent()
+    die_with_parent(server)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for at, stream in zip(STREAMS, streams, strict=True):
         os.dup2(stream, at)

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from promptcot_assets.lake import Lake, Ref, Row
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.settings import Settings, load_settings
 from promptcot_assets.tables import open_lake
-from training.child import die_with_parent
+from training.child import die_with_starter
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -87,8 +86,7 @@ class LakeResource(dg.ConfigurableResource):
 
         Every step has a lake, and is handed it before it does anything.
         """
-        if multiprocessing.parent_process() is not None:
-            die_with_parent()
+        die_with_starter()
 
     @property
     def lake(self) -> Lake:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -159,7 +160,12 @@ def _run(arm: Arm, last: str) -> str | None:
     log = arm.folder / "log.txt"  # of this run; Dagster keeps the story of all of them
     with log.open("w") as sink:
         code = subprocess.run(
-            command, env=environment, stdout=sink, stderr=sink, check=False, preexec_fn=die_with_parent
+            command,
+            env=environment,
+            stdout=sink,
+            stderr=sink,
+            check=False,
+            preexec_fn=partial(die_with_parent, os.getpid()),
         ).returncode
     arm.stopped.unlink(missing_ok=True)
     if code == 0:

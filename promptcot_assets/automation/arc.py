@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -157,7 +158,9 @@ def run_legs(plan: Sequence[Leg], settings: Settings, home: Path, definitions: L
         board, spawn = Board(plan), multiprocessing.get_context("spawn")
         with (
             board.ticking(),
-            ProcessPoolExecutor(settings.lanes, mp_context=spawn, initializer=die_with_parent) as lanes,
+            ProcessPoolExecutor(
+                settings.lanes, mp_context=spawn, initializer=die_with_parent, initargs=(os.getpid(),)
+            ) as lanes,
         ):
             waiting, running, finished = list(plan), dict[Future[str | None], Leg](), set[str]()
             while waiting or running:

@@ -26,7 +26,7 @@ from dagster._core.executor.base import Executor
 from promptcot_assets.automation.failures import error_of
 from promptcot_assets.automation.front_page import followed_by_page
 from promptcot_assets.automation.processes import own_tags
-from training.child import die_with_parent
+from training.child import die_with_starter
 
 DAGSTER = "dagster"  # the program, or the module that is run as one
 STEPS_AT_ONCE = 2  # of a run; those that need a device wait for its pool
@@ -54,8 +54,7 @@ class RunExecutor(Executor):
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
         """Raises: OverrideRefused."""
-        if multiprocessing.parent_process() is not None:  # the code server's: it is what knows the run to be alive
-            die_with_parent()
+        die_with_starter()  # the code server: it is what knows the run to be alive
         plan_context.instance.add_run_tags(plan_context.run_id, own_tags())
         refuse_overrides(plan_context.run_config, self._resources)
         steps = self._steps.execute(plan_context, execution_plan)

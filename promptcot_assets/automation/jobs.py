@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -57,7 +58,7 @@ def _promptcot(context: dg.OpExecutionContext, home: str, profile: str, argument
     environment = os.environ | {"PROMPTCOT_HOME": home, "PROMPTCOT_PROFILE": profile}
     child = subprocess.Popen(
         [sys.executable, "-m", "promptcot_assets.cli", *arguments], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, bufsize=1, preexec_fn=die_with_parent,
+        stderr=subprocess.STDOUT, text=True, bufsize=1, preexec_fn=partial(die_with_parent, os.getpid()),
     )  # fmt: skip
     last = deque[str](maxlen=LAST_LINES)
     try:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def preview(profile: str, settings: Settings, rows: int) -> dict[str, Any]:
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "promptcot_assets.cli", "run"], env=environment, capture_output=True, text=True,
-            preexec_fn=die_with_parent, check=False,
+            preexec_fn=partial(die_with_parent, os.getpid()), check=False,
         )  # fmt: skip
         asked = [json.loads(line) for line in transcript.read_text().splitlines()] if transcript.exists() else []
         said, verdicts = _tables(home)

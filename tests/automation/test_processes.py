@@ -17,11 +17,13 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
+from benchmarks.kills import processes_of
 from promptcot_assets.automation import arc, processes
 from promptcot_assets.automation.executor import OverrideRefused, refuse_overrides
 from promptcot_assets.automation.home import ARC_TAG, open_home, release_dead_runs
 from promptcot_assets.definitions import build_definitions
 from promptcot_assets.settings import load_settings
+from tests.assets.arc_runs import PROMPTCOT, ROOT, environment
 from tests.training.test_child import gone
 
 MODULE = """
@@ -108,6 +110,26 @@ def processes_gone_while_zombie(tags: dict[str, str]) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.0])
+def test_what_loads_while_its_arc_is_killed_makes_nothing_and_ends(home: Path, after_s: float) -> None:
+    """The arc alone is killed, as the kernel kills when memory runs out; its lane has only begun to import."""
+    process = subprocess.Popen(
+        [*PROMPTCOT, "run"], cwd=ROOT, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not any("spawn_main" in command for command in processes_of(home).values()):
+        assert process.poll() is None and time.monotonic() < deadline, "the arc has started no lane"
+        time.sleep(0.01)
+    time.sleep(after_s)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 120
+    while (left := processes_of(home)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+    assert not list((home / "lake").glob("*/_delta_log/*.json"))  # no leg was worked on by itself
 
 
 @pytest.mark.parametrize("resources", [

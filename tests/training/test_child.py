@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from training.child import CHILD_ENVIRONMENT, LAST_WORDS_VARIABLE, Lora, Spec, SpecError, obituary, read_spec
+from training.child import (
+    CHILD_ENVIRONMENT,
+    LAST_WORDS_VARIABLE,
+    STARTED_BY,
+    Lora,
+    Spec,
+    SpecError,
+    obituary,
+    read_spec,
+    starter,
+)
 
 GOOD = {"base": "base", "data": "data.parquet", "output": "out", "checkpoints": "checkpoints"}
 
@@ -103,7 +113,7 @@ def test_what_ends_a_trainer_is_told_in_one_sentence(end: str, code: int, said: 
     assert told.startswith(said) and "\n" not in told
 
 
-CHILD = "from training.child import die_with_parent as die; import time; die({}); print('ready', flush=True); "
+CHILD = "import time; from training.child import *; {}; print('ready', flush=True); "
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], stdout=subprocess.PIPE, text=True)
@@ -128,7 +138,8 @@ def gone(pid: int, seconds: float = 20.0) -> bool:
 
 @pytest.mark.parametrize("launched", [False, True], ids=["by the step", "by a launcher of the step"])
 def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
-    child = CHILD.format(launched) + "time.sleep(60)"
+    dies = "die_with_parent(); die_with_launchers_parent(None)" if launched else "die_with_parent()"
+    child = CHILD.format(dies) + "time.sleep(60)"
     command = [sys.executable, "-c", *([PARENT, PARENT, child] if launched else [PARENT, child])]
     step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert step.stdout is not None
@@ -138,6 +149,81 @@ def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
     step.wait()
     step.stdout.close()
     assert gone(pid)
+
+
+LATE = """
+import os, sys, time
+from pathlib import Path
+from training.child import STARTED_BY, {imported}
+
+while os.getppid() == {parent}:  # Python loads, and meanwhile the parent is killed
+    time.sleep(0.01)
+{dies}
+Path(sys.argv[1]).write_text("goes on")
+time.sleep(60)
+"""
+STARTS = """
+import os, subprocess, sys, time
+environment = os.environ | {"PROMPTCOT_STARTED_BY": str(os.getpid())}
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], env=environment)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "dies",
+    ["die_with_parent(starter())", "die_with_launchers_parent(starter())"],
+)
+def test_a_child_whose_parent_was_killed_while_it_loaded_does_not_go_on(dies: str, tmp_path: Path) -> None:
+    code = LATE.format(imported=f"{dies.partition('(')[0]}, starter", parent="int(os.environ[STARTED_BY])", dies=dies)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STARTS, code, str(tmp_path / "word")], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone(pid) and not (tmp_path / "word").exists()
+
+
+MULTIPROCESSING = """
+import multiprocessing, os, sys, time
+from pathlib import Path
+from training.child import die_with_starter
+
+def late(word, starter):
+    print(os.getpid(), flush=True)
+    while os.getppid() == starter:
+        time.sleep(0.01)
+    die_with_starter()
+    Path(word).write_text("goes on")
+    time.sleep(60)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=late, args=(sys.argv[1], os.getpid()))
+    child.start()
+    time.sleep(60)
+"""
+
+
+def test_a_step_whose_run_was_killed_while_it_loaded_does_not_go_on(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(MULTIPROCESSING)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "word")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone(pid) and not (tmp_path / "word").exists()
+
+
+def test_who_started_a_process_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STARTED_BY, "12")
+    assert starter() == 12 and STARTED_BY not in os.environ and starter() is None
 
 
 TRAINER = """
