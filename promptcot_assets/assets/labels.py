@@ -188,9 +188,8 @@ def code_tests(step: Step, sandbox: SandboxResource) -> Result:
 
     def executed(proposals: Iterable[Row]) -> Iterator[Row]:
         asked = step.stream("problems", STATED) if values.repair_examples else None
-        return cross_execution.executed(
-            proposals, step.stream("candidate_programs", cross_execution.RUN), asked, values
-        )
+        programs = step.stream("candidate_programs", cross_execution.RUN)
+        return cross_execution.executed(proposals, programs, asked, values)
 
     problems = step.stream("proposed_tests").through(executed)
     if not problems:

@@ -202,14 +202,8 @@ def _online_uses(settings: Settings, _: str) -> list[Used]:
     """Training, the problems that are played on, and who judges."""
     play = settings.self_play
     replaces: list[Used] = [play.part("resample_groups")] if play.resample_groups else []
-    return [
-        play.training,
-        *_chosen_by(settings),
-        *_mixed_by(settings),
-        judged_by(settings),
-        *_usable_by(settings),
-        *replaces,
-    ]
+    chosen = [*_chosen_by(settings), *_mixed_by(settings)]
+    return [play.training, *chosen, judged_by(settings), *_usable_by(settings), *replaces]
 
 
 @table_asset(

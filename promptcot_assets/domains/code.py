@@ -43,11 +43,12 @@ class Code(PublishedPrompts):
         found, known = _examples(problem.splitlines()), worked_examples(problem)
         if len(found) != 1 or not known:
             return None
-        lines, (first, *rest) = problem.splitlines(), found[0].output_at
-        label = LABEL.fullmatch(lines[first])
-        head = lines[first][: label.start("text")] if label and label["text"] is not None else ""
-        lines[first] = head + expected.strip()
-        new = "\n".join(line for at, line in enumerate(lines) if at not in rest)
+        lines, (first, *rest) = problem.splitlines(keepends=True), found[0].output_at
+        old = problem.splitlines()[first]
+        label = LABEL.fullmatch(old)
+        head = old[: label.start("text")] if label and label["text"] is not None else ""
+        lines[first] = head + expected.strip() + lines[first].removeprefix(old)
+        new = "".join(line for at, line in enumerate(lines) if at not in rest)
         return new if worked_examples(new) == [known[0] | {"expected": expected.strip()}] else None
 
 

@@ -96,6 +96,15 @@ def test_an_output_of_several_lines_is_rewritten_whole(problem: str) -> None:
     assert new and code.worked_example(new) == {"stdin": "3", "expected": "9"} and "6" not in new and "7" not in new
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "\n", "\n\nNote\n\nSo it is.\n"])
+def test_what_stands_around_a_rewritten_output_stays_to_the_letter(ending: str, last: str) -> None:
+    before = f"Double it.\n\n{SECTIONS}Example\n\nInput:  3 \n**Output:**  "
+    text = (before + "6" + last).replace("\n", ending)
+    new = domain_named("code").with_worked_example(text, "7")
+    assert new == (before + "7" + last).replace("\n", ending)
+
+
 @pytest.mark.parametrize("output", ["Note", "Input: 4", "```", "", "Example 2\nInput\n1\nOutput\n2"])
 def test_an_output_that_would_be_read_as_something_else_is_not_written(output: str) -> None:
     assert domain_named("code").with_worked_example("Example\nInput:\n3\nOutput:\n6", output) is None
