@@ -108,19 +108,33 @@ def _funnel(lake: Lake) -> Iterator[str]:
 
 
 def _scores(lake: Lake) -> Iterator[str]:
-    rows = [row for row in _rows(lake, "benchmark_scores") if row["metric"].startswith(("avg@", "paired difference"))]
-    yield "\nStudent on the benchmarks (95 % interval, clustered by question)"
-    for row in rows:
-        interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-        if row["compared_with"] is None:
-            yield f"  {row['benchmark']:<14}{row['stage']:<12}{row['metric']:<20}{row['value']:>7.3f}  {interval}"
-        else:
-            verdict = "significant" if row["significant"] else "NOT significant"
-            against = f"minus {row['compared_with']}"
-            yield f"  {row['benchmark']:<14}{row['stage']:<12}{against:<20}{row['value']:>+7.3f}  {interval}  {verdict}"
-    failures = sum(row["infrastructure_failures"] for row in rows if row["compared_with"] is None)
-    exhausted = sum(row["time_limits"] for row in rows if row["compared_with"] is None)
+    students = [
+        (name, ref) for name in lake.partitions("benchmark_scores") if (ref := lake.newest("benchmark_scores", name))
+    ]
+    judged = list[Row]()
+    for name, ref in students:
+        rows = lake.table(ref).to_pylist()
+        which = f"Student {name}" if len(students) > 1 else "Student"
+        yield f"\n{which} on the benchmarks (95 % interval, clustered by question)"
+        yield from (line for row in rows if (line := _score(row)))
+        judged += [row for row in rows if row["metric"].startswith("avg@")]
+    if not students:
+        return
+    failures = sum(row["infrastructure_failures"] for row in judged)
+    exhausted = sum(row["time_limits"] for row in judged)
     yield f"  generations without a verdict (our failure, left out): {failures}; over a time limit (wrong): {exhausted}"
+
+
+def _score(row: Row) -> str | None:
+    """Of the averages and of their differences between stages; nothing of other measures."""
+    interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+    if row["metric"].startswith("paired difference"):
+        verdict = "significant" if row["significant"] else "NOT significant"
+        against = f"minus {row['compared_with']}"
+        return f"  {row['benchmark']:<14}{row['stage']:<12}{against:<20}{row['value']:>+7.3f}  {interval}  {verdict}"
+    if row["metric"].startswith("avg@"):
+        return f"  {row['benchmark']:<14}{row['stage']:<12}{row['metric']:<20}{row['value']:>7.3f}  {interval}"
+    return None
 
 
 def _where(home: Path) -> Iterator[str]:

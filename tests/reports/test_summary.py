@@ -56,6 +56,34 @@ def test_a_gain_counts_that_holds_on_the_large_pool(tmp_path: Path) -> None:
     assert "with no rationale: 3 of 120" in text
 
 
+def score(stage: str, metric: str, **more: Any) -> Row:
+    return {
+        "score_id": f"{stage}{metric}",
+        "benchmark": "aime24",
+        "stage": stage,
+        "metric": metric,
+        "value": 0.5,
+    } | more
+
+
+def test_of_several_students_each_is_named(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert "on the benchmarks" not in summary(home.lake, home.path)
+    rows = [
+        score("sft", "avg@4", infrastructure_failures=1), score("sft", "pass@4"),
+        score("sft", "paired difference", compared_with="base", significant=True, infrastructure_failures=7),
+    ]  # fmt: skip
+    home.commit("benchmark_scores", rows, partition="tiny")
+    alone = summary(home.lake, home.path)
+    assert "\nStudent on the benchmarks" in alone and "Student tiny" not in alone
+    home.commit("benchmark_scores", rows, partition="tiny_round_02")
+    text = summary(home.lake, home.path)
+    first, second = (text.index(f"\nStudent {name} on the benchmarks") for name in ("tiny", "tiny_round_02"))
+    own = text[first:second]
+    assert own.count("avg@4") == 1 and "minus base" in own and "pass@4" not in own
+    assert "(our failure, left out): 2; over a time limit" in text
+
+
 def test_the_well_posed_rate_is_told_without_reading_completions(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     home, read = Home(tmp_path / "home"), list[list[str]]()
     raw = [{"raw_problem_id": f"raw_{n}", "completion": "long", "well_posed": n < 3} for n in range(4)]
