@@ -16,15 +16,23 @@ from dataclasses import dataclass, replace
 from promptcot_assets.domains import Attempt, procedural_domain
 from promptcot_assets.domains.mini_code import parse
 from promptcot_assets.judging.opening import open_verifier
+from promptcot_assets.judging.verifier import ProblemLabels, Verifier
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Labels
-from promptcot_assets.stages.labels.cross_execution import candidate_programs, code_tests, proposed_tests, quality
+from promptcot_assets.stages.labels.cross_execution import (
+    candidate_programs,
+    code_tests,
+    executed,
+    proposed_tests,
+    quality,
+)
 from promptcot_assets.stages.labels.labelling import beside
 from promptcot_assets.stages.labels.written_tests import WrittenTest
 
 WORLD = procedural_domain("mini_code")
+CONTRADICTED = 0.7  # of the statements
 
 
 def truth(problem: str, stdin: str) -> str:
@@ -85,8 +93,7 @@ def main(count: int = 100) -> None:
             proposals = proposed_tests(problems, teacher, Labels(), seed=0)
             posed = list(beside(((row["problem_id"], row) for row in problems), proposed_tests=proposals))
             programs = candidate_programs(posed, teacher, verifier, Labels(), seed=0)
-            executed = list(beside(((row["problem_id"], row) for row in posed), candidate_programs=programs))
-            rows = code_tests(executed, verifier, Labels(), seed=0)
+            rows = code_tests(list(executed(proposals, programs, None, Labels())), verifier, Labels(), seed=0)
             (theirs, _), (ours, kept) = (right_share(problems, rows, name) for name in ("proposed", "expected"))
             figures = quality(rows)
             print(
@@ -95,6 +102,33 @@ def main(count: int = 100) -> None:
                 f"repaired {figures['repaired']} of {figures['kept']} tests, mean trust {figures['mean_trust']:.2f}, "
                 f"mean mutation score {figures['mean_mutation_score']:.2f}"
             )
+        for program_error in (0.15, 0.4):
+            print(repaired([one.problem for one in seeds], FallibleTeacher(program_error, 0.0), verifier))
+
+
+def repaired(texts: Sequence[str], teacher: FallibleTeacher, verifier: Verifier) -> str:
+    """CONTRADICTED of the statements get another example; what becomes of all of them."""
+    rng, right = random.Random(0), dict[str, str]()
+    for text in texts:
+        example = WORLD.worked_example(text)
+        assert example
+        wrong = WORLD.with_worked_example(text, str(int(example["expected"]) + rng.choice([1, 2, 5])))
+        right[(wrong or text) if rng.random() < CONTRADICTED else text] = text
+    problems = [{"problem_id": content_id(text), "domain": "mini_code", "problem": text} for text in right]
+    told = []
+    for settings in (Labels(), Labels(repair_examples=True)):
+        proposals = proposed_tests(problems, teacher, settings, seed=0)
+        posed = list(beside(((row["problem_id"], row) for row in problems), proposed_tests=proposals))
+        programs = candidate_programs(posed, teacher, verifier, settings, seed=0)
+        rows = code_tests(list(executed(proposals, programs, problems, settings)), verifier, settings, seed=0)
+        known = ProblemLabels([], rows)
+        kept = [(row["problem"], labelled["problem"]) for row in problems if (labelled := known.on(row))]
+        sound = sum(right[before] == after for before, after in kept)
+        told.append(f"{len(kept) / len(problems):.0%} of the problems kept, {sound / len(kept):.1%} of these right")
+    return (
+        f"{CONTRADICTED:.0%} of statements contradict their example, {teacher.program_error:.0%} of programs wrong: "
+        f"{told[0]}; repaired: {told[1]}"
+    )
 
 
 if __name__ == "__main__":
