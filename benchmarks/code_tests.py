@@ -93,7 +93,7 @@ def main(count: int = 100) -> None:
             proposals = proposed_tests(problems, teacher, Labels(), seed=0)
             posed = list(beside(((row["problem_id"], row) for row in problems), proposed_tests=proposals))
             programs = candidate_programs(posed, teacher, verifier, Labels(), seed=0)
-            rows = code_tests(list(executed(proposals, programs, None, Labels())), verifier, Labels(), seed=0)
+            rows = code_tests(list(executed(proposals, programs)), verifier, Labels(), seed=0)
             (theirs, _), (ours, kept) = (right_share(problems, rows, name) for name in ("proposed", "expected"))
             figures = quality(rows)
             print(
@@ -120,7 +120,7 @@ def repaired(texts: Sequence[str], teacher: FallibleTeacher, verifier: Verifier)
         proposals = proposed_tests(problems, teacher, settings, seed=0)
         posed = list(beside(((row["problem_id"], row) for row in problems), proposed_tests=proposals))
         programs = candidate_programs(posed, teacher, verifier, settings, seed=0)
-        rows = code_tests(list(executed(proposals, programs, problems, settings)), verifier, settings, seed=0)
+        rows = code_tests(list(executed(proposals, programs, problems)), verifier, settings, seed=0)
         known = ProblemLabels([], rows)
         kept = [(row["problem"], labelled["problem"]) for row in problems if (labelled := known.on(row))]
         sound = sum(right[before] == after for before, after in kept)

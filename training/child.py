@@ -240,23 +240,31 @@ def starter() -> int | None:
     return int(said) if said else None
 
 
-def die_with_parent(parent: int | None = None) -> None:
+def die_with_parent(started_by: int | None = None) -> None:
     """Ask the kernel for SIGKILL when the parent ends: a cancelled run must not leave an orphan that holds the GPU.
 
-    parent: who started this process. It may have ended before we could ask, in the seconds in which Python loads; then
-    we end here. None: whoever is the parent now.
+    started_by: who started this process, or the wrapper (`timeout`, `nsys`) that is its parent. It may have ended
+    before we could ask, in the seconds in which Python loads; then we end here. None: whoever is the parent now.
 
     The kernel watches the *thread* that started us; Dagster's lives as long as its step, a launcher's as long as it.
     SIGTERM ends us too: Dagster handles it as it handles SIGINT, which a shell ignores in what it starts with `&`, and
     what is ignored is inherited.
     """
-    expected = os.getppid() if parent is None else parent
+    parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != expected:
+    if os.getppid() != parent or (started_by is not None and not _is_above(started_by)):
         os.kill(os.getpid(), signal.SIGKILL)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _is_above(pid: int) -> bool:
+    """Whether a process is our parent, or its parent, and so on: one that has ended is nobody's."""
+    above: int | None = os.getppid()
+    while above and above != pid:
+        above = _parent_of(above)
+    return above == pid
 
 
 def die_with_starter() -> None:
@@ -272,16 +280,16 @@ def die_with_starter() -> None:
 def die_with_launchers_parent(step: int | None) -> None:
     """End, and the launcher that is our parent, once its own parent has ended. step: that one, where it is known."""
     launcher = os.getppid()
-    expected = _parent_of(launcher) if step is None else step
-    if _parent_of(launcher) != expected:  # one of the two has ended already; which one we cannot know
+    above = _parent_of(launcher) if step is None else step
+    if above is None or not _is_above(above):
         os.kill(os.getpid(), signal.SIGKILL)
-    threading.Thread(target=_die_with_parent_of, args=(launcher, expected), daemon=True).start()
+    threading.Thread(target=_die_with_parent_of, args=(launcher, above), daemon=True).start()
 
 
-def _die_with_parent_of(launcher: int, step: int | None) -> None:
-    while _parent_of(launcher) == step:
+def _die_with_parent_of(launcher: int, above: int) -> None:
+    while _is_above(above):
         time.sleep(LAUNCHER_POLL_SECONDS)
-    with suppress(ProcessLookupError):
+    if os.getppid() == launcher:
         os.kill(launcher, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -58,10 +58,10 @@ def main(argv: list[str]) -> None:
         from trl import DistillationConfig, DistillationTrainer
 
         from training.folders import base_folder, begin, by_the_first, last_checkpoint
-        from training.loop import resumable, train, trainer_arguments
+        from training.loop import resumable, rows_a_step, train, trainer_arguments
         from training.lora import peft_config
         from training.rollouts import Shards, end_tokens, forget_from
-        from training.rows import positions, prompt_rows
+        from training.rows import positions, prompt_rows, refuse_too_few
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
@@ -74,6 +74,7 @@ def main(argv: list[str]) -> None:
         limits = [limit for limit in (positions(base), positions(teacher)) if limit]
         room = min(limits) - (args.max_completion_length or 1) if limits else None
         rows, lengths = prompt_rows(spec.data, tokenizer, room)
+        refuse_too_few(rows, rows_a_step(args))
         done = last_checkpoint(spec.checkpoints)
         by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
         shards = Shards(spec.rollouts, args.process_index)
@@ -88,8 +89,8 @@ def main(argv: list[str]) -> None:
                     processing_class=tokenizer,
                     peft_config=peft_config(spec),
                 )
-            except ValueError as error:  # TRL's own checks of the two models
-                raise SpecError(f"teacher: {error}") from error
+            except ValueError as error:  # TRL's own checks of both models, and peft's of an adapter
+                raise SpecError(str(error)) from error
             train(trainer, spec, run, report, rows, lengths, base, sampled=True)
 
 

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
         from training.rollouts import Sampled, Shards, end_tokens, forget_from, judged_rows
-        from training.rows import positions, prompt_rows
+        from training.rows import positions, prompt_rows, refuse_too_few
 
         torch.set_num_threads(spec.threads)
         base = base_folder(spec)
@@ -60,6 +60,7 @@ def main(argv: list[str]) -> None:
         limit = positions(base)
         room = limit and limit - (args.max_completion_length or 1)
         rows, lengths = prompt_rows(spec.data, tokenizer, room)
+        refuse_too_few(rows, args.generation_batch_size // args.num_generations)
         done = last_checkpoint(spec.checkpoints)
         by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
         shards = Shards(spec.rollouts, args.process_index)

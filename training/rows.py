@@ -103,6 +103,15 @@ def prompt_rows(data: Path, tokenizer: Any, longest_prompt: int | None = None) -
     return Rows(Dataset.from_dict({"prompt": prompts, "label": labels}), len(prompts) + dropped, why), lengths
 
 
+def refuse_too_few(prompts: Rows, in_a_step: int) -> None:
+    """Raises: SpecError where there is less than one step's worth of prompts; TRL would drop them all."""
+    if len(prompts.data) < in_a_step:
+        raise SpecError(
+            f"data: {len(prompts.data)} prompts can be sampled from, and a step samples from {in_a_step} at once: play "
+            "on more problems, or set arguments.per_device_train_batch_size and gradient_accumulation_steps to fewer"
+        )
+
+
 def positions(base: Path) -> int | None:
     """Tokens that the model has positions for; None where its config names no limit. A longer row may end training."""
     from transformers import AutoConfig

@@ -187,9 +187,11 @@ def code_tests(step: Step, sandbox: SandboxResource) -> Result:
     values = step.settings.labels
 
     def executed(proposals: Iterable[Row]) -> Iterator[Row]:
-        asked = step.stream("problems", STATED) if values.repair_examples else None
         programs = step.stream("candidate_programs", cross_execution.RUN)
-        return cross_execution.executed(proposals, programs, asked, values)
+        if not values.repair_examples:
+            return cross_execution.executed(proposals, programs)
+        asked = labelling.to_label(step.stream("problems", STATED), "program", values.share)
+        return cross_execution.executed(proposals, programs, asked)
 
     problems = step.stream("proposed_tests").through(executed)
     if not problems:

@@ -34,6 +34,11 @@ PAIRED = ("max_pass_rate", "max_pairs_per_problem")
 FIGURES = "figures.json"  # what a training cost, beside its weights until they are committed
 
 
+def _plays(settings: Settings, student: str) -> list[Used]:
+    """What is recorded of a student that does not play; nothing of the others."""
+    return [] if settings.students[student].plays else [{"plays": False}]
+
+
 def _problems(settings: Settings) -> list[str]:
     """The inputs that problems and their labels come from.
 
@@ -53,6 +58,10 @@ def _chosen_by(settings: Settings) -> list[Used]:
 def _mixed_by(settings: Settings) -> list[Used]:
     """The shares of bands that are played on, where they are asked for; the gate asks problems of every band."""
     return [settings.self_play.part("band_mix")] if settings.self_play.band_mix else []
+
+
+def _is_player(step: Step) -> bool:
+    return step.settings.students[step.partition].plays
 
 
 def _labels(step: Step) -> list[Row]:
@@ -127,7 +136,9 @@ def _measured(step: Step, rounds: Sequence[str]) -> dict[str, hardness.Measured]
         *(f"{asset}[{former}]" for former in _rounds_before(settings, name) for asset in ("rollouts", "verdicts")),
         *_gate_before(settings, name),
     ],
-    uses=lambda settings, _: [*_chosen_by(settings), *_mixed_by(settings), settings.self_play.part(*PLAYED)],
+    uses=lambda settings, name: [
+        *_chosen_by(settings), *_mixed_by(settings), settings.self_play.part(*PLAYED), *_plays(settings, name),
+    ],
     pool="gpu",
 )  # fmt: skip
 def rollouts(step: Step, engine: EngineResource) -> Result:
@@ -135,7 +146,7 @@ def rollouts(step: Step, engine: EngineResource) -> Result:
     known, play = _labels(step), step.settings.self_play
     plateau = _saw_plateau(step)
     measured = _measured(step, [] if plateau else _rounds_before(step.settings, step.partition))
-    pool = self_play.play_pool(known, play, measured)
+    pool = self_play.play_pool(known, play, measured) if _is_player(step) else []
     rows = _play(step, engine, "sft_model", pool)
     step.dropped = refusals(rows)
     return step.commit(rows, **_shown(known, pool, play, measured), **({"plateau": True} if plateau else {}))
@@ -190,20 +201,20 @@ def self_play_examples(step: Step) -> Result:
     return step.commit(self_play.rejection_sampled(drawn, judged, step.settings.self_play, step.seed))
 
 
-def _teacher(settings: Settings) -> list[str]:
+def _teacher(settings: Settings, student: str | None = None) -> list[str]:
     """The model that an optimiser with a teacher learns from. A student's is no edge of the graph, but an input."""
     play = settings.self_play
-    if not play.learning.teacher:
+    if not play.learning.teacher or (student and not settings.students[student].plays):
         return []
     return [f"teacher_model[{play.teacher}]" if play.teacher in settings.teachers else f"sft_model[{play.teacher}]"]
 
 
-def _online_uses(settings: Settings, _: str) -> list[Used]:
+def _online_uses(settings: Settings, student: str) -> list[Used]:
     """Training, the problems that are played on, and who judges."""
     play = settings.self_play
     replaces: list[Used] = [play.part("resample_groups")] if play.resample_groups else []
     chosen = [*_chosen_by(settings), *_mixed_by(settings)]
-    return [play.training, *chosen, judged_by(settings), *_usable_by(settings), *replaces]
+    return [play.training, *chosen, judged_by(settings), *_usable_by(settings), *replaces, *_plays(settings, student)]
 
 
 @table_asset(
@@ -212,7 +223,7 @@ def _online_uses(settings: Settings, _: str) -> list[Used]:
         *(name for name in _teacher(settings) if name.startswith("teacher_model")),
     ],
     reads=lambda settings, name: [
-        "sft_model", *_problems(settings), *_new_labels(settings, name), *_teacher(settings),
+        "sft_model", *_problems(settings), *_new_labels(settings, name), *_teacher(settings, name),
         *(f"{asset}[{one}]" for one in _rounds_so_far(settings, name) for asset in ("rollouts", "verdicts")),
     ],
     uses=_online_uses,
@@ -227,7 +238,7 @@ def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
     play = step.settings.self_play
     known = _labels(step)
     measured = _measured(step, _rounds_so_far(step.settings, step.partition))
-    pool = self_play.play_pool(known, play, measured)
+    pool = self_play.play_pool(known, play, measured) if _is_player(step) else []
     shown = _shown(known, pool, play, measured)
     if not pool:
         return step.commit([], **shown)
@@ -235,7 +246,7 @@ def rollouts_online(step: Step, trainer: TrainerResource) -> Result:
         {"prompt": solve_prompt(row), "completion": reward_service.label(row, play.think_block)} for row in pool
     ]
     more: dict[str, Any] = {"resample_groups": play.resample_groups}
-    for teacher in _teacher(step.settings):
+    for teacher in _teacher(step.settings, step.partition):
         more["teacher"] = str(step.model(step.refs[teacher][0]))
     figures = trainer.fit(step, play.optimiser, "sft_model", examples, play.training, more)
     work = step.work_folder()
@@ -327,7 +338,9 @@ def relabelled(step: Step) -> Result:
     reads=lambda settings, name: [
         "sft_model", "self_play_model", *_problems(settings), *_new_labels(settings, name),
     ],
-    uses=lambda settings, _: [*_chosen_by(settings), settings.self_play.part(*PLAYED), *_usable_by(settings)],
+    uses=lambda settings, name: [
+        *_chosen_by(settings), settings.self_play.part(*PLAYED), *_usable_by(settings), *_plays(settings, name),
+    ],
     pool="gpu",
 )  # fmt: skip
 def self_play_gate(step: Step, engine: EngineResource, sandbox: SandboxResource) -> Result:
@@ -336,7 +349,7 @@ def self_play_gate(step: Step, engine: EngineResource, sandbox: SandboxResource)
     A student that `continues` this one starts from its model only if it did not.
     """
     play, models = step.settings.self_play, ("sft_model", "self_play_model")
-    pool = self_play.gate_pool(_labels(step), play)
+    pool = self_play.gate_pool(_labels(step), play) if _is_player(step) else []
     if not pool:
         return step.commit([], regressed=False)  # nothing is held out: no round is stopped
     labels = {row["problem_id"]: row for row in pool}

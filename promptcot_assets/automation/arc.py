@@ -165,6 +165,8 @@ def run_legs(plan: Sequence[Leg], settings: Settings, home: Path, definitions: L
             waiting, running, finished = list(plan), dict[Future[str | None], Leg](), set[str]()
             while waiting or running:
                 ready = [leg for leg in waiting if finished.issuperset(leg.after)]
+                if not ready and not running:
+                    raise ArcError(f"{', '.join(leg.name for leg in waiting)} wait for each other, and none can begin")
                 for leg in ready[: settings.lanes - len(running)]:
                     with suppress(BrokenProcessPool):  # a lane was killed just now, as the next look tells
                         running[lanes.submit(_run_leg, definitions, leg)] = leg

@@ -116,10 +116,16 @@ def _training_phase(
     devices = max(1, device.count) if training.launcher and not device.is_cpu else 1
     room = device.memory / settings.lanes if device.is_cpu else device.memory * GPU_SHARE
 
-    def needs(one: Training) -> float:
-        return sum(training_parts(size, method, one, devices).values())
+    teacher = size_of(settings.learned_from) if OPTIMISERS[method].teacher else None
 
-    parts = training_parts(size, method, training, devices)
+    def parts_of(one: Training) -> dict[str, float]:
+        beside = {"teacher": teacher.total * costs()["training"]["weight"]} if teacher else {}
+        return training_parts(size, method, one, devices) | beside
+
+    def needs(one: Training) -> float:
+        return sum(parts_of(one).values())
+
+    parts = parts_of(training)
     mends = () if not room or sum(parts.values()) <= room else tuple(_that_fit(training, needs, room, settings, device))
     return Phase(name, _shown(model), parts, room, devices, mends)
 

@@ -45,6 +45,7 @@ def hub_models(settings: Settings) -> list[BaseModel]:
     """Every model of the profile that comes from the hub, once."""
     every = [settings.base, *(student.base for student in settings.students.values())]
     every += [settings.teachers[role.teacher].model for role in settings.roles().values()]
+    every += [settings.learned_from] if settings.self_play.learning.teacher else []
     wanted = {one.model_dump_json(): one for one in every if one.hub_id and not Path(one.hub_id).is_dir()}
     return list(wanted.values())
 

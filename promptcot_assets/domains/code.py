@@ -39,17 +39,34 @@ class Code(PublishedPrompts):
         return next(iter(worked_examples(problem)), None)
 
     def with_worked_example(self, problem: str, expected: str) -> str | None:
-        """None too where there are several: what was wrong once may be wrong again."""
+        """None too where there are several examples, since what was wrong once may be wrong again, and where the output
+        has not as many lines as the new one, all together: what else stands there may be no output at all."""
         found, known = _examples(problem.splitlines()), worked_examples(problem)
+        new = expected.strip().splitlines()
         if len(found) != 1 or not known:
             return None
-        lines, (first, *rest) = problem.splitlines(keepends=True), found[0].output_at
-        old = problem.splitlines()[first]
-        label = LABEL.fullmatch(old)
-        head = old[: label.start("text")] if label and label["text"] is not None else ""
-        lines[first] = head + expected.strip() + lines[first].removeprefix(old)
-        new = "".join(line for at, line in enumerate(lines) if at not in rest)
-        return new if worked_examples(new) == [known[0] | {"expected": expected.strip()}] else None
+        places = found[0].output_at
+        if len(places) != len(new) or places[-1] - places[0] + 1 != len(places):
+            return None
+        lines = problem.splitlines(keepends=True)
+        for at, output in zip(places, new, strict=True):
+            lines[at] = _with_output(lines[at], output)
+        text = "".join(lines)
+        read = [(one["stdin"], _stripped(one["expected"])) for one in worked_examples(text)]
+        return text if read == [(known[0]["stdin"], _stripped(expected.strip()))] else None
+
+
+def _stripped(text: str) -> list[str]:
+    """Its lines without the indentation that a layout gives them."""
+    return [line.strip() for line in text.splitlines()]
+
+
+def _with_output(line: str, output: str) -> str:
+    """The line with another output; its label or indentation and its end stay."""
+    (bare,) = line.splitlines()
+    label = LABEL.fullmatch(bare)
+    head = bare[: label.start("text")] if label else bare[: len(bare) - len(bare.lstrip())]
+    return head + output + line.removeprefix(bare)
 
 
 @dataclass
@@ -69,6 +86,7 @@ def _examples(lines: list[str]) -> list[_Example]:
     start = next((at for at, line in enumerate(lines) if HEADING.fullmatch(line)), len(lines))
     found: list[_Example] = []
     into: list[str] | None = None  # where a line belongs
+    fenced = False
     for at, line in enumerate(lines[start:], start):
         label = LABEL.fullmatch(line)
         if label and (label["label"].lower() == "input" or found):
@@ -78,11 +96,14 @@ def _examples(lines: list[str]) -> list[_Example]:
             else:
                 into = found[-1].output
             into.append(label["text"] or "")
+            fenced = False
             if into is found[-1].output and label["text"]:
                 found[-1].output_at.append(at)
         elif END.match(line):
             into = None
-        elif into is not None and not line.lstrip().startswith("```"):
+        elif into is not None and line.lstrip().startswith("```"):
+            fenced, into = not fenced, None if fenced else into  # what follows the second fence is prose
+        elif into is not None:
             into.append(line)
             if into is found[-1].output and line.strip():
                 found[-1].output_at.append(at)

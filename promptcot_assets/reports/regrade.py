@@ -129,8 +129,9 @@ def _labels(found: Regrade, stored: _Inputs, settings: Settings, verifier: Verif
         proposals, programs = stored.rows("proposed_tests"), stored.rows("candidate_programs")
         if not proposals:
             return
-        asked = stored.rows("problems") if settings.labels.repair_examples else None
-        executed = cross_execution.executed(proposals, programs, asked, settings.labels)
+        ids = {row["problem_id"] for row in proposals}
+        asked = [row for row in stored.rows("problems") if row["problem_id"] in ids] or None  # only where they repaired
+        executed = cross_execution.executed(proposals, programs, asked)
         again = [cross_execution.run_again(one, verifier) for one in executed]
         decided = cross_execution.code_tests(again, verifier, settings.labels, stored.made.seed)
         changed = label_difference(before, decided, "test_id", "expected")

@@ -27,6 +27,7 @@ BANDS: tuple[Band, ...] = ("unsolved", "hard", "medium", "easy", "solved")
 class ProcedureSizes(Section):
     """How much a procedural (mini) domain writes."""
 
+    _no_effect_on_results = ("misread",)  # on what it writes; where its teacher is asked, `teacher_errors` enters
     seeds: AtLeastOne = 2000
     held_out: Count = 120
     benchmark: Count = 400
@@ -843,6 +844,8 @@ class Settings(Section):
                 f"{where} is neither one of `teachers` ({', '.join(self.teachers) or 'there are none'}) nor of "
                 f"`students` ({', '.join(self.students)})"
             )
+        if self.students[name].continues:
+            raise ValueError(f"{where} learns by itself, as it continues another student; name one that does not")
         if self.students[name].plays:
             raise ValueError(f"{where} is a student that learns from it too; set students.{name}.plays: false")
 

@@ -44,10 +44,18 @@ class Section(pydantic.BaseModel):
         """The settings that no result depends on, as pydantic's `exclude`, those of nested sections included."""
         hidden: dict[str, Any] = dict.fromkeys(getattr(self, "_no_effect_on_results", ()), True)
         for name in type(self).model_fields:
-            value = getattr(self, name)
-            if name not in hidden and isinstance(value, Section) and (inner := value.without_effect()):
+            if name not in hidden and (inner := _hidden_in(getattr(self, name))):
                 hidden[name] = inner
         return hidden
+
+
+def _hidden_in(value: Any) -> dict[str, Any]:
+    """What is hidden of a setting that is a section, or sections by name."""
+    if isinstance(value, Section):
+        return value.without_effect()
+    if isinstance(value, dict):
+        return {key: inner for key, one in value.items() if (inner := _hidden_in(one))}
+    return {}
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,12 @@ CHANGES: dict[str, set[str]] = {
         "candidate_programs",
         "teacher_traces",
     },
+    "corpus: {procedural: {mini_maths: {misread: 0.3}}}": {
+        "math_votes",
+        "proposed_tests",
+        "candidate_programs",
+        "teacher_traces",
+    },
     "corpus: {procedural: {mini_maths: {base_problems: 7}}}": {
         "seed_problems",
         "dropped_seed_rows",
@@ -104,7 +110,7 @@ CHANGES: dict[str, set[str]] = {
     "students: {tiny: {base_training: {arguments: {learning_rate: 0.5}}}}": {"student_base"},
     "students: {tiny: {replay_seed_solutions: false}}": {"sft_examples"},
     "students: {tiny: {taught: false}}": {"sft_model", "benchmark_generations"},
-    "students: {tiny: {plays: false}}": {"benchmark_generations"},
+    "students: {tiny: {plays: false}}": PLAYED | {"benchmark_generations"},
     "students: {tiny: {engine: {dtype: bfloat16}}}": PLAYED | {"benchmark_generations"},
     "students: {tiny: {chat: {system: hello}}}": PLAYED
     | {"student_base", "sft_model", "self_play_model", "benchmark_generations"},
@@ -319,6 +325,15 @@ def test_distillation_depends_on_its_teacher(change: str, expected: set[str], tm
     )
     before, after = (facts(profile(tmp_path, text, "distilled.yaml")) for text in ("", change))
     assert changed(before, after) == expected
+
+
+def test_a_student_that_does_not_play_has_no_teacher(tmp_path: Path) -> None:
+    settings = profile(tmp_path, f"students: {{big: {{{BIG}}}}}\nself_play: {{optimiser: distill, teacher: big}}")
+    (asset,) = (ASSETS["rollouts_online"],)
+    assert sum(name.startswith("sft_model") for name in asset.read(settings, "big")) == 1
+    assert {"plays": False} in asset.recorded(settings, "big", []) and {"plays": False} not in asset.recorded(
+        settings, "tiny", []
+    )
 
 
 @pytest.mark.parametrize(

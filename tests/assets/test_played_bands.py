@@ -53,12 +53,14 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def asked_for(home: Home, folder: Path, self_play: str) -> tuple[set[str], dict[str, Any], set[str]]:
+def asked_for(
+    home: Home, folder: Path, self_play: str, extends: str = "profile.yaml"
+) -> tuple[set[str], dict[str, Any], set[str]]:
     """The problems that `tiny` plays on, the page of its rollouts, the inputs that these name."""
     profile = folder / "profile.yaml"
     profile.write_text(PROFILE)
     own = folder / "own.yaml"
-    own.write_text(f"extends: profile.yaml\nself_play: {self_play}\n")
+    own.write_text(f"extends: {extends}\nself_play: {self_play}\n")
     resources = resources_of(own, home.path)
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
@@ -108,3 +110,9 @@ def test_a_gate_without_a_problem_says_nothing_of_a_plateau(home: Home, tmp_path
     gate_of(home, [])
     played, _, _ = asked_for(home, tmp_path, HELD_OUT)
     assert played == {"unsolved", "medium", "new"}
+
+
+def test_a_student_that_does_not_play_is_asked_nothing(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "resting.yaml").write_text("extends: profile.yaml\nstudents: {tiny: {plays: false}}\n")
+    played, page, _ = asked_for(home, tmp_path, "{bands: [hard, medium]}", "resting.yaml")
+    assert played == set() and page["dagster/row_count"] == 0

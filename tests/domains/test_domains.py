@@ -68,7 +68,7 @@ NO_ROOM_FOR_ANOTHER = ("numbered",)  # it has two examples, of which one would s
 
 
 @pytest.mark.parametrize(("problem", "example", "why"), EXAMPLES)
-@pytest.mark.parametrize("output", ["7", "7\n8", " 7 "])
+@pytest.mark.parametrize("output", ["7", "-12", " 7 "])
 def test_a_statements_own_example_is_rewritten_alone(
     problem: str, example: tuple[str, str] | None, why: str, output: str
 ) -> None:
@@ -87,13 +87,38 @@ def test_a_statements_own_example_is_rewritten_alone(
     [
         "Example\nInput:\n3\nOutput:\n6\n7\n\nNote\nSo.",
         "Example\nInput: 3\nOutput: 6\n7",
-        "Example\nInput: 3\n**Output:**\n```\n6\n\n7\n```",
+        "Example\nInput: 3\n**Output:**\n```\n6\n7\n```\nIt prints 6 and 7.",
+        "Example\nInput: 3\nOutput:\n\n    6\n    7\n",
     ],
 )
-def test_an_output_of_several_lines_is_rewritten_whole(problem: str) -> None:
+def test_an_output_of_several_lines_is_rewritten_line_by_line(problem: str) -> None:
     code = domain_named("code")
-    new = code.with_worked_example(problem, "9")
-    assert new and code.worked_example(new) == {"stdin": "3", "expected": "9"} and "6" not in new and "7" not in new
+    assert code.with_worked_example(problem, "8\n9") == problem.replace("6", "8", 1).replace("7", "9", 1)
+    assert code.with_worked_example(problem, "8") is None and code.with_worked_example(problem, "8\n9\n10") is None
+
+
+FENCED = (
+    "Example 1\n**Input:**\n```\n2 3\n```\n**Output:**\n```\n6\n```\n\n### Limits\n1 <= a <= 10^9; modulo 1000000007."
+)
+
+
+def test_what_follows_a_fence_is_no_output() -> None:
+    code = domain_named("code")
+    assert code.worked_example(FENCED) == {"stdin": "2 3", "expected": "6"}
+    assert code.with_worked_example(FENCED, "7") == FENCED.replace("6", "7", 1)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "Example\nInput: 3\nOutput: 6\n\nIt is guaranteed that n is positive.",
+        "Example\nInput: 3\nOutput: 6\nSo the output above is 6.",
+        "Example\nInput: 3\nOutput:\n6\n\n### Limits\n\nn <= 9",
+    ],
+)
+def test_an_output_that_prose_may_be_part_of_is_not_rewritten(problem: str) -> None:
+    assert domain_named("code").with_worked_example(problem, "6") is None
+    assert domain_named("code").with_worked_example(problem, "7") is None
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])

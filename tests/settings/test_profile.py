@@ -38,6 +38,10 @@ BAD_PROFILES = {
         "extends: demo\nself_play: {optimiser: distill, teacher: tiny}",
         "set students.tiny.plays: false",
     ),
+    "a teacher that learns by continuing a student": (
+        "extends: demo\nself_play: {rounds: 2, optimiser: distill, teacher: tiny_round_02}",
+        "tiny_round_02 learns by itself, as it continues another student",
+    ),
     "a teacher whose weights are elsewhere": (
         "extends: demo\nteachers: {far: {model: {served: m}, engine: {name: chat_api, chat_api: "
         "{urls: ['http://127.0.0.1:1/v1']}}}}\nself_play: {optimiser: distill, teacher: far}",

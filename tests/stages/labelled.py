@@ -35,7 +35,7 @@ def decided(
     problems: Sequence[Row] | None = None,
 ) -> list[Row]:
     """Rows of `code_tests`. problems: where statements are repaired."""
-    executed = list(cross_execution.executed(proposals, programs, problems, settings))
+    executed = list(cross_execution.executed(proposals, programs, problems))
     return cross_execution.code_tests(executed, verifier, settings, seed)
 
 

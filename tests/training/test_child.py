@@ -188,6 +188,19 @@ def test_a_child_whose_parent_was_killed_while_it_loaded_does_not_go_on(dies: st
     assert gone(pid) and not (tmp_path / "word").exists()
 
 
+@pytest.mark.parametrize(
+    "dies", ["die_with_parent(starter())", "die_with_parent(); die_with_launchers_parent(starter())"]
+)
+@pytest.mark.parametrize("wrapper", [[], ["timeout", "100"], ["timeout", "100", "timeout", "100"]], ids=len)
+def test_a_wrapper_between_a_child_and_who_started_it_kills_nobody(
+    dies: str, wrapper: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STARTED_BY, str(os.getpid()))
+    code = f"import time; from training.child import *; {dies}; time.sleep(1); print('lives')"
+    done = subprocess.run([*wrapper, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "lives\n")
+
+
 MULTIPROCESSING = """
 import multiprocessing, os, sys, time
 from pathlib import Path

@@ -127,6 +127,14 @@ def test_a_teacher_that_is_missing_is_named(
     assert "field 'teacher' must be a path" in refused(spec_of(tmp_path / "run", tiny_model, teacher=3), capsys)
 
 
+def test_fewer_prompts_than_a_step_samples_from_are_refused(
+    tiny_model: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ARGUMENTS | {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}
+    said = refused(spec_of(tmp_path / "run", tiny_model, teacher=str(teacher), arguments=many), capsys)
+    assert "8 prompts can be sampled from, and a step samples from 9 at once" in said
+
+
 def test_a_teacher_of_other_tokens_is_refused_by_the_first_that_differs(
     tiny_model: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

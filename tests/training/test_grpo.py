@@ -132,3 +132,13 @@ def test_groups_that_teach_nothing_are_replaced_alike_in_every_run(
         assert all(len({row["reward"] for row in own}) == 1 for own in left)
     replacing = [own for (_, part, _), own in groups.items() if part and own[0]["learned"]]
     assert replacing and all(len({row["reward"] for row in own}) == 2 for own in replacing)
+
+
+def test_fewer_prompts_than_a_step_samples_from_are_refused(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ARGUMENTS | {"per_device_train_batch_size": 36}
+    with pytest.raises(SystemExit) as ended:
+        grpo.main(["grpo", str(spec_of(tmp_path / "run", tiny_model, arguments=many))])
+    assert ended.value.code == 2
+    assert "8 prompts can be sampled from, and a step samples from 9 at once" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from promptcot_assets.judging.verifier import Verifier
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Labels
-from promptcot_assets.stages.labels.labelling import beside, by_problem, of_kind, to_label, unanswered, with_kept
+from promptcot_assets.stages.labels.labelling import beside, by_problem, of_kind, unanswered, with_kept
 from promptcot_assets.stages.labels.mutants import mutants
 from promptcot_assets.stages.labels.teacher import Teacher
 from promptcot_assets.stages.labels.written_tests import WrittenTest, is_unicode
@@ -156,15 +156,13 @@ def _deciding(problem: Row, programs: Sequence[Row], settings: Labels) -> list[b
 
 
 # ---- tests
-def executed(
-    proposals: Iterable[Row], programs: Iterable[Row], problems: Iterable[Row] | None, settings: Labels
-) -> Iterator[Row]:
+def executed(proposals: Iterable[Row], programs: Iterable[Row], problems: Iterable[Row] | None = None) -> Iterator[Row]:
     """What `code_tests` decides from, problem by problem: rows of `proposed_tests`, of `candidate_programs`, and where
-    statements are repaired the row of `problems`, all in one order. Raises: LakeError where they are not."""
+    statements are repaired the labelled problems, all in one order. Raises: LakeError where they are not."""
     groups = ((of, {"problem_id": of, "proposed_tests": own}) for of, own in by_problem(proposals))
     if problems is None:
         return beside(groups, candidate_programs=programs)
-    return beside(groups, candidate_programs=programs, problems=to_label(problems, "program", settings.share))
+    return beside(groups, candidate_programs=programs, problems=problems)
 
 
 @dataclass(frozen=True)
