@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -29,14 +30,16 @@ CHILD_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 PR_SET_PDEATHSIG = 1
+UNKNOWN = "unknown"  # when a process began, where the system does not say
+STATE, PARENT, BEGAN = 0, 1, 19  # places in /proc/PID/stat, after the name
 LAUNCHER_VARIABLES = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set by `accelerate launch` and torchrun
 LAUNCHER_POLL_SECONDS = 1.0
 WRONG_SPEC = 2  # exit code after a SpecError: the same command would fail again
 LONGEST_LAST_WORDS = 2000  # characters
 # The file into which a trainer writes the one sentence it ends with. Its parent would otherwise know an exit code only.
 LAST_WORDS_VARIABLE = "PROMPTCOT_TRAINER_LAST_WORDS"
-# The process that started a trainer, or the server of trainers: once that has ended, who asks for its parent is told
-# another one, and would wait for that one's end.
+# The mark of the process that started a trainer, or the server of trainers: once that has ended, who asks for its
+# parent is told another one, and would wait for that one's end.
 STARTED_BY = "PROMPTCOT_STARTED_BY"
 OUT_OF_MEMORY = (
     "a smaller arguments.per_device_train_batch_size (with more gradient_accumulation_steps), "
@@ -234,17 +237,30 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def starter() -> int | None:
-    """The process that started this one, where it has said so; this process alone may know it, not what it starts."""
-    said = os.environ.pop(STARTED_BY, None)
-    return int(said) if said else None
+def own_mark() -> str:
+    """This process, told from every later one of its number and from those of other machines."""
+    return f"{socket.gethostname()} {os.getpid()} {_began(os.getpid()) or UNKNOWN}"
 
 
-def die_with_parent(started_by: int | None = None) -> None:
+def is_gone(mark: str) -> bool:
+    """Whether the process of an `own_mark` has ended; not where it is another machine's.
+
+    A zombie has ended: it holds nothing but a row of the process table until its parent reaps it.
+    """
+    host, pid, began = mark.split(" ")
+    return host == socket.gethostname() and began != UNKNOWN and _began(int(pid)) != began
+
+
+def starter() -> str | None:
+    """Who started this process, where it has said so; this process alone may know it, not what it starts."""
+    return os.environ.pop(STARTED_BY, None)
+
+
+def die_with_parent(started_by: str | None = None) -> None:
     """Ask the kernel for SIGKILL when the parent ends: a cancelled run must not leave an orphan that holds the GPU.
 
-    started_by: who started this process, or the wrapper (`timeout`, `nsys`) that is its parent. It may have ended
-    before we could ask, in the seconds in which Python loads; then we end here. None: whoever is the parent now.
+    started_by: the mark of who started this process, or the wrapper (`timeout`, `srun`) that is its parent. It may have
+    ended before we could ask, in the seconds in which Python loads; then we end here.
 
     The kernel watches the *thread* that started us; Dagster's lives as long as its step, a launcher's as long as it.
     SIGTERM ends us too: Dagster handles it as it handles SIGINT, which a shell ignores in what it starts with `&`, and
@@ -253,18 +269,10 @@ def die_with_parent(started_by: int | None = None) -> None:
     parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent or (started_by is not None and not _is_above(started_by)):
+    if os.getppid() != parent or (started_by and is_gone(started_by)):
         os.kill(os.getpid(), signal.SIGKILL)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _is_above(pid: int) -> bool:
-    """Whether a process is our parent, or its parent, and so on: one that has ended is nobody's."""
-    above: int | None = os.getppid()
-    while above and above != pid:
-        above = _parent_of(above)
-    return above == pid
 
 
 def die_with_starter() -> None:
@@ -277,25 +285,48 @@ def die_with_starter() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_with_launchers_parent(step: int | None) -> None:
-    """End, and the launcher that is our parent, once its own parent has ended. step: that one, where it is known."""
+def die_with_launchers_parent(step: str | None) -> None:
+    """End, and the launcher that is our parent, once its own parent has ended. step: that one's mark, where known.
+
+    Where the launcher has ended already our parent is whoever takes in orphans, and none of ours to end.
+    """
     launcher = os.getppid()
-    above = _parent_of(launcher) if step is None else step
-    if above is None or not _is_above(above):
+    above = _parent_of(launcher)
+    is_ours = step is None or step.split(" ")[1] in _all_above(launcher)
+
+    def has_ended() -> bool:
+        return is_gone(step) if step else _parent_of(launcher) != above
+
+    def watch() -> None:
+        while not has_ended():
+            time.sleep(LAUNCHER_POLL_SECONDS)
+        if is_ours and os.getppid() == launcher:
+            os.kill(launcher, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
-    threading.Thread(target=_die_with_parent_of, args=(launcher, above), daemon=True).start()
+
+    if has_ended():
+        os.kill(os.getpid(), signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _die_with_parent_of(launcher: int, above: int) -> None:
-    while _is_above(above):
-        time.sleep(LAUNCHER_POLL_SECONDS)
-    if os.getppid() == launcher:
-        os.kill(launcher, signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
+def _all_above(pid: int) -> Iterator[str]:
+    """The parent of a process, that one's parent, and so on."""
+    while above := _parent_of(pid):
+        yield above
+        pid = int(above)
 
 
-def _parent_of(pid: int) -> int | None:
+def _parent_of(pid: int) -> str | None:
+    return stat[PARENT] if (stat := _stat(pid)) else None
+
+
+def _began(pid: int) -> str | None:
+    """Clock ticks from the machine's start at which a process began; None where there is none that works."""
+    return stat[BEGAN] if (stat := _stat(pid)) and stat[STATE] not in "ZX" else None
+
+
+def _stat(pid: int) -> list[str] | None:
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except FileNotFoundError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
         return None

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.child import CHILD_ENVIRONMENT, STARTED_BY, die_with_parent, starter
+from training.child import CHILD_ENVIRONMENT, STARTED_BY, die_with_parent, own_mark, starter
 
 ADDRESS = "PROMPTCOT_TRAINER_SERVER"  # the socket file, for every process that is started while the server runs
 METHODS = ("sft", "dpo")  # that it serves: the online ones start judges, in a process of their own
@@ -52,7 +52,7 @@ def serving() -> Iterator[None]:
             listener.listen(64)
             server = subprocess.Popen(
                 [sys.executable, "-m", "training.server", str(listener.fileno())],
-                env=os.environ | CHILD_ENVIRONMENT | {STARTED_BY: str(os.getpid())},
+                env=os.environ | CHILD_ENVIRONMENT | {STARTED_BY: own_mark()},
                 pass_fds=[listener.fileno()],
             )
         os.environ[ADDRESS] = address
@@ -83,7 +83,7 @@ def ask(address: str, method: str, spec: str) -> int:
             asking.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             if step is not None:
-                os.environ[STARTED_BY] = str(step)
+                os.environ[STARTED_BY] = step
             os.execv(sys.executable, [sys.executable, "-m", f"training.{method}", spec])
         answer = b""
         with suppress(ConnectionError):  # it was killed before it had read all of this
@@ -114,7 +114,7 @@ def serve(listener: socket.socket) -> Request:
     """Fork a trainer for every client, for ever; returns in the trainers only, each in its client's place."""
     die_with_parent(starter())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: whoever it ends ends its trainer
-    server, events, at_work = os.getpid(), selectors.DefaultSelector(), list[AtWork]()
+    server, events, at_work = own_mark(), selectors.DefaultSelector(), list[AtWork]()
     events.register(listener, selectors.EVENT_READ)
     while True:
         for event, _ in events.select():
@@ -165,7 +165,7 @@ def _asked(client: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     return request, streams
 
 
-def _become(request: dict[str, Any], streams: list[int], server: int) -> Request:
+def _become(request: dict[str, Any], streams: list[int], server: str) -> Request:
     """Take the client's place: its streams, environment, folder, and an end with the server's."""
     die_with_parent(server)
     signal.signal(signal.SIGINT, signal.default_int_handler)

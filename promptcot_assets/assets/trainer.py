@@ -19,7 +19,7 @@ from promptcot_assets.lake import Row, Rows
 from promptcot_assets.lake.stream import batched
 from promptcot_assets.settings.profile import OPTIMISERS, Training
 from promptcot_assets.stages.students.training_examples import with_template
-from training.child import CHILD_ENVIRONMENT, LAST_WORDS_VARIABLE, STARTED_BY, WRONG_SPEC, SpecError, obituary
+from training.child import CHILD_ENVIRONMENT, LAST_WORDS_VARIABLE, STARTED_BY, WRONG_SPEC, SpecError, obituary, own_mark
 from training.launch import command
 
 TENSORBOARD = "TENSORBOARD_LOGGING_DIR"  # where transformers writes its event files, `report_to: tensorboard` given
@@ -86,7 +86,7 @@ def _run(step: Step, started: Sequence[str], work: Path) -> Mapping[str, float]:
     """What the run of the command cost. Raises: dagster.Failure with the trainer's own last words."""
     last_words = work / "last_words"
     last_words.unlink(missing_ok=True)  # of an earlier attempt
-    environment = CHILD_ENVIRONMENT | {LAST_WORDS_VARIABLE: str(last_words), STARTED_BY: str(os.getpid())}
+    environment = CHILD_ENVIRONMENT | {LAST_WORDS_VARIABLE: str(last_words), STARTED_BY: own_mark()}
     if boards := os.environ.get(TENSORBOARD):  # of all trainings; each has a folder of its own in it
         environment[TENSORBOARD] = str(Path(boards) / step.title)
     try:

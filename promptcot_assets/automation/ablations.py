@@ -33,7 +33,7 @@ from promptcot_assets.settings import Settings, profile_name
 from promptcot_assets.settings.profile import Filters
 from promptcot_assets.stages.em import ablations, bounds, gates, loop
 from promptcot_assets.tables import open_lake
-from training.child import CHILD_ENVIRONMENT, die_with_parent
+from training.child import CHILD_ENVIRONMENT, die_with_parent, own_mark
 from training.server import serving
 
 COLD_START, CURVES = "cold start bounds", "EM curves"
@@ -165,7 +165,7 @@ def _run(arm: Arm, last: str) -> str | None:
             stdout=sink,
             stderr=sink,
             check=False,
-            preexec_fn=partial(die_with_parent, os.getpid()),
+            preexec_fn=partial(die_with_parent, own_mark()),
         ).returncode
     arm.stopped.unlink(missing_ok=True)
     if code == 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -45,7 +44,7 @@ from promptcot_assets.automation.processes import own_tags
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.settings import Settings
 from promptcot_assets.tables import TABLES, Unit
-from training.child import die_with_parent
+from training.child import die_with_parent, own_mark
 from training.server import serving
 
 LoadDefinitions = Callable[[], dg.Definitions]
@@ -159,7 +158,7 @@ def run_legs(plan: Sequence[Leg], settings: Settings, home: Path, definitions: L
         with (
             board.ticking(),
             ProcessPoolExecutor(
-                settings.lanes, mp_context=spawn, initializer=die_with_parent, initargs=(os.getpid(),)
+                settings.lanes, mp_context=spawn, initializer=die_with_parent, initargs=(own_mark(),)
             ) as lanes,
         ):
             waiting, running, finished = list(plan), dict[Future[str | None], Leg](), set[str]()

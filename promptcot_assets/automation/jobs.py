@@ -19,7 +19,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from promptcot_assets.assets.step import RESUME_TAG
 from promptcot_assets.settings.profile import SelfPlay
 from promptcot_assets.tables import TABLES
-from training.child import die_with_parent
+from training.child import die_with_parent, own_mark
 
 UNIT_TAG = "promptcot/unit"
 LAST_LINES = 3  # of `promptcot run`: what failed, what is kept, where to read on
@@ -58,7 +58,7 @@ def _promptcot(context: dg.OpExecutionContext, home: str, profile: str, argument
     environment = os.environ | {"PROMPTCOT_HOME": home, "PROMPTCOT_PROFILE": profile}
     child = subprocess.Popen(
         [sys.executable, "-m", "promptcot_assets.cli", *arguments], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, bufsize=1, preexec_fn=partial(die_with_parent, os.getpid()),
+        stderr=subprocess.STDOUT, text=True, bufsize=1, preexec_fn=partial(die_with_parent, own_mark()),
     )  # fmt: skip
     last = deque[str](maxlen=LAST_LINES)
     try:

@@ -24,7 +24,7 @@ from promptcot_assets.lake import Row
 from promptcot_assets.settings import Settings, pins
 from promptcot_assets.settings.loading import lock_folder
 from promptcot_assets.tables import TABLES, open_lake
-from training.child import die_with_parent
+from training.child import die_with_parent, own_mark
 
 STEPS = {"max_steps": 2}  # of every training
 OPEN_GATE = {"standard_errors": 1e9, "min_usable_share": 0, "min_distinct_share": 0, "max_repeated_share": 1,
@@ -47,7 +47,7 @@ def preview(profile: str, settings: Settings, rows: int) -> dict[str, Any]:
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "promptcot_assets.cli", "run"], env=environment, capture_output=True, text=True,
-            preexec_fn=partial(die_with_parent, os.getpid()), check=False,
+            preexec_fn=partial(die_with_parent, own_mark()), check=False,
         )  # fmt: skip
         asked = [json.loads(line) for line in transcript.read_text().splitlines()] if transcript.exists() else []
         said, verdicts = _tables(home)

@@ -6,36 +6,22 @@ materialize`) would stay "started" for ever once they are killed, and hold their
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping
-from pathlib import Path
+
+from training import child
+from training.child import own_mark
 
 HOST_TAG, PID_TAG = "promptcot/host", "promptcot/pid"
 BEGAN_TAG = "promptcot/pid_began"  # clock ticks from the machine's start: tells it from a later process of this number
-STATE, BEGAN = 0, 19  # places in /proc/PID/stat, after the name
 
 
 def own_tags() -> dict[str, str]:
     """This process."""
-    pid = os.getpid()
-    stat = _stat(pid)
-    return {HOST_TAG: socket.gethostname(), PID_TAG: str(pid), BEGAN_TAG: stat[BEGAN] if stat else ""}
+    return dict(zip((HOST_TAG, PID_TAG, BEGAN_TAG), own_mark().split(" "), strict=True))
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:
-    """Whether the process that a run names has ended. Not where it names none, or one of another machine.
-
-    A zombie has ended: it holds nothing but a row of the process table until its parent reaps it.
-    """
-    if tags.get(HOST_TAG) != socket.gethostname() or not tags.get(PID_TAG, "").isdecimal():
+    """Whether the process that a run names has ended. Not where it names none, or one of another machine."""
+    if not tags.get(PID_TAG, "").isdecimal():
         return False
-    stat = _stat(int(tags[PID_TAG]))
-    return stat is None or stat[STATE] in "ZX" or stat[BEGAN] != tags.get(BEGAN_TAG)
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    return child.is_gone(f"{tags.get(HOST_TAG)} {tags[PID_TAG]} {tags.get(BEGAN_TAG)}")

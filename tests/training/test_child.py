@@ -15,7 +15,9 @@ from training.child import (
     Lora,
     Spec,
     SpecError,
+    is_gone,
     obituary,
+    own_mark,
     read_spec,
     starter,
 )
@@ -154,9 +156,9 @@ def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
 LATE = """
 import os, sys, time
 from pathlib import Path
-from training.child import STARTED_BY, {imported}
+from training.child import {imported}
 
-while os.getppid() == {parent}:  # Python loads, and meanwhile the parent is killed
+while os.getppid() == int(os.environ["STARTER"]):  # Python loads, and meanwhile the parent is killed
     time.sleep(0.01)
 {dies}
 Path(sys.argv[1]).write_text("goes on")
@@ -164,7 +166,8 @@ time.sleep(60)
 """
 STARTS = """
 import os, subprocess, sys, time
-environment = os.environ | {"PROMPTCOT_STARTED_BY": str(os.getpid())}
+from training.child import STARTED_BY, own_mark
+environment = os.environ | {STARTED_BY: own_mark(), "STARTER": str(os.getpid())}
 child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], env=environment)
 print(child.pid, flush=True)
 time.sleep(60)
@@ -176,7 +179,7 @@ time.sleep(60)
     ["die_with_parent(starter())", "die_with_launchers_parent(starter())"],
 )
 def test_a_child_whose_parent_was_killed_while_it_loaded_does_not_go_on(dies: str, tmp_path: Path) -> None:
-    code = LATE.format(imported=f"{dies.partition('(')[0]}, starter", parent="int(os.environ[STARTED_BY])", dies=dies)
+    code = LATE.format(imported=f"{dies.partition('(')[0]}, starter", dies=dies)
     parent = subprocess.Popen(
         [sys.executable, "-c", STARTS, code, str(tmp_path / "word")], stdout=subprocess.PIPE, text=True
     )
@@ -195,7 +198,7 @@ def test_a_child_whose_parent_was_killed_while_it_loaded_does_not_go_on(dies: st
 def test_a_wrapper_between_a_child_and_who_started_it_kills_nobody(
     dies: str, wrapper: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(STARTED_BY, str(os.getpid()))
+    monkeypatch.setenv(STARTED_BY, own_mark())
     code = f"import time; from training.child import *; {dies}; time.sleep(1); print('lives')"
     done = subprocess.run([*wrapper, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert (done.returncode, done.stdout) == (0, "lives\n")
@@ -234,9 +237,24 @@ def test_a_step_whose_run_was_killed_while_it_loaded_does_not_go_on(tmp_path: Pa
     assert gone(pid) and not (tmp_path / "word").exists()
 
 
+def test_a_process_is_gone_with_its_start_and_not_on_other_machines() -> None:
+    host, pid, began = own_mark().split(" ")
+    assert not is_gone(f"{host} {pid} {began}")
+    assert is_gone(f"{host} {pid} {int(began) - 1}")  # a later one of its number
+    assert not is_gone(f"elsewhere {pid} 1")
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from training.child import *; print(own_mark())"], stdout=-1, text=True
+    )
+    assert child.stdout
+    mark = child.stdout.read().strip()
+    assert gone(child.pid) and is_gone(mark)  # a zombie until it is reaped
+    child.wait()
+    assert is_gone(mark)
+
+
 def test_who_started_a_process_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STARTED_BY, "12")
-    assert starter() == 12 and STARTED_BY not in os.environ and starter() is None
+    monkeypatch.setenv(STARTED_BY, "here 12 34")
+    assert starter() == "here 12 34" and STARTED_BY not in os.environ and starter() is None
 
 
 TRAINER = """
