@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from promptcot_assets.assets.describe import LEGEND, meaning
 from promptcot_assets.assets.partitions import BATCHES
 from promptcot_assets.assets.self_play import rollouts
 from promptcot_assets.lake import Provenance
@@ -69,6 +70,7 @@ def asked_for(
     assert ref
     (event,) = result.asset_materializations_for_node("rollouts")
     page = {name: value.value for name, value in event.metadata.items()}
+    assert all(meaning("rollouts", name) for name in page if name not in ("dagster/row_count", LEGEND))
     inputs = {f"{one.asset}[{one.partition}]" for one in home.lake.commit_of(ref).provenance.inputs}
     return {row["problem_id"] for row in home.lake.table(ref).to_pylist()}, page, inputs
 
