@@ -3,8 +3,8 @@
     python -m benchmarks.kills [KILLS] [FOLDER] [SEED]     (default: 100 kills, in a folder of its own)
 
 One home of the profile that PROMPTCOT_PROFILE names is made undisturbed. Then `promptcot run` works in fresh homes
-and is killed by SIGKILL, again and again until it ends: a random time after it has ended none, one or two more of its
-legs, so that the kills fall all over the arc however busy the machine is. Every second kill takes the whole tree of
+and is killed by SIGKILL, again and again until it ends: a random time after it has ended none, one or two legs that it
+had not ended before, so that the kills fall all over the arc however busy the machine is. Every second kill takes the whole tree of
 processes, every other one process of it, drawn at random (the arc, a lane, a step, a worker, a trainer), whereupon
 the rest must end or finish by itself. A home that has ended must hold the data versions of the undisturbed one,
 whole, each partition once; nothing may be left of it: no process after a kill, no slot, no unfinished file or folder.
@@ -103,14 +103,14 @@ def work(home: Path, count: int, whole_s: float, draw: random.Random, outcome: O
 
 
 def _wait_for(legs: int, printed: Path, arc: subprocess.Popen[bytes]) -> None:
-    """Until the arc has ended so many more legs, or itself."""
+    """Until the arc has ended so many legs that it had not ended before, or itself."""
     before = _ended(printed)
-    while _ended(printed) < before + legs and arc.poll() is None:
+    while len(_ended(printed) - before) < legs and arc.poll() is None:
         time.sleep(POLL_S)
 
 
-def _ended(printed: Path) -> int:
-    return sum(word == "done" for word, _ in BOARD.findall(printed.read_text(errors="replace")))
+def _ended(printed: Path) -> set[str]:
+    return {leg for word, leg in BOARD.findall(printed.read_text(errors="replace")) if word == "done"}
 
 
 def kill(home: Path, arc: int, whole: bool, draw: random.Random, outcome: Outcome) -> None:
