@@ -4,12 +4,12 @@
 
 One home of the profile that PROMPTCOT_PROFILE names is made undisturbed. Then `promptcot run` works in fresh homes
 and is killed by SIGKILL, again and again until it ends: a random time after it has ended none, one or two legs that it
-had not ended before, so that the kills fall all over the arc however busy the machine is. Every second kill takes the whole tree of
-processes, every other one process of it, drawn at random (the arc, a lane, a step, a worker, a trainer), whereupon
-the rest must end or finish by itself. A home that has ended must hold the data versions of the undisturbed one,
-whole, each partition once; nothing may be left of it: no process after a kill, no slot, no unfinished file or folder.
-Then the next home, until KILLS are spent; the last one is let through. Ends with exit code 1 and a list when anything
-was wrong.
+had not ended before, so that the kills fall all over the arc however busy the machine is. Every second kill takes the
+whole tree of processes, every other one process of it, drawn at random (the arc, a lane, a step, a worker, a trainer),
+whereupon the rest must end or finish by itself. A home that has ended must hold the data versions of the undisturbed
+one, whole, each partition once; nothing may be left of it: no process after a kill, no slot, no unfinished file or
+folder. Then the next home, until KILLS are spent; the last one is let through. Ends with exit code 1 and a list when
+anything was wrong.
 """
 
 from __future__ import annotations
