@@ -14,11 +14,11 @@ from typing import Any
 
 from training.child import SpecError, started
 from training.judge import Judge
+from training.rollouts import Shards, judged_rows
 
 
-def recording(trainer: type, judge: Judge, shards: Any, ends: set[int]) -> type:
+def recording(trainer: type, judge: Judge, shards: Shards, ends: set[int]) -> type:
     """`trainer` (TRL's DistillationTrainer) that writes down what it samples, judged."""
-    from training.rollouts import judged_rows
 
     class Recording(trainer):
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -57,10 +57,10 @@ def main(argv: list[str]) -> None:
         from transformers import AutoTokenizer
         from trl import DistillationConfig, DistillationTrainer
 
-        from training.folders import base_folder, begin, by_the_first, last_checkpoint
+        from training.folders import base_folder, begin
         from training.loop import resumable, rows_a_step, train, trainer_arguments
         from training.lora import peft_config
-        from training.rollouts import Shards, end_tokens, forget_from
+        from training.rollouts import end_tokens, opened
         from training.rows import positions, prompt_rows, refuse_too_few
 
         torch.set_num_threads(spec.threads)
@@ -75,9 +75,7 @@ def main(argv: list[str]) -> None:
         room = min(limits) - (args.max_completion_length or 1) if limits else None
         rows, lengths = prompt_rows(spec.data, tokenizer, room)
         refuse_too_few(rows, rows_a_step(args))
-        done = last_checkpoint(spec.checkpoints)
-        by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
-        shards = Shards(spec.rollouts, args.process_index)
+        shards = opened(spec, args.process_index)
         with Judge(limits=spec.judged_within) as judge:
             kind = recording(DistillationTrainer, judge, shards, end_tokens(base, tokenizer))
             try:

@@ -44,10 +44,10 @@ def main(argv: list[str]) -> None:
         from trl import GRPOConfig, GRPOTrainer
 
         from training.dynamic_sampling import resampling
-        from training.folders import base_folder, begin, by_the_first, last_checkpoint
+        from training.folders import base_folder, begin
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
-        from training.rollouts import Sampled, Shards, end_tokens, forget_from, judged_rows
+        from training.rollouts import Sampled, end_tokens, judged_rows, opened
         from training.rows import positions, prompt_rows, refuse_too_few
 
         torch.set_num_threads(spec.threads)
@@ -61,9 +61,7 @@ def main(argv: list[str]) -> None:
         room = limit and limit - (args.max_completion_length or 1)
         rows, lengths = prompt_rows(spec.data, tokenizer, room)
         refuse_too_few(rows, args.generation_batch_size // args.num_generations)
-        done = last_checkpoint(spec.checkpoints)
-        by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
-        shards = Shards(spec.rollouts, args.process_index)
+        shards = opened(spec, args.process_index)
         ends = end_tokens(base, tokenizer)
         if spec.resample_groups and args.world_size > 1:
             raise SpecError("resample_groups needs one process: leave the launcher out, or set it to 0")

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.child import Spec
+
 NAME = re.compile(r"step_(\d{8})_(\d{4})_(\d{4})\.parquet")
 
 
@@ -50,6 +52,15 @@ class Shards:
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.rename(path)
+
+
+def opened(spec: Spec, process: int) -> Shards:
+    """The files of a run that begins, or goes on from its last checkpoint. process: this one's number."""
+    from training.folders import by_the_first, last_checkpoint
+
+    done = last_checkpoint(spec.checkpoints)
+    by_the_first(lambda: forget_from(spec.rollouts, int(done.name.split("-")[1]) if done else 0))
+    return Shards(spec.rollouts, process)
 
 
 class Sampled:

@@ -16,7 +16,7 @@ from promptcot_assets.stages.asking import refusals
 from promptcot_assets.stages.labels import agreement, cross_execution, labelling, votes
 from promptcot_assets.stages.synthesis import writing
 
-STATED = ("problem_id", "domain", "problem")  # of a problem, to repair its statement
+STATEMENT = ("problem_id", "domain", "problem")  # of a problem, to repair its statement
 MATCHED = ("problem_id", "origin", "stdin", "proposed", "drop_reason")  # of a proposal, to run programs on it
 
 
@@ -190,7 +190,7 @@ def code_tests(step: Step, sandbox: SandboxResource) -> Result:
         programs = step.stream("candidate_programs", cross_execution.RUN)
         if not values.repair_examples:
             return cross_execution.executed(proposals, programs)
-        asked = labelling.to_label(step.stream("problems", STATED), "program", values.share)
+        asked = labelling.to_label(step.stream("problems", STATEMENT), "program", values.share)
         return cross_execution.executed(proposals, programs, asked)
 
     problems = step.stream("proposed_tests").through(executed)

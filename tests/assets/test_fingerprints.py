@@ -329,7 +329,7 @@ def test_distillation_depends_on_its_teacher(change: str, expected: set[str], tm
 
 def test_a_student_that_does_not_play_has_no_teacher(tmp_path: Path) -> None:
     settings = profile(tmp_path, f"students: {{big: {{{BIG}}}}}\nself_play: {{optimiser: distill, teacher: big}}")
-    (asset,) = (ASSETS["rollouts_online"],)
+    asset = ASSETS["rollouts_online"]
     assert sum(name.startswith("sft_model") for name in asset.read(settings, "big")) == 1
     assert {"plays": False} in asset.recorded(settings, "big", []) and {"plays": False} not in asset.recorded(
         settings, "tiny", []

@@ -88,6 +88,6 @@ def test_the_first_round_is_what_it_was_without_further_ones(tmp_path: Path) -> 
 
 def test_the_graph_has_the_rounds_as_partitions(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "self_play: {rounds: 2}")
-    (built,) = [ASSETS["self_play_model"].build(settings)]
+    built = ASSETS["self_play_model"].build(settings)
     assert isinstance(built, dg.AssetsDefinition) and built.partitions_def
     assert built.partitions_def.get_partition_keys() == ["tiny", "tiny_round_02"]

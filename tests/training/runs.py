@@ -50,6 +50,20 @@ def write_spec(folder: Path, base: Path, /, **fields: Any) -> Path:
     return folder / "spec.json"
 
 
+PROMPTS = [f"let {letter}" for letter in "ABCDEFGH"]
+
+
+def write_online_spec(folder: Path, base: Path, arguments: dict[str, Any], **fields: Any) -> Path:
+    """A spec of a trainer that samples from PROMPTS, every label the text `3`; its rollouts are in `rollouts`."""
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"prompt": PROMPTS, "completion": ["3"] * len(PROMPTS)}), folder / "data.parquet")
+    paths = {"base": base, "data": folder / "data.parquet", "output": folder / "model", "checkpoints": folder / "ck",
+             "rollouts": folder / "rollouts"}  # fmt: skip
+    spec = {name: str(path) for name, path in paths.items()} | {"seed": 5, "arguments": arguments} | fields
+    (folder / "spec.json").write_text(json.dumps(spec))
+    return folder / "spec.json"
+
+
 def hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,6 +154,17 @@ def test_a_child_dies_with_its_killed_step(launched: bool) -> None:
     assert gone(pid)
 
 
+def killed_while_its_child_loads(command: list[str], **how: Any) -> int:
+    """The child, whose number the command prints first, once the command is killed."""
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
+    assert parent.stdout is not None
+    with parent.stdout:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    return pid
+
+
 LATE = """
 import os, sys, time
 from pathlib import Path
@@ -180,14 +192,7 @@ time.sleep(60)
 )
 def test_a_child_whose_parent_was_killed_while_it_loaded_does_not_go_on(dies: str, tmp_path: Path) -> None:
     code = LATE.format(imported=f"{dies.partition('(')[0]}, starter", dies=dies)
-    parent = subprocess.Popen(
-        [sys.executable, "-c", STARTS, code, str(tmp_path / "word")], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    pid = killed_while_its_child_loads([sys.executable, "-c", STARTS, code, str(tmp_path / "word")])
     assert gone(pid) and not (tmp_path / "word").exists()
 
 
@@ -228,12 +233,7 @@ def test_a_step_whose_run_was_killed_while_it_loaded_does_not_go_on(tmp_path: Pa
     (tmp_path / "run.py").write_text(MULTIPROCESSING)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "word")]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    pid = killed_while_its_child_loads(command, env=environment)
     assert gone(pid) and not (tmp_path / "word").exists()
 
 
@@ -243,7 +243,7 @@ def test_a_process_is_gone_with_its_start_and_not_on_other_machines() -> None:
     assert is_gone(f"{host} {pid} {int(began) - 1}")  # a later one of its number
     assert not is_gone(f"elsewhere {pid} 1")
     child = subprocess.Popen(
-        [sys.executable, "-c", "from training.child import *; print(own_mark())"], stdout=-1, text=True
+        [sys.executable, "-c", "from training.child import *; print(own_mark())"], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout
     mark = child.stdout.read().strip()

@@ -5,16 +5,13 @@ import signal
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny_models import make_tiny_model, teach
-from tests.training.runs import hashes, start, trained, until_checkpoint
+from tests.training.runs import PROMPTS, hashes, start, trained, until_checkpoint, write_online_spec
 from training import distill, rollouts
 
-PROMPTS = [f"let {letter}" for letter in "ABCDEFGH"]
 ARGUMENTS = {"learning_rate": 3e-3, "per_device_train_batch_size": 8, "max_steps": 12, "max_completion_length": 8,
              "lr_scheduler_type": "constant"}  # fmt: skip
 JUDGE = """
@@ -44,14 +41,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec_of(folder: Path, base: Path, **more: object) -> Path:
-    """Eight prompts, all in every step."""
-    folder.mkdir(exist_ok=True)
-    pq.write_table(pa.table({"prompt": PROMPTS, "completion": ["3"] * 8}), folder / "data.parquet")
-    paths = {"base": base, "data": folder / "data.parquet", "output": folder / "model", "checkpoints": folder / "ck",
-             "rollouts": folder / "rollouts"}  # fmt: skip
-    spec = {name: str(path) for name, path in paths.items()} | {"seed": 5, "arguments": ARGUMENTS} | more
-    (folder / "spec.json").write_text(json.dumps(spec))
-    return folder / "spec.json"
+    """All prompts in every step."""
+    return write_online_spec(folder, base, **{"arguments": ARGUMENTS, **more})
 
 
 def divergence(student: Path, teacher: Path) -> float:

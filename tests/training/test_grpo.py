@@ -6,12 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
-from tests.training.runs import hashes, start, trained, until_checkpoint
+from tests.training.runs import hashes, start, trained, until_checkpoint, write_online_spec
 from training import grpo, rollouts
 from training.child import SpecError
 from training.grpo import Judge, neutral
@@ -58,15 +56,8 @@ grpo.main(sys.argv)
 
 
 def spec_of(folder: Path, base: Path, **more: object) -> Path:
-    """Eight prompts, two a step of eight completions: an epoch is four steps, the run one and a half."""
-    folder.mkdir(exist_ok=True)
-    prompts = [f"let {letter}" for letter in "ABCDEFGH"]
-    pq.write_table(pa.table({"prompt": prompts, "completion": ["3"] * 8}), folder / "data.parquet")
-    paths = {"base": base, "data": folder / "data.parquet", "output": folder / "model", "checkpoints": folder / "ck",
-             "rollouts": folder / "rollouts"}  # fmt: skip
-    spec = {name: str(path) for name, path in paths.items()} | {"seed": 5, "arguments": ARGUMENTS} | more
-    (folder / "spec.json").write_text(json.dumps(spec))
-    return folder / "spec.json"
+    """Two prompts a step of eight completions: an epoch is four steps, the run one and a half."""
+    return write_online_spec(folder, base, **{"arguments": ARGUMENTS, **more})
 
 
 @pytest.mark.slow
