@@ -238,12 +238,12 @@ def _signal_name(number: int) -> str:
 
 
 def own_mark() -> str:
-    """This process, told from every later one of its number and from those of other machines."""
+    """A text that means this process and no other: neither a later one of its number nor one of another machine."""
     return f"{socket.gethostname()} {os.getpid()} {_began(os.getpid()) or UNKNOWN}"
 
 
 def is_gone(mark: str) -> bool:
-    """Whether the process of an `own_mark` has ended; not where it is another machine's.
+    """Whether the process that gave this `own_mark` has ended; one of another machine, which we cannot see, never has.
 
     A zombie has ended: it holds nothing but a row of the process table until its parent reaps it.
     """
@@ -252,7 +252,10 @@ def is_gone(mark: str) -> bool:
 
 
 def starter() -> str | None:
-    """Who started this process, where it has said so; this process alone may know it, not what it starts."""
+    """The mark of who started this process, where that one gave it.
+
+    It is taken out of the environment: what this process starts in turn would take it for its own.
+    """
     return os.environ.pop(STARTED_BY, None)
 
 
@@ -288,7 +291,7 @@ def die_with_starter() -> None:
 def die_with_launchers_parent(step: str | None) -> None:
     """End, and the launcher that is our parent, once its own parent has ended. step: that one's mark, where known.
 
-    Where the launcher has ended already our parent is whoever takes in orphans, and none of ours to end.
+    A launcher that has ended is our parent no more: that is then whoever takes in orphans, whom we must not end.
     """
     launcher = os.getppid()
     above = _parent_of(launcher)
