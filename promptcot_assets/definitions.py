@@ -47,7 +47,7 @@ def build_definitions(profile: str | None = None, lake_home: str | None = None) 
             *(step.build(values).map_asset_specs(described) for step in steps),
         ],
         asset_checks=own_checks,
-        jobs=jobs(str(lake.home), name, values.self_play),
+        jobs=jobs(str(lake.home), name, values),
         sensors=sensors(values),
         resources=handed,
         loggers={"console": console},

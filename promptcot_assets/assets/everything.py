@@ -15,14 +15,15 @@ from promptcot_assets.assets import (
     self_play,
     synthesis,
     teaching,
+    tuning,
     zero_shot,
 )
 from promptcot_assets.assets.table_asset import JointAssets, TableAsset
 from promptcot_assets.settings import Settings
 
 _FILES = (
-    teaching, annotation, corpus, cold_start, em, em_curves, synthesis, labels, distillation, self_play, evaluation,
-    analysis, zero_shot,
+    teaching, annotation, corpus, cold_start, em, em_curves, synthesis, labels, distillation, self_play, tuning,
+    evaluation, analysis, zero_shot,
 )  # fmt: skip
 
 

@@ -28,13 +28,18 @@ def how_asked(settings: Settings, asset: str, partition: str, by: str = "") -> t
     by: the asset that asks; where benchmarks are asked, `evaluation.engine` is laid over a student's own.
     """
     unit = TABLES[asset].unit if asset in TABLES else Unit.HOME
-    if unit is Unit.STUDENT:
+    if unit is Unit.STUDENT and not writes_problems(asset):
         evaluates = by in TABLES and TABLES[by].group == "evaluation"
         engine = settings.engine_of_evaluation(partition) if evaluates else settings.engine_of_student(partition)
         return engine, settings.students[partition].chat
     if unit is Unit.TEACHER:
         return settings.engine_of(partition), settings.teachers[partition].chat
     return settings.engine, None
+
+
+def writes_problems(asset: str) -> bool:
+    """Whether a checkpoint is a problem generator, which nobody talks to, though a student it met names it."""
+    return TABLES[asset].checkpoint and TABLES[asset].prompts == ("generator",)
 
 
 def entering(
@@ -55,7 +60,8 @@ def entering(
     if "engine" in takes:
         asked = [how_asked(settings, asset, of, own.name) for asset, of in models]
         found["engines"] = _distinct(one for engine, chat in asked for one in (engine, chat) if one)
-    if "trainer" in takes and own.unit is Unit.STUDENT and (chat := settings.students[partition].chat):
+    is_student = own.unit is Unit.STUDENT and not writes_problems(own.name)
+    if "trainer" in takes and is_student and (chat := settings.students[partition].chat):
         found["chat"] = _plain(chat)
     if "sandbox" in takes:
         found |= judged_by(settings)

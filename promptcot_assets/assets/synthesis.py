@@ -12,10 +12,12 @@ import numpy as np
 from promptcot_assets.assets.em import refuse_stopped
 from promptcot_assets.assets.embedding import embedder, embedder_inputs, embedder_version, last_generator
 from promptcot_assets.assets.fingerprint import Used
+from promptcot_assets.assets.inputs import split
 from promptcot_assets.assets.partitions import last_round, round_number
 from promptcot_assets.assets.resources import EngineResource
 from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Result, Results, joint_assets, joint_part, table_asset
+from promptcot_assets.assets.tuning import refuse_narrowed, writer
 from promptcot_assets.lake import Ref, RowStream
 from promptcot_assets.settings import Settings
 from promptcot_assets.settings.machine import cores
@@ -88,6 +90,7 @@ def _failures(step: Step) -> list[focus.Failure]:
 
 @table_asset(
     inputs=lambda settings: ["concept_sets", last_generator(settings)],
+    reads=lambda settings, batch: ["concept_sets", writer(settings, batch)],
     uses=lambda settings, _: [settings.synthesis.writing_uses()],
     pool="gpu",
 )
@@ -95,11 +98,14 @@ def raw_problems(step: Step, engine: EngineResource) -> Result:
     """Problems as the generator wrote them, one row a completion, parsed or with the reason why not."""
     values = step.settings.synthesis
     refuse_stopped(step.lake, step.settings.em, step.asset, round_number(last_round(step.settings)))
-    model = step.model_id("problem_generator")
-    with engine.load(step, "problem_generator") as writer:
+    if student := values.written_by.get(step.partition):
+        refuse_narrowed(step.lake, step.settings, step.asset, student)
+    asset, _ = split(writer(step.settings, step.partition))
+    model = step.model_id(asset)
+    with engine.load(step, asset) as p:
         rows = step.map(
             f"write {values.problems_per_set} problems a concept set", step.rows("concept_sets"),
-            lambda sets: writing.synthesize(sets, writer, values, model, step.seed), values.shard_rows,
+            lambda sets: writing.synthesize(sets, p, values, model, step.seed), values.shard_rows,
         )  # fmt: skip
     step.dropped = writing.drop_counts(rows)
     return step.commit(rows, **writing.well_posed_rates(rows))

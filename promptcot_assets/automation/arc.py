@@ -57,7 +57,7 @@ PRIOR_S, PRIOR_SPEED = 60.0, 1.5  # before there is anything to measure: weight 
 LEGS = {
     "teacher": 4, "annotations": 60, "corpus": 4, "base model": 8, "cold start q": 165, "cold start p": 165,
     "cold start bounds": 20, "EM": 140, "batch": 60, "zero shot": 60, "base": 70, "SFT": 120, "self-play": 35,
-    "evaluation": 20, "control": 75, "EM curves": 30, "analysis": 8,
+    "tuning": 60, "evaluation": 20, "control": 75, "EM curves": 30, "analysis": 8,
 }  # fmt: skip
 LOOK_S = 1.0  # how long a lane may be dead before anybody notices
 END_WAIT_S = 10.0  # for lanes that are told to end; a busy one is killed

@@ -17,7 +17,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from promptcot_assets.assets.step import RESUME_TAG
-from promptcot_assets.settings.profile import SelfPlay
+from promptcot_assets.settings import Settings
 from promptcot_assets.tables import TABLES
 from training.child import die_with_parent, own_mark
 
@@ -121,9 +121,12 @@ def improve_job(home: str, profile: str) -> dg.JobDefinition:
     return improve_job
 
 
-def units(self_play: SelfPlay) -> list[UnresolvedAssetJobDefinition]:
-    """The jobs of the units of work; what belongs to self-play follows from its settings."""
+def units(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs of the units of work; what belongs to self-play, and whether p is tuned, follows from the settings."""
+    self_play = settings.self_play
     more = {"rollouts_online": self_play.learning.online, "relabelled": self_play.relabel}
+    tables = [table.name for table in TABLES.values() if table.leg == "tuning"]
+    tuning = _job("tuning", ["tuning"], "EM's last p, tuned on what one student solves.", tables)
     return [
         _job("corpus", ["corpus"], "Seeds, concepts, triples, benchmark items and standings."),
         _job(
@@ -140,9 +143,10 @@ def units(self_play: SelfPlay) -> list[UnresolvedAssetJobDefinition]:
             [name for name, is_there in more.items() if is_there],
         ),
         _job("evaluation", ["evaluation"], "Benchmarks of one student."),
+        *([tuning] if settings.tuning else []),
     ]
 
 
-def jobs(home: str, profile: str, self_play: SelfPlay) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
+def jobs(home: str, profile: str, settings: Settings) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
     """Every job of a code location."""
-    return [*units(self_play), everything_job(home, profile), improve_job(home, profile)]
+    return [*units(settings), everything_job(home, profile), improve_job(home, profile)]

@@ -29,7 +29,9 @@ def _register() -> None:
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def _attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **more: Any) -> tuple[Any, None]:
+def _attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **more: Any
+) -> tuple[Any, None]:
     """What transformers asks of an attention. query: [rows, heads, width, size]; key, value: [rows, fewer heads,
     length, size]; attention_mask: [rows, 1, width, length], or None for a causal pass or a single query."""
     import torch
@@ -38,10 +40,8 @@ def _attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, 
     groups = query.shape[1] // key.shape[1]
     told = query.shape[2] == 1 if attention_mask is None else attention_mask.shape[1] == 1
     if groups == 1 or not told or more.get("dropout"):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **more)
     queries = query.reshape(len(query), key.shape[1], -1, query.shape[-1])  # a group's heads, one after another
     mask = None if attention_mask is None else attention_mask.repeat(1, 1, groups, 1)
-    attended = torch.nn.functional.scaled_dot_product_attention(
-        queries, key, value, attn_mask=mask, scale=more.get("scaling")
-    )
+    attended = torch.nn.functional.scaled_dot_product_attention(queries, key, value, attn_mask=mask, scale=scaling)
     return attended.reshape(query.shape).transpose(1, 2).contiguous(), None

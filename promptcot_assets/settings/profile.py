@@ -419,6 +419,8 @@ class Synthesis(Section):
     concept_temperature: Positive = 0.2
     levels: dict[str, dict[str, Weight]] = {}  # domain -> level -> weight; empty: uniform over the seeds' levels
     focus: dict[str, Focus] = {}  # by batch; a batch that is not named is drawn from the seeds alone
+    # by batch: the student whose `tuned_generator` writes it (`tuning`); a batch that is not named is by EM's last p
+    written_by: dict[str, str] = {}
     embedding: SentenceModel | None = None  # of concepts (and of the `distribution` map); null: the generator itself
     problems_per_set: AtLeastOne = 64
     sampling: Sampling = Sampling(temperature=0.8, top_p=1.0, max_new_tokens=4096)
@@ -440,6 +442,22 @@ class Synthesis(Section):
     def writing_uses(self) -> dict[str, Any]:
         """What raw problems depend on, besides the concept sets and the generator."""
         return self.part("problems_per_set", "sampling", "shard_rows")
+
+
+class Tuning(Section):
+    """A generator that meets its solver, after EM: p learns from those of its own problems that a student solves about
+    as often as it should, beside human seeds (stages/tuning.py). Every student that plays has one of its own."""
+
+    pass_rate: Share = 0.5  # that problems should have
+    within: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.25  # how near to it a problem is that is learned from
+    anchors: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.5  # share of the examples that are human seeds
+    training: Training = Training(
+        arguments={"learning_rate": 2e-6, "per_device_train_batch_size": 16, "num_train_epochs": 1}
+    )
+    samples: AtLeastOne = 4  # problems that p writes on each held-out seed's concepts, before and after
+    # of what the problems before had (share that parses, distinct word pairs, mean cosine distance) and must keep
+    min_diversity: Share = 0.8
+    shard_rows: AtLeastOne = 256  # seeds a shard
 
 
 class Deduplication(Section):
@@ -748,6 +766,7 @@ class Settings(Section):
     base: BaseModel  # of the rationale model q and the problem generator p
     em: ExpectationMaximisation = ExpectationMaximisation()
     synthesis: Synthesis = Synthesis()
+    tuning: Tuning | None = None
     deduplication: Deduplication = Deduplication()
     labels: Labels = Labels()
     prices: Prices = Prices()
@@ -797,6 +816,13 @@ class Settings(Section):
                 raise ValueError(
                     f"synthesis.focus.{batch}: the held-out problems of {focus.student!r} decide it, so it must be one "
                     f"of `students` ({', '.join(self.students)}), with a self_play.held_out_share above 0"
+                )
+        for batch, student in self.synthesis.written_by.items():
+            if not (self.tuning and student in self.students and self.students[student].plays):
+                playing = ", ".join(name for name, one in self.students.items() if one.plays) or "none"
+                raise ValueError(
+                    f"synthesis.written_by.{batch}: {student!r} has no tuned generator; set `tuning` (it may be "
+                    f"empty: {{}}), and name a student that plays ({playing})"
                 )
         for name in self.students:
             before = [name]

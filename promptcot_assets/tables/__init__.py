@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from promptcot_assets.lake import Declared, Lake
-from promptcot_assets.tables import analysis, corpus, em, evaluation, labels, models, students, synthesis
+from promptcot_assets.tables import analysis, corpus, em, evaluation, labels, models, students, synthesis, tuning
 from promptcot_assets.tables.table import Shared, Table, Unit
 
-_STAGES = (models, corpus, em, synthesis, labels, students, evaluation, analysis)
+_STAGES = (models, corpus, em, synthesis, labels, students, tuning, evaluation, analysis)
 TABLES: dict[str, Table] = {table.name: table for stage in _STAGES for table in stage.TABLES}
 SCHEMAS = {name: table.schema for name, table in TABLES.items()}
 PINNING = tuple(name for name, table in TABLES.items() if table.pins)  # besides every table of checkpoints

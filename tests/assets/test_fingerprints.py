@@ -178,7 +178,8 @@ def test_a_setting_changes_the_fingerprints_of_what_depends_on_it_and_no_others(
 def test_every_section_of_the_settings_is_in_the_table() -> None:
     """A section that nobody tries could be forgotten by the assets that use it."""
     tried = {change.partition(":")[0] for change in CHANGES}
-    elsewhere = {"profile", "seed", "teachers", "annotation", "zero_shot", "ablations"}  # below, or of no asset
+    # below, or of no asset
+    elsewhere = {"profile", "seed", "teachers", "annotation", "zero_shot", "tuning", "ablations"}
     assert set(Settings.model_fields) == tried | elsewhere
 
 
@@ -305,6 +306,35 @@ def test_online_self_play_depends_on_its_problems_and_its_judge(
     (tmp_path / "online.yaml").write_text("extends: demo\nself_play: {optimiser: grpo}\n")
     before, after = (facts(profile(tmp_path, text, "online.yaml")) for text in ("", change))
     assert changed(before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("tuning: {pass_rate: 0.4}", {"tuning_examples"}),
+        ("tuning: {within: 0.1}", {"tuning_examples"}),
+        ("tuning: {anchors: 0.1}", {"tuning_examples"}),
+        ("tuning: {training: {arguments: {learning_rate: 0.5}}}", {"tuned_generator"}),
+        ("tuning: {samples: 3}", {"tuning_samples"}),
+        ("tuning: {shard_rows: 3}", {"tuning_samples"}),
+        ("tuning: {min_diversity: 0.3}", set()),  # a gate is asked anew
+        ("synthesis: {written_by: {second: tiny}}", {"tuning_examples"}),
+        ("synthesis: {written_by: {first: tiny}}", {"tuning_examples", "raw_problems"}),
+        ("em: {problem_sampling: {temperature: 0.9}}", MEASURED - {"proposal_pool"} | {"tuning_samples"}),
+        ("engine: {dtype: bfloat16}", ASKED | {"tuning_samples"}),
+    ],
+)
+def test_tuning_depends_on_its_settings(change: str, expected: set[str], tmp_path: Path) -> None:
+    (tmp_path / "tuned.yaml").write_text("extends: demo\ntuning: {}\n")
+    before, after = (facts(profile(tmp_path, text, "tuned.yaml")) for text in ("", change))
+    assert changed(before, after) == expected
+
+
+def test_a_changed_prompt_of_generators_is_another_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = profile(tmp_path, "tuning: {}")
+    before = facts(settings)
+    monkeypatch.setattr(procedural.ProceduralWorld, "generator_prompt", lambda *_: "Other:")
+    assert {"tuned_generator", "tuning_samples"} <= changed(before, facts(settings))
 
 
 BIG = "base: {scratch: {hidden_size: 64, intermediate_size: 128, layers: 1, heads: 2}}, plays: false"

@@ -36,8 +36,7 @@ def test_the_units_hold_every_asset_that_another_is_made_of() -> None:
 
 def test_a_run_carries_its_unit_as_a_tag() -> None:
     tags = {
-        job.name: defs.resolve_job_def(job.name).tags[UNIT_TAG]
-        for job in jobs("home", "demo", load_settings("demo").self_play)
+        job.name: defs.resolve_job_def(job.name).tags[UNIT_TAG] for job in jobs("home", "demo", load_settings("demo"))
     }
     assert tags["em_round_job"] == "em_round" and tags["everything_job"] == "everything"
     assert len(set(tags.values())) == len(tags)

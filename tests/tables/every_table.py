@@ -1,7 +1,7 @@
 """Rows of every table, made by the stages from exact models and fixed seeds: the same on every machine."""
 
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from promptcot_assets.settings.profile import (
     Sampling,
     SelfPlay,
     Synthesis,
+    Tuning,
 )
+from promptcot_assets.stages import tuning
 from promptcot_assets.stages.analysis import difficulty, economics, overview, zero_shot
 from promptcot_assets.stages.corpus import annotation, seed_tables
 from promptcot_assets.stages.em import bounds, curves, loop
@@ -40,6 +42,13 @@ FREE = Sampling(max_new_tokens=4)
 LETTERS = {token: 1 / (len(string.printable) + 5) for token in (*string.printable, *MARKERS, END)}
 ANY_TEXT = ExactModel(lambda _: LETTERS)  # p: every character is as likely as every other
 ANNOTATOR = one_of(lambda _: ['```python\n["sums", "shares"]\n```'], ".\n")
+
+
+class OneHot:
+    """Embeds every text as a direction of its own."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return np.eye(len(texts), dtype=np.float32)
 
 
 def rationales(text: str) -> Mapping[str, float]:
@@ -138,6 +147,18 @@ def every_table(verifier: Verifier) -> dict[str, list[Row]]:
     made["self_play_gate"] = self_play.gate_rows(made["verdicts"], made["verdicts"], "self_play/1")
     made["difficulty"] = difficulty.difficulty(made["rollouts"], made["verdicts"])
     made["item_difficulty"], _ = difficulty.item_difficulty(made["difficulty"], made["teacher_traces"])
+
+    made["tuning_examples"] = tuning.examples(
+        made["problems"], made["difficulty"], made["em_m_step"], Tuning(within=1.0), (), 0
+    )
+    written = [
+        row
+        for series in (tuning.BEFORE, tuning.AFTER)
+        for row in on_each_domain(
+            held_out, lambda name, rows, s=series: tuning.samples(rows, problem_writer(name), FREE, 2, 0, s, f"p/{s}")
+        )
+    ]
+    made["tuning_samples"] = tuning.with_spread(written, OneHot())
 
     items = benchmarks.evaluated(made["benchmark_items"], None)
     settings_of_evaluation = Evaluation(generations=2, sampling=FREE)

@@ -1,0 +1,92 @@
+"""A generator that meets its solver: what p learns from after EM, and what it writes before and after."""
+
+from __future__ import annotations
+
+from promptcot_assets.tables.columns import (
+    concepts,
+    domain,
+    level,
+    maybe_flag,
+    maybe_integer,
+    maybe_real,
+    maybe_refers,
+    maybe_text,
+    model,
+    problem,
+    problem_id,
+    rationale,
+    refers,
+    row_id,
+    seed,
+    text,
+    tokens,
+)
+from promptcot_assets.tables.models import checkpoint
+from promptcot_assets.tables.table import Shared, Table, Unit
+
+TABLES = (
+    Table(
+        "tuning_examples",
+        "what p learns from after EM: its own problems that a student solves about as often as it should, and seeds",
+        (
+            row_id("example_id", "content hash of kind, problem and rationale"),
+            text("kind", "own: written by EM's last p and solved about as often as asked; anchor: a human seed"),
+            problem_id,
+            domain,
+            concepts,
+            level,
+            rationale,
+            problem,
+            maybe_real("pass_rate", "share of the student's attempts that pass; null of an anchor"),
+            maybe_integer("attempts", "judged attempts of the student; null of an anchor"),
+            maybe_refers("rationale_id", "the last M-step's rationale of an anchor", to=("em_m_step",)),
+        ),
+        group="tuning",
+        unit=Unit.STUDENT,
+        leg="tuning",
+        made_of=(
+            Shared("rollouts", {"problem_id": "problem_id"}),
+            Shared("verdicts", {"problem_id": "problem_id"}),
+        ),
+        reads_every=("problems",),
+        gist="problem",
+        optional=True,
+        learned_from=True,
+        ordered=True,
+    ),
+    checkpoint(
+        "tuned_generator",
+        "p after EM and after it met a solver",
+        group="tuning",
+        unit=Unit.STUDENT,
+        leg="tuning",
+        optional=True,
+        prompts=("generator",),
+    ),
+    Table(
+        "tuning_samples",
+        "problems on held-out seeds' concepts, written by p before and after it met a solver",
+        (
+            row_id("sample_id", "content hash of seed, model and seed of the sample"),
+            text("series", "before: EM's last p; after: the tuned one"),
+            refers("problem_id", "held-out seed whose concepts were asked for", to=("seed_problems",)),
+            domain,
+            concepts,
+            level,
+            maybe_text("rationale", "rationale block"),
+            maybe_text("problem", "problem block"),
+            maybe_text("drop_reason", "why it is no problem; null when it is one"),
+            maybe_flag("well_posed", "exactly solvable as text, where the domain can tell"),
+            maybe_flag("on_concepts", "about exactly the concepts that were asked for, where the domain can tell"),
+            maybe_real("spread", "mean of 1 - cosine to the other problems of its series and domain; null of none"),
+            tokens,
+            seed,
+            model("problem_generator", "p that wrote it"),
+        ),
+        group="tuning",
+        unit=Unit.STUDENT,
+        leg="tuning",
+        gist="problem",
+        optional=True,
+    ),
+)
