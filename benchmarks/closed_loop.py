@@ -1,6 +1,6 @@
-"""Does the closed loop pay? Labels after filters and relabelling, and problems about failures against others.
+"""Does the closed loop pay? Labels after relabelling, problems about failures, a generator that met its solver.
 
-    python -m benchmarks.closed_loop [SEEDS] [FOLDER]      (default: 3 seeds, some 15 minutes each)
+    python -m benchmarks.closed_loop [SEEDS] [FOLDER]      (default: 3 seeds, some 25 minutes each; goes on in FOLDER)
 
 Every seed has a home of its own, of the profile benchmarks/closed_loop.yaml, in which the voters misread a quarter of
 the problems: two thirds of their answers to one of these are the same wrong number. The world itself knows what is
@@ -8,8 +8,10 @@ right, so that
 
 1. labels are counted: as voted, by whether the problem's rationale states the same, by how many votes agree, and before
    and after the student's own verified rollouts were counted with the votes (`self_play.relabel`);
-2. `promptcot improve` makes one round about what the student stably fails, and in a copy of the home one of as many
-   problems that are drawn like all others; both students are asked the same benchmark items, paired by item.
+2. `promptcot improve` makes one round about what the student stably fails, in a copy of the home one of as many
+   concept sets that are drawn like all others, and in a third one the same with the generator that was tuned on what
+   the student sometimes solves (`tuning`, closed_loop_tuned.yaml); all students are asked the same benchmark items,
+   paired by item, and of every round's problems it is said how often they were solved.
 """
 
 from __future__ import annotations
@@ -22,20 +24,41 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from promptcot_assets.domains import mini_maths
 from promptcot_assets.lake import Lake
-from promptcot_assets.stages.analysis.difficulty import wilson_interval
+from promptcot_assets.lake.disk import complete
+from promptcot_assets.stages.analysis.difficulty import difficulty, wilson_interval
 from promptcot_assets.stages.labels.votes import same_answer
 from promptcot_assets.stages.statistics import mean_and_error, paired_difference, student
 from promptcot_assets.tables import open_lake
 
-PROFILE = Path(__file__).parent / "closed_loop.yaml"
+PROFILE, TUNED = (Path(__file__).parent / name for name in ("closed_loop.yaml", "closed_loop_tuned.yaml"))
 STUDENT, NEXT = "tiny", "tiny_1"
-ARMS = {"about failures": "3", "like all others": "0.000001"}  # strength of the focus
+TARGET, NEAR = 0.5, 0.25  # pass rates, as closed_loop_tuned.yaml asks for
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How a round's problems come about. strength: of the focus; prepared: the leg that must be there before."""
+
+    name: str
+    strength: str
+    profile: Path = PROFILE
+    prepared: str | None = None
+
+
+ORDINARY = Arm("like all others", "0.000001")
+ARMS = (
+    ORDINARY,
+    Arm("about failures", "3"),
+    Arm("by a generator that met its solver", "0.000001", TUNED, f"{STUDENT}: tuning"),
+)
 
 
 def promptcot(home: Path, seed: int, profile: Path, *command: str) -> str:
@@ -109,15 +132,31 @@ def difference(first: dict[str, list[bool]], second: dict[str, list[bool]]) -> t
     return one.estimate, f"{100 * one.estimate:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
 
 
-def improved(home: Path, seed: int, strength: str) -> str:
+def improved(home: Path, seed: int, arm: Arm) -> str:
     """A round in this home, its student evaluated; the round in one line."""
-    said = json.loads(promptcot(home, seed, PROFILE, "improve", STUDENT, "--strength", strength, "--json"))
+    if arm.prepared:
+        promptcot(home, seed, arm.profile, "run", "--until", arm.prepared)
+    said = json.loads(promptcot(home, seed, arm.profile, "improve", STUDENT, "--strength", arm.strength, "--json"))
     promptcot(home, seed, Path(said["profile"]), "run", "--until", f"{NEXT}: evaluation")
     (one,) = said["rounds"]
     gain = one["gain"]
     return (
         f"gate {100 * gain['estimate']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}], "
         f"{one['tokens']:,} tokens"
+    )
+
+
+def solved(home: Path) -> str:
+    """How often the round's own problems were solved by the student before it learned from them."""
+    lake = open_lake(home)
+    own = {row["problem_id"] for row in rows(lake, "problems", NEXT)}
+    labels = sum(row["answer"] is not None for row in rows(lake, "math_answers", NEXT))
+    measured = difficulty(rows(lake, "rollouts", NEXT), rows(lake, "verdicts", NEXT))
+    rates = [row["pass_rate"] for row in measured if row["problem_id"] in own]
+    near = sum(abs(rate - TARGET) <= NEAR for rate in rates)
+    return (
+        f"{len(own)} problems, {labels} with a label; of {len(rates)} that were played on "
+        f"{100 * near / len(rates):.1f} % are solved between {TARGET - NEAR:.2f} and {TARGET + NEAR:.2f} of the time, on average {mean(rates):.3f}"
     )
 
 
@@ -140,19 +179,21 @@ def main() -> None:
             homes.append(home)
             print("\n".join(["", f"after seed {seed}", *label_lines(homes)]), flush=True)
             after = dict[str, dict[str, list[bool]]]()
-            for arm, strength in ARMS.items():
-                own = folder / f"seed_{seed}_{arm.replace(' ', '_')}"
+            for arm in ARMS:
+                own = folder / f"seed_{seed}_{arm.name.replace(' ', '_')}"
                 if not own.exists():
-                    shutil.copytree(home, own)
-                line = improved(own, seed, strength)
-                after[arm] = passes(own, NEXT)
-                gain, told = difference(after[arm], passes(home, STUDENT))
-                gains[arm].append(gain)
-                print(f"  a round of problems {arm}: {told} points on the benchmark; {line}", flush=True)
-            first, second = after.values()
-            between, told = difference(first, second)
-            gains["the first minus the second"].append(between)
-            print(f"  the first minus the second: {told}", flush=True)
+                    with complete(own) as part:
+                        shutil.copytree(home, part)
+                line = improved(own, seed, arm)
+                after[arm.name] = passes(own, NEXT)
+                gain, told = difference(after[arm.name], passes(home, STUDENT))
+                gains[arm.name].append(gain)
+                print(f"  a round of problems {arm.name}: {told} points on the benchmark; {line}", flush=True)
+                print(f"    {solved(own)}", flush=True)
+            for arm in ARMS[1:]:
+                between, told = difference(after[arm.name], after[ORDINARY.name])
+                gains[f"{arm.name} minus {ORDINARY.name}"].append(between)
+                print(f"  {arm.name} minus {ORDINARY.name}: {told}", flush=True)
         print("\nIn all")
         print(*(f"  {name}: {over_seeds(values)} points" for name, values in gains.items()), sep="\n")
 
