@@ -154,9 +154,10 @@ def solved(home: Path) -> str:
     measured = difficulty(rows(lake, "rollouts", NEXT), rows(lake, "verdicts", NEXT))
     rates = [row["pass_rate"] for row in measured if row["problem_id"] in own]
     near = sum(abs(rate - TARGET) <= NEAR for rate in rates)
+    between = f"between {TARGET - NEAR:.2f} and {TARGET + NEAR:.2f} of the time"
     return (
         f"{len(own)} problems, {labels} with a label; of {len(rates)} that were played on "
-        f"{100 * near / len(rates):.1f} % are solved between {TARGET - NEAR:.2f} and {TARGET + NEAR:.2f} of the time, on average {mean(rates):.3f}"
+        f"{100 * near / len(rates):.1f} % are solved {between}, on average {mean(rates):.3f}"
     )
 
 

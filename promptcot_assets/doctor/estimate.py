@@ -145,6 +145,12 @@ def seeds(settings: Settings) -> float:
     return procedural + found * (1 - settings.corpus.held_out_share)
 
 
+def _held_out(settings: Settings) -> float:
+    """Seed problems that bounds are measured on."""
+    procedural = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
+    return procedural + _file_rows(settings) * settings.corpus.held_out_share
+
+
 def _file_rows(settings: Settings) -> float:
     files = [file for _, file, only_played in settings.corpus.problem_files() if not only_played]
     return sum(min(_length(source), file.limit or math.inf) for file in files for source in file.sources)
@@ -186,6 +192,7 @@ def _work(settings: Settings) -> Iterator[Work]:
             yield _sampled("zero_shot_difficulty", name, settings.zero_shot.problems, sampling, "trace")
     for student in settings.students.values():
         yield from _student(settings, student, traces, labelled, teacher[1])
+    yield from _tuned(settings, pair, labelled)
 
 
 def funnel(settings: Settings) -> tuple[float, float, float]:
@@ -217,9 +224,7 @@ def _em(settings: Settings, pair: str, problems: float) -> Iterator[Work]:
     examples = problems * em.cold_start_share * max(1, len(settings.annotators))
     for role in ("cold_rationale_model", "cold_problem_generator"):
         yield _trained(role, pair, examples, em.cold_start)
-    read = _file_rows(settings)
-    procedural = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
-    held_out = procedural + read * settings.corpus.held_out_share
+    held_out = _held_out(settings)
     measured = held_out + em.held_out.training_seeds
     rounds = em.rounds
     yield from _bounds(settings, "cold_start_bounds", pair, measured)
@@ -302,6 +307,17 @@ def _self_play(settings: Settings, name: str, labelled: float) -> Iterator[Work]
         yield Work(play.learning.learns_from, "", taken, stored=texts * attempt * costs()["bytes_a_token"])
     gate = labelled * play.pool_share * play.held_out_share
     yield _sampled("self_play_gate", name, 2 * gate * play.rollouts, play.sampling, "rollout", play.rollouts)
+
+
+def _tuned(settings: Settings, pair: str, labelled: float) -> Iterator[Work]:
+    """A generator for every student that plays, from its own problems that are solved about as often as asked."""
+    tuning, solvers = settings.tuning, sum(student.plays for student in settings.students.values())
+    if not tuning:
+        return
+    own = played(settings, labelled) * costs()["yields"]["played"]
+    yield _times(_trained("tuned_generator", pair, own / (1 - tuning.anchors), tuning.training), solvers)
+    problems = 2 * _held_out(settings) * tuning.samples
+    yield _times(_sampled("tuning_samples", pair, problems, settings.em.problem_sampling, "text"), solvers)
 
 
 def attempts(settings: Settings) -> float:
@@ -587,14 +603,16 @@ def _devices(size: float, room: float) -> int:
 
 
 def _checkpoints(settings: Settings) -> float:
-    """Bytes of every version that stays: both models of the cold start, of every round and of its control; students."""
+    """Bytes of every version that stays: both models of the cold start, of every round and of its control; students;
+    tuned generators."""
     pair = size_of(settings.base)
     own = sum(
         (student.taught + student.plays + bool(student.base_training)) * size.weights
         for student in settings.students.values()
         if (size := size_of(student.base))
     )
-    return own + (pair.weights * (2 + 4 * settings.em.rounds) if pair else 0.0)
+    tuned = sum(student.plays for student in settings.students.values()) if settings.tuning else 0
+    return own + (pair.weights * (2 + 4 * settings.em.rounds + tuned) if pair else 0.0)
 
 
 # ---- texts

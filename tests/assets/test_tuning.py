@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from promptcot_assets.assets.describe import LEGEND, meaning
 from promptcot_assets.assets.everything import ASSETS
 from promptcot_assets.assets.fingerprint import how_asked
 from promptcot_assets.assets.partitions import BATCHES
@@ -106,6 +107,9 @@ def test_p_learns_from_what_the_student_sometimes_solves_and_writes_the_batch_th
     (weights,) = rows(home, "tuned_generator")
     (start,) = rows(home, "problem_generator", ROUND)
     assert weights["base"] == start["model_id"] and weights["examples"] == 2
+    for asset in TUNING:
+        (event,) = result.asset_materializations_for_node(asset.name)
+        assert all(meaning(asset.name, one) for one in event.metadata if one not in ("dagster/row_count", LEGEND))
     (check,) = result.get_asset_check_evaluations()
     assert check.check_name == DIVERSITY_GATE and check.passed
     series = [one["series"] for one in rows(home, "tuning_samples")]

@@ -26,7 +26,7 @@ doctor/estimate.py: base_model cold_rationale_model cold_problem_generator ratio
     control_rationale_model control_problem_generator student_base sft_model self_play_model seed_annotations
     benchmark_items cold_start_bounds em_rationales em_m_step em_bounds control_bounds common_bounds raw_problems
     problems math_votes proposed_tests candidate_programs teacher_traces sft_examples rollouts
-    rollouts_online self_play_gate benchmark_generations zero_shot_difficulty
+    rollouts_online self_play_gate benchmark_generations zero_shot_difficulty tuned_generator tuning_samples
 lineage/recall.py: seed_problems concept_corpus benchmark_items benchmark_scores
 reports/benchmark_report.py: benchmark_items problems benchmark_generations benchmark_verdicts benchmark_scores
     codeforces_ratings scaling
