@@ -3,12 +3,13 @@
     python -m benchmarks.real_model [--gguf FILE] [--tiny] [--rounds N]
 
 Training: tokens a CPU second of `training.sft` as the profile smollm2_135m has it (bf16, 8 rows a step) against the
-way before it (float32, 4 rows). A run of some steps less a run of one, so that start and end do not count. E-step:
-tokens sampled and scored a CPU second, the engine in bfloat16 against float32, on the same prompts and seeds; beside it
-how far the sums of log-probabilities of one and the same text are apart, which is what bfloat16 costs. CPU seconds,
-because the cores are shared; the ways take turns and the best of ROUNDS counts. Without --gguf the weights are random:
-the time is the same, and the differences of log-probabilities are those of a model that knows nothing. --tiny is a
-model of a moment, so that CI notices when this can no longer run.
+way before it (float32, 4 rows). A run of some steps less a run of one, so that start and end do not count; CPU seconds,
+because the cores are shared. E-step: tokens sampled and scored a second of the clock, on an idle machine, on the same
+prompts and seeds: one process of all cores in float32, as it was before, and as the profile has it, a process on every
+core in whatever this CPU computes fastest; beside it how far the sums of log-probabilities of one and the same text are
+apart, which is what bfloat16 costs. The ways take turns and the best of ROUNDS counts. Without --gguf the weights are
+random: the time is the same, and the differences of log-probabilities are those of a model that knows nothing. --tiny
+is a model of a moment, so that CI notices when this can no longer run.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from promptcot_assets.settings import load_settings
+from promptcot_assets.settings.engines import Engine
+from promptcot_assets.settings.machine import cores
 from training.child import CHILD_ENVIRONMENT
 
-ROWS, STEPS, K, SEEDS = 64, 3, 4, 8
+ROWS, STEPS, K, SEEDS = 64, 3, 4, 32
 WORDS = ["let", "find", "the", "sum", "of", "all", "positive", "integers", "such", "that", "a", "number", "is", "by"]
 WAYS: dict[str, dict[str, Any]] = {
     "float32, 4 rows a step": {"per_device_train_batch_size": 4},
@@ -109,34 +113,35 @@ def training(base: Path, scratch: Path, rounds: int) -> dict[str, tuple[float, f
     return found
 
 
-def e_step(base: Path, rounds: int) -> dict[str, tuple[float, list[float]]]:
-    """By dtype: tokens sampled and scored a CPU second, and the log-probabilities of texts that all score alike."""
+def engines() -> dict[str, Engine]:
+    """How the E-step's engine is opened: as the profile smollm2_135m has it, and as it was before."""
+    own = load_settings("smollm2_135m").engine
+    before = {"dtype": "float32", "workers": 1, "threads": cores(), "batch_size": 128, "score_batch_size": 32}
+    ways = (own.model_copy(update=before), own)
+    return {f"{one.dtype}, {one.workers} x {one.threads} threads": one for one in ways}
+
+
+def e_step(base: Path, rounds: int, tiny: bool) -> dict[str, tuple[float, list[float]]]:
+    """By way: tokens sampled and scored a second, and the log-probabilities of texts that all score alike."""
     from promptcot_assets.inference import SamplingParams
     from promptcot_assets.inference.transformers_engine import TransformersEngine
 
-    prompts, fixed = texts(SEEDS, 3), texts(SEEDS, 4)
+    seeds = 2 if tiny else SEEDS
+    prompts, fixed = texts(seeds, 3), texts(seeds, 4)
+    params = SamplingParams(temperature=1.0, max_new_tokens=64, n=K)
     found: dict[str, tuple[float, list[float]]] = {}
     for _ in range(rounds):
-        for dtype in ("float32", "bfloat16"):
-            with TransformersEngine(base, batch_size=64, score_batch_size=16, dtype=dtype) as engine:
-
-                def both(engine: TransformersEngine = engine) -> int:
-                    params = SamplingParams(temperature=1.0, max_new_tokens=64, n=K)
-                    drawn = engine.generate(prompts, params, list(range(SEEDS)))
-                    scored = engine.score(
-                        [one for one in prompts for _ in range(K)], [f" {one}" for one in fixed for _ in range(K)]
-                    )
-                    return sum(c.tokens for some in drawn for c in some) + sum(len(s.logprobs) for s in scored)
-
-                tokens, seconds = _timed(both)
-                sums = [math.fsum(one.logprobs) for one in engine.score(prompts, [f" {one}" for one in fixed])]
-            found[dtype] = max(found.get(dtype, (0.0, sums)), (tokens / seconds, sums))
+        for name, settings in engines().items():
+            with TransformersEngine.from_settings(base, settings) as engine:
+                alone = engine.score(prompts, [f" {one}" for one in fixed])  # every process has loaded its weights
+                began, before = time.perf_counter(), engine.usage
+                engine.generate(prompts, params, list(range(seeds)))
+                engine.score([one for one in prompts for _ in range(K)], [f" {one}" for one in fixed for _ in range(K)])
+                seconds, used = time.perf_counter() - began, engine.usage
+            tokens = sum(getattr(used, one) - getattr(before, one) for one in ("completion_tokens", "scored_tokens"))
+            sums = [math.fsum(one.logprobs) for one in alone]
+            found[name] = max(found.get(name, (0.0, sums)), (tokens / seconds, sums))
     return found
-
-
-def _timed(work: Callable[[], int]) -> tuple[int, float]:
-    began = time.process_time()
-    return work(), time.process_time() - began
 
 
 def apart(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -158,9 +163,9 @@ def main() -> None:
         for way, (speed, peak) in found.items():
             print(f"training, {way:<24}{speed:8.0f} tokens a CPU second, peak {peak:.1f} GiB", flush=True)
         print(f"  {new / old:.2f}x" if old else "  too short to tell")
-        drawn = e_step(base, asked.rounds)
-        for dtype, (speed, _) in drawn.items():
-            print(f"E-step, {dtype:<26}{speed:8.0f} tokens a CPU second")
+        drawn = e_step(base, asked.rounds, asked.tiny)
+        for way, (speed, _) in drawn.items():
+            print(f"E-step, {way:<34}{speed:8.0f} tokens a second")
         (old, exact), (new, rounded) = drawn.values()
         mean, most = apart(exact, rounded)
         print(f"  {new / old:.2f}x; log p of a text {mean:.2f} nats apart, at most {most:.2f}")
