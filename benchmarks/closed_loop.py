@@ -35,7 +35,7 @@ from promptcot_assets.lake.disk import complete
 from promptcot_assets.stages.analysis.difficulty import difficulty, wilson_interval
 from promptcot_assets.stages.labels.votes import same_answer
 from promptcot_assets.stages.statistics import mean_and_error, paired_difference, student
-from promptcot_assets.tables import open_lake
+from promptcot_assets.tables import TABLES, open_lake
 
 PROFILE, TUNED = (Path(__file__).parent / name for name in ("closed_loop.yaml", "closed_loop_tuned.yaml"))
 STUDENT, NEXT = "tiny", "tiny_1"
@@ -61,11 +61,23 @@ ARMS = (
 )
 
 
+def environment_of(home: Path, seed: int, profile: Path) -> dict[str, str]:
+    return os.environ | {"PROMPTCOT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
+                         "PROMPTCOT_SEED": str(seed), "PROMPTCOT_PROFILE": str(profile)}  # fmt: skip
+
+
 def promptcot(home: Path, seed: int, profile: Path, *command: str) -> str:
-    environment = os.environ | {"PROMPTCOT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
-                                "PROMPTCOT_SEED": str(seed), "PROMPTCOT_PROFILE": str(profile)}  # fmt: skip
     whole = [sys.executable, "-m", "promptcot_assets.cli", *command]
-    return subprocess.run(whole, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(whole, env=environment_of(home, seed, profile), check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def evaluate(home: Path, seed: int, profile: Path) -> None:
+    """Ask the round's student the benchmark. `promptcot run` would teach the student before it the new batch too."""
+    assets = [table.name for table in TABLES.values() if table.leg == "evaluation" and not table.optional]
+    command = ["materialize", "-m", "promptcot_assets.definitions", "--select", ",".join(assets), "--partition", NEXT]
+    environment = environment_of(home, seed, profile)
+    subprocess.run([sys.executable, "-m", "dagster", "asset", *command], env=environment, check=True)
 
 
 def rows(lake: Lake, table: str, partition: str) -> list[Row]:
@@ -137,7 +149,7 @@ def improved(home: Path, seed: int, arm: Arm) -> str:
     if arm.prepared:
         promptcot(home, seed, arm.profile, "run", "--until", arm.prepared)
     said = json.loads(promptcot(home, seed, arm.profile, "improve", STUDENT, "--strength", arm.strength, "--json"))
-    promptcot(home, seed, Path(said["profile"]), "run", "--until", f"{NEXT}: evaluation")
+    evaluate(home, seed, Path(said["profile"]))
     (one,) = said["rounds"]
     gain = one["gain"]
     return (
