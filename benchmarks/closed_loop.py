@@ -35,7 +35,7 @@ from promptcot_assets.lake.disk import complete
 from promptcot_assets.stages.analysis.difficulty import difficulty, wilson_interval
 from promptcot_assets.stages.labels.votes import same_answer
 from promptcot_assets.stages.statistics import mean_and_error, paired_difference, student
-from promptcot_assets.tables import TABLES, open_lake
+from promptcot_assets.tables import open_lake
 
 PROFILE, TUNED = (Path(__file__).parent / name for name in ("closed_loop.yaml", "closed_loop_tuned.yaml"))
 STUDENT, NEXT = "tiny", "tiny_1"
@@ -74,8 +74,8 @@ def promptcot(home: Path, seed: int, profile: Path, *command: str) -> str:
 
 def evaluate(home: Path, seed: int, profile: Path) -> None:
     """Ask the round's student the benchmark. `promptcot run` would teach the student before it the new batch too."""
-    assets = [table.name for table in TABLES.values() if table.leg == "evaluation" and not table.optional]
-    command = ["materialize", "-m", "promptcot_assets.definitions", "--select", ",".join(assets), "--partition", NEXT]
+    assets = "benchmark_generations,benchmark_verdicts"
+    command = ["materialize", "-m", "promptcot_assets.definitions", "--select", assets, "--partition", NEXT]
     environment = environment_of(home, seed, profile)
     subprocess.run([sys.executable, "-m", "dagster", "asset", *command], env=environment, check=True)
 
