@@ -41,4 +41,9 @@ def checked(ending: Ending, limits: Limits) -> Verdict:
     """A checker's one word as a verdict."""
     if judge.failure(ending, limits) is not None:
         return Verdict.SYSTEM_ERROR
-    return WORDS.get(ending.stdout.decode(errors="replace").strip().lower(), Verdict.SYSTEM_ERROR)
+    return word(ending.stdout.decode(errors="replace"))
+
+
+def word(printed: str) -> Verdict:
+    """What a checker that came to a good end says; `system_error` where it is none of its words."""
+    return WORDS.get(printed.strip().lower(), Verdict.SYSTEM_ERROR)

@@ -14,7 +14,7 @@ from typing import Any
 from promptcot_assets.inference.closing import Closing
 from promptcot_assets.inference.ray_actors import Needs, RayActors
 from promptcot_assets.judging.verdicts import MeteredPool, cpu_figures
-from promptcot_assets.judging.verifier import Judgement, Question, Verifier
+from promptcot_assets.judging.verifier import Checked, Judgement, Question, Verifier
 from promptcot_assets.settings.engines import Sandbox
 from sandbox import Pool, SandboxUnavailable
 from sandbox.client import open_pool
@@ -48,9 +48,16 @@ class RayVerifier(Closing, Verifier):
         outputs: list[list[str | None]] = self._call("outputs", list(programs), list(stdins))
         return outputs
 
-    def caught(self, programs: Sequence[str], tests: Sequence[Mapping[str, str]]) -> list[bool]:
+    def accepted(self, checker: str, outputs: Sequence[Checked]) -> list[bool | None]:
+        """As `Verifier.accepted`, by one actor."""
+        accepted: list[bool | None] = self._call("accepted", checker, list(outputs))
+        return accepted
+
+    def caught(
+        self, programs: Sequence[str], tests: Sequence[Mapping[str, str]], checker: str | None = None
+    ) -> list[bool]:
         """As `Verifier.caught`, by one actor."""
-        caught: list[bool] = self._call("caught", list(programs), list(tests))
+        caught: list[bool] = self._call("caught", list(programs), list(tests), checker)
         return caught
 
     def figures(self) -> dict[str, float]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/3", "sandbox.programs/2"
 LOST_WORKER = "the sandbox lost a worker twice on one program; run the step again"
+CHECKED_AT_ONCE = 16  # outputs a checker is asked about by one guest
+Checked = tuple[str, str, str]  # an input, the output that is expected for it, and the one that is judged
 JUDGED_BY = ("checker", "float_tolerance", "cpu_s", "judge_profile")  # columns of a problem, where its source has them
 
 
@@ -105,17 +107,43 @@ class Verifier:
         with ThreadPoolExecutor(self._workers) as threads:
             return list(threads.map(run, programs))
 
-    def caught(self, programs: Sequence[str], tests: Sequence[Mapping[str, str]]) -> list[bool]:
-        """For each program whether the tests {stdin, expected} fail it, by the same judge as a completion's verdict."""
+    def accepted(self, checker: str, outputs: Sequence[Checked]) -> list[bool | None]:
+        """Whether a checker takes each output for right; None where it says no word of its own (sandbox/checker.py)."""
         from sandbox import Program, Test, Verdict
+        from sandbox.checker import RUNNER, question, word
+
+        def asked(some: Sequence[Checked]) -> list[bool | None]:
+            told = [question(Program(checker), Test(stdin, expected), output) for stdin, expected, output in some]
+            said = self.pool.outputs(RUNNER, told, self.limits)
+            if any(one.verdict is Verdict.SYSTEM_ERROR for one in said):
+                raise RuntimeError(LOST_WORKER)
+            words = [word(one.stdout) if one.verdict is Verdict.OK else Verdict.SYSTEM_ERROR for one in said]
+            return [None if one is Verdict.SYSTEM_ERROR else one is Verdict.OK for one in words]
+
+        shards = [outputs[at : at + CHECKED_AT_ONCE] for at in range(0, len(outputs), CHECKED_AT_ONCE)]
+        with ThreadPoolExecutor(self._workers) as threads:
+            return [one for said in threads.map(asked, shards) for one in said]
+
+    def caught(
+        self, programs: Sequence[str], tests: Sequence[Mapping[str, str]], checker: str | None = None
+    ) -> list[bool]:
+        """For each program whether the tests {stdin, expected} fail it, by the same judge as a completion's verdict.
+
+        checker: the problem's, where it has one. Where that says nothing of an output, nor of the expected one, it is
+        to blame and not the sandbox: nothing is caught.
+        """
+        from sandbox import Comparison, Program, Test, Verdict
 
         cases = [Test(case["stdin"], case["expected"]) for case in tests]
+        how = Comparison(checker=Program(checker) if checker else None)
 
         def fails(code: str) -> bool:
-            verdict = self.pool.run(Program(code), cases, self.limits).verdict
+            verdict = self.pool.run(Program(code), cases, self.limits, comparison=how).verdict
             if verdict is Verdict.SYSTEM_ERROR:
-                raise RuntimeError(LOST_WORKER)
-            return verdict is not Verdict.OK
+                right = [(test.stdin, test.expected, test.expected) for test in cases]
+                if checker is None or None not in self.accepted(checker, right):
+                    raise RuntimeError(LOST_WORKER)
+            return verdict not in (Verdict.OK, Verdict.SYSTEM_ERROR)
 
         with ThreadPoolExecutor(self._workers) as threads:
             return list(threads.map(fails, programs))
@@ -181,21 +209,27 @@ class ProblemLabels:
         self._answers = {row["problem_id"]: row["answer"] for row in answers if row["answer"] is not None}
         self._tests: dict[str, list[dict[str, str]]] = {}
         self._repaired = dict[str, str]()
+        self._checkers = dict[str, str]()
         for row in tests:
             if row.get("statement") is not None:
                 self._repaired[row["problem_id"]] = row["statement"]
             if row["expected"] is not None:
                 case = {"stdin": row["stdin"], "expected": row["expected"]}
                 self._tests.setdefault(row["problem_id"], []).append(case)
+                if row.get("checker") is not None:
+                    self._checkers[row["problem_id"]] = row["checker"]
 
     def on(self, problem: Row) -> Row | None:
         """The problem with `answer` or `tests` (JSON) filled in; None when it has no label.
 
-        Where its worked example was repaired (`code_tests.statement`) it is the repaired statement that is asked.
+        Where its tests have a checker, that judges with them (`checker`, one of JUDGED_BY). Where its worked example
+        was repaired (`code_tests.statement`) it is the repaired statement that is asked.
         """
         answer, cases = self._answers.get(problem["problem_id"]), self._tests.get(problem["problem_id"])
         if answer is None and not cases:
             return None
         repaired = self._repaired.get(problem["problem_id"])
         asked = {"problem": repaired} if repaired is not None and "problem" in problem else {}
+        if (checker := self._checkers.get(problem["problem_id"])) is not None:
+            asked |= {"checker": checker}
         return problem | asked | {"answer": answer, "tests": json.dumps(cases) if cases else None}
