@@ -17,25 +17,33 @@ from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Result, table_asset
 from promptcot_assets.inference.refusals import embedded
 from promptcot_assets.reports import plots
+from promptcot_assets.settings import Settings
 from promptcot_assets.stages.analysis import difficulty as hardness
 from promptcot_assets.stages.analysis import economics, overview
 from promptcot_assets.stages.corpus.sources import contents
 from promptcot_assets.tables import TABLES
 
 COUNTED = {name: table.counted for name, table in TABLES.items() if table.counted}  # the rest is long texts
+
+
+def _counted(settings: Settings) -> list[str]:
+    return [name for name in COUNTED if settings.labels.judges or not TABLES[name].optional]
+
+
 FUNNEL = ("raw_problems", "dropped_problems", "problems", "math_answers", "code_tests", "teacher_traces")
 
 
-@table_asset("2", inputs=lambda _: list(COUNTED), uses=lambda settings, _: [settings.prices])
+@table_asset("2", inputs=_counted, uses=lambda settings, _: [settings.prices])
 def yield_report(step: Step) -> Result:
     """The funnel of a batch: rows left after every step, and why the others fell; on this page also what it cost.
 
     Tokens and seconds come from the steps' commits, prices from the settings.
     """
     prices, batch = step.settings.prices, step.partition
-    tables = {name: step.rows(name, columns) for name, columns in COUNTED.items()}
+    counted = _counted(step.settings)
+    tables = {name: step.rows(name, COUNTED[name]) for name in counted}
     rows = economics.funnel(batch, *(tables[name] for name in FUNNEL))
-    costs = {name: _spent(step, named(name, batch)) for name in COUNTED if name != "dropped_problems"}  # by `problems`
+    costs = {name: _spent(step, named(name, batch)) for name in counted if name != "dropped_problems"}  # by `problems`
     entries = economics.ledger(tables, costs, prices)
     ledger = [asdict(entry) for entry in entries]
     return step.commit(

@@ -14,6 +14,8 @@ from promptcot_assets.settings import Settings
 from promptcot_assets.settings.profile import Asked
 from promptcot_assets.stages.asking import refusals
 from promptcot_assets.stages.labels import agreement, cross_execution, labelling, votes
+from promptcot_assets.stages.labels import tested_judges as testing
+from promptcot_assets.stages.labels import written_judges as judges
 from promptcot_assets.stages.synthesis import writing
 
 STATEMENT = ("problem_id", "domain", "problem")  # of a problem, to repair its statement
@@ -54,6 +56,8 @@ def _writer_uses(settings: Settings, *own: str) -> list[Used]:
 
 def _program_uses(settings: Settings, _: str) -> list[Used]:
     own = _writer_uses(settings, "test_programs", "keep")
+    if settings.labels.keep == "deciding" and settings.labels.judges:  # all are kept until a checker decides
+        return [*own, {"kept_for_judges": True}]
     decide = ["min_test_agreement", *(["repair_examples"] if settings.labels.repair_examples else [])]
     return [*own, settings.labels.part(*decide)] if settings.labels.keep == "deciding" else own
 
@@ -166,15 +170,68 @@ def candidate_programs(step: Step, engine: EngineResource, sandbox: SandboxResou
     return step.commit(rows, **labelling.kept_figures(rows))
 
 
+def _judges(settings: Settings) -> list[str]:
+    return ["tested_judges"] if settings.labels.judges else []
+
+
+@table_asset(
+    inputs=_inputs(_writer),
+    uses=lambda settings, _: _writer_uses(settings, "validators", "checkers"),
+    asks=("judges",),
+    pool="gpu",
+    when=lambda settings: settings.labels.judges,
+)
+def written_judges(step: Step, engine: EngineResource) -> Result:
+    """Validators of inputs and checkers of outputs that the test writer writes for every program problem."""
+    values = step.settings.labels
+    problems = step.stream("problems").through(lambda all_: labelling.to_label(all_, "program", values.share))
+    if not problems:
+        return step.commit([])
+    with teacher(step, engine, values.test_writer) as writer:
+        rows = step.map(
+            "write judges", problems,
+            lambda some: judges.written_judges(some, writer, values, step.seed), values.shard_rows,
+        )  # fmt: skip
+    step.dropped = writing.drop_counts(rows)
+    return step.commit(rows)
+
+
+@table_asset(
+    inputs=lambda _: ["proposed_tests", "candidate_programs", "written_judges"],
+    uses=lambda settings, _: [settings.labels.part("mutants", "shard_rows")],
+    asks=(),
+    when=lambda settings: settings.labels.judges,
+)
+def tested_judges(step: Step, sandbox: SandboxResource) -> Result:
+    """Which of the written validators and checkers are believed: those that know right from broken when really run."""
+    values = step.settings.labels
+
+    def executed(proposals: Iterable[Row]) -> Iterator[Row]:
+        programs = step.stream("candidate_programs", cross_execution.RUN)
+        return testing.executed(proposals, programs, step.stream("written_judges", testing.JUDGED))
+
+    problems = step.stream("proposed_tests", MATCHED).through(executed)
+    if not problems:
+        return step.commit([])
+    with sandbox.open() as (verifier, _):
+        rows = step.map(
+            "test judges", problems,
+            lambda some: testing.tested_judges(some, verifier, values, step.seed), values.shard_rows,
+        )  # fmt: skip
+    step.dropped = writing.drop_counts(rows)
+    return step.commit(rows, **testing.figures(rows))
+
+
 def _test_uses(settings: Settings, _: str) -> list[Used]:
     repaired = ("repair_examples", "share") if settings.labels.repair_examples else ()
     return [settings.labels.part("min_test_agreement", "mutants", "min_mutation_score", "shard_rows", *repaired)]
 
 
 @table_asset(
-    "5",
+    "6",
     inputs=lambda settings: [
         "proposed_tests", "candidate_programs", *(["problems"] if settings.labels.repair_examples else []),
+        *_judges(settings),
     ],
     uses=_test_uses,
     asks=(),
@@ -188,10 +245,12 @@ def code_tests(step: Step, sandbox: SandboxResource) -> Result:
 
     def executed(proposals: Iterable[Row]) -> Iterator[Row]:
         programs = step.stream("candidate_programs", cross_execution.RUN)
-        if not values.repair_examples:
-            return cross_execution.executed(proposals, programs)
-        asked = labelling.to_label(step.stream("problems", STATEMENT), "program", values.share)
-        return cross_execution.executed(proposals, programs, asked)
+        asked = tested = None
+        if values.repair_examples:
+            asked = labelling.to_label(step.stream("problems", STATEMENT), "program", values.share)
+        if values.judges:
+            tested = step.stream("tested_judges")
+        return cross_execution.executed(proposals, programs, asked, tested)
 
     problems = step.stream("proposed_tests").through(executed)
     if not problems:

@@ -262,6 +262,8 @@ def _labels(settings: Settings, problems: float) -> Iterator[Work]:
     votes, programs_asked = problems * (1 - code) * labels.votes, problems * code * labels.test_programs
     yield _kept(_sampled("math_votes", voter[0], votes, voter[1], "trace", labels.votes), settings)
     yield _sampled("proposed_tests", writer[0], problems * code * labels.tests_per_problem, writer[1], "trace")
+    if labels.judges:
+        yield _sampled("written_judges", writer[0], problems * code * labels.judges, writer[1], "trace")
     drawn = _sampled("candidate_programs", writer[0], programs_asked, writer[1], "trace", labels.test_programs)
     yield _kept(drawn, settings)
 

@@ -96,6 +96,10 @@ class ProceduralDomain(Domain, Protocol):
     def write_stdin(self, rng: random.Random) -> str:
         """One test input for a program of this domain (program domains only)."""
 
+    def write_validator(self, error: float, rng: random.Random) -> str:
+        """A program that says whether an input of this domain is allowed; wrong with probability `error` (program
+        domains only). Its words are those of stages/labels/written_judges.py."""
+
 
 @dataclass(frozen=True)
 class ProceduralSeeds:

@@ -84,6 +84,14 @@ TASKS = {
         lambda f, v: sum(f[0]({**v, "i": i}) for i in range(1, v["a"] + 1)),
     ),
 }  # fmt: skip
+VALIDATOR = r"""import re, sys
+is_allowed = re.fullmatch(r"-?\d+ -?\d+\s*", sys.stdin.read())
+print("valid" if is_allowed else "invalid")"""
+WRONG_VALIDATORS = (
+    "print('valid')",
+    VALIDATOR.replace(r"-?\d+ -?\d+", r"-?\d+ -?\d+ -?\d+"),  # of three numbers
+    "a, b, c = map(int, input().split())\nprint('valid')",
+)
 STATEMENT = re.compile(r"Read integers a and b\. (.+\.) Example: for (\d{1,4}) (\d{1,4}) print (\d{1,6})\.")
 
 
@@ -205,6 +213,9 @@ class MiniCode(ProceduralWorld):
 
     def write_stdin(self, rng: random.Random) -> str:
         return f"{rng.randint(1, 20)} {rng.randint(1, 20)}"
+
+    def write_validator(self, error: float, rng: random.Random) -> str:
+        return rng.choice(WRONG_VALIDATORS) if rng.random() < error else VALIDATOR
 
     def worked_example(self, problem: str) -> dict[str, str] | None:
         """The statement's own test, read from the text."""

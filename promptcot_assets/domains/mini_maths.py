@@ -327,3 +327,6 @@ class MiniMaths(ProceduralWorld):
 
     def write_stdin(self, rng: random.Random) -> str:
         raise TypeError("mini_maths answers are numbers: there is nothing to run")
+
+    def write_validator(self, error: float, rng: random.Random) -> str:
+        raise TypeError("mini_maths answers are numbers: there is nothing to run")

@@ -131,7 +131,8 @@ def _labels(found: Regrade, stored: _Inputs, settings: Settings, verifier: Verif
             return
         ids = {row["problem_id"] for row in proposals}
         asked = [row for row in stored.rows("problems") if row["problem_id"] in ids] or None  # only where they repaired
-        executed = cross_execution.executed(proposals, programs, asked)
+        tested = stored.rows("tested_judges") or None  # as they were believed; a checker is asked anew
+        executed = cross_execution.executed(proposals, programs, asked, tested)
         again = [cross_execution.run_again(one, verifier) for one in executed]
         decided = cross_execution.code_tests(again, verifier, settings.labels, stored.made.seed)
         changed = label_difference(before, decided, "test_id", "expected")

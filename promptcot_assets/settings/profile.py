@@ -511,16 +511,26 @@ class Labels(Section):
     # a statement whose one worked example no program reproduces gets the output that enough of them agree on instead
     repair_examples: bool = False
     mutants: Count = 8  # of a program that passes, run to see what the tests catch; 0: no mutation score
+    # programs that the test writer is asked for, a problem; each is believed only after it was tested itself.
+    # Validators say whether an input is allowed, checkers whether an output is right where several are; 0: none
+    validators: Count = 0
+    checkers: Count = 0
     min_mutation_score: Share = 0.0  # tests that catch a smaller share of the mutants are dropped
     # which completions stay in math_votes and candidate_programs; answers, programs and outputs always do. deciding:
     # the votes for the label, and the programs that pass all tests
     keep: Keep = "all"
     shard_rows: AtLeastOne = 512
 
+    @property
+    def judges(self) -> int:
+        """Validators and checkers that are asked for, a program problem."""
+        return self.validators + self.checkers
+
 
 PricedStep = Literal[
-    "concept_sets", "raw_problems", "math_votes", "proposed_tests", "candidate_programs", "teacher_traces"
-]
+    "concept_sets", "raw_problems", "math_votes", "proposed_tests", "candidate_programs", "written_judges",
+    "teacher_traces",
+]  # fmt: skip
 
 
 class Prices(Section):
@@ -536,7 +546,10 @@ class Prices(Section):
         """A price of labels is one of what their models are asked for."""
         if not isinstance(prices, dict):
             return prices
-        asking = {"math_answers": ["math_votes"], "code_tests": ["proposed_tests", "candidate_programs"]}
+        asking = {
+            "math_answers": ["math_votes"],
+            "code_tests": ["proposed_tests", "candidate_programs", "written_judges"],
+        }
         return {name: price for label, price in prices.items() for name in asking.get(label, [label])}
 
 

@@ -12,6 +12,8 @@ from promptcot_assets.domains import Domain, domain_named
 from promptcot_assets.domains.layout import END_RATIONALE, TOKENIZER_MARKERS, generator_completion, solution_text
 from promptcot_assets.stages.corpus.annotation import concepts_prompt, explanation_prompt
 from promptcot_assets.stages.evaluation.published_items import function_prompt, published_prompt
+from promptcot_assets.stages.labels.written_judges import KINDS as JUDGES
+from promptcot_assets.stages.labels.written_judges import judge_prompt
 from promptcot_assets.stages.labels.written_tests import FOCUS, writing_prompt
 
 CONCEPTS, LEVEL = ["counting", "parity"], "hard"
@@ -45,6 +47,10 @@ def _tests(domain: Domain) -> list[str]:
     return [writing_prompt(PROBLEM, call) for call in range(len(FOCUS))] if domain.answers == "program" else []
 
 
+def _judges(domain: Domain) -> list[str]:
+    return [judge_prompt(PROBLEM, kind) for kind in JUDGES] if domain.answers == "program" else []
+
+
 KINDS: dict[str, Callable[[Domain], list[str]]] = {
     "generator": _generator,
     "rationale": _rationale,
@@ -52,6 +58,7 @@ KINDS: dict[str, Callable[[Domain], list[str]]] = {
     "published": _published,
     "annotation": _annotation,
     "tests": _tests,
+    "judges": _judges,
 }
 
 

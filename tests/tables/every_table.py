@@ -34,10 +34,11 @@ from promptcot_assets.stages.students import distillation, relabelling, reward_s
 from promptcot_assets.stages.synthesis import writing
 from tests.exact_models import END, ExactModel, one_of, problem_writer, solver
 from tests.stages.assembled import assemble
-from tests.stages.labelled import decided, run
+from tests.stages.labelled import decided, judged, run
 
 WORLDS = ("mini_maths", "mini_code")
 CORPUS = Corpus(procedural={name: ProcedureSizes(seeds=12, held_out=3, benchmark=3) for name in WORLDS})
+JUDGING = Labels(votes=5, min_votes=3, validators=2, checkers=1)
 FREE = Sampling(max_new_tokens=4)
 LETTERS = {token: 1 / (len(string.printable) + 5) for token in (*string.printable, *MARKERS, END)}
 ANY_TEXT = ExactModel(lambda _: LETTERS)  # p: every character is as likely as every other
@@ -117,6 +118,9 @@ def every_table(verifier: Verifier) -> dict[str, list[Row]]:
     made["label_agreement"] = agreement.label_agreement(made["math_answers"], made["math_votes"], stated)
     made["proposed_tests"], made["candidate_programs"] = run(made["problems"], teacher, verifier, asked, 0)
     made["code_tests"] = decided(made["proposed_tests"], made["candidate_programs"], verifier, asked, 0)
+    made["written_judges"], made["tested_judges"] = judged(
+        made["problems"], made["proposed_tests"], made["candidate_programs"], teacher, verifier, JUDGING, 0
+    )
     known_by = ProblemLabels(made["math_answers"], made["code_tests"])
     known = [row for row in map(known_by.on, made["problems"]) if row]
     made["teacher_traces"] = distillation.teacher_traces(known, teacher, verifier, Distillation(), 0)

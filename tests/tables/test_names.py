@@ -25,7 +25,7 @@ automation/sensors.py: problem_generator self_play_model em_bounds raw_problems 
 doctor/estimate.py: base_model cold_rationale_model cold_problem_generator rationale_model problem_generator
     control_rationale_model control_problem_generator student_base sft_model self_play_model seed_annotations
     benchmark_items cold_start_bounds em_rationales em_m_step em_bounds control_bounds common_bounds raw_problems
-    problems math_votes proposed_tests candidate_programs teacher_traces sft_examples rollouts
+    problems math_votes proposed_tests candidate_programs written_judges teacher_traces sft_examples rollouts
     rollouts_online self_play_gate benchmark_generations zero_shot_difficulty tuned_generator tuning_samples
 lineage/recall.py: seed_problems concept_corpus benchmark_items benchmark_scores
 reports/benchmark_report.py: benchmark_items problems benchmark_generations benchmark_verdicts benchmark_scores
@@ -41,7 +41,7 @@ reports/reader/export.py: benchmark_scores
 reports/reader/front.py: sft_model self_play_model em_curves benchmark_scores yield_report
 reports/reader/pages.py: seed_problems benchmark_verdicts
 reports/regrade.py: seed_problems benchmark_items problems math_votes math_answers proposed_tests
-    candidate_programs code_tests teacher_traces sft_examples relabelled rollouts rollouts_online verdicts
+    candidate_programs tested_judges code_tests teacher_traces sft_examples relabelled rollouts rollouts_online verdicts
     benchmark_generations benchmark_verdicts
 reports/release.py: seed_problems seed_triples concept_corpus benchmark_items problems math_answers code_tests
     teacher_traces sft_examples rollouts verdicts preference_pairs self_play_examples benchmark_generations
@@ -50,7 +50,7 @@ reports/release_folder.py: code_tests
 reports/summary.py: em_curves raw_problems problems benchmark_scores yield_report
 reports/trainers.py: seed_problems problems math_answers code_tests
 settings/profile.py: base_model concept_sets raw_problems math_votes math_answers proposed_tests candidate_programs
-    code_tests teacher_traces rollouts_online preference_pairs
+    written_judges code_tests teacher_traces rollouts_online preference_pairs
     self_play_examples
 """
 NAMED: dict[str, set[str]] = {

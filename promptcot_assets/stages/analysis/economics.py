@@ -141,9 +141,15 @@ def flow(tables: Mapping[str, Sequence[Row]]) -> dict[str, tuple[int, int]]:
         "math_answers": (len(answers), sum(row["answer"] is not None for row in answers)),
         "proposed_tests": _counted(tables["proposed_tests"], lambda row: row["drop_reason"] is None),
         "candidate_programs": _counted(tables["candidate_programs"], lambda row: row["finish_reason"] not in REASONS),
+        **_judges(tables.get("written_judges")),
         "code_tests": _distinct(tests, "expected"),
         "teacher_traces": _distinct(traces, "valid"),
     }
+
+
+def _judges(written: Sequence[Row] | None) -> dict[str, tuple[int, int]]:
+    """Of a batch whose validators or checkers are written."""
+    return {} if written is None else {"written_judges": _counted(written, lambda row: row["drop_reason"] is None)}
 
 
 def _counted(rows: Sequence[Row], good: Callable[[Row], bool]) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Tests of programs by cross execution (method section 5): proposals, candidate programs that are run on them, tests.
 
 Each of the three is a table. A test is decided from the rows of the other two, so that other settings of the decision
-(`min_test_agreement`, `min_mutation_score`) ask no model again.
+(`min_test_agreement`, `min_mutation_score`) ask no model again. Where validators and checkers are written
+(written_judges.py) and believed (tested_judges.py), they say which inputs are tests and which outputs are the same.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Labels
 from promptcot_assets.stages.labels.labelling import beside, by_problem, of_kind, unanswered, with_kept
 from promptcot_assets.stages.labels.mutants import mutants
+from promptcot_assets.stages.labels.sameness import Compared, Sameness, checked_by
 from promptcot_assets.stages.labels.teacher import Teacher
+from promptcot_assets.stages.labels.tested_judges import allowed_by, checker_of
 from promptcot_assets.stages.labels.written_tests import WrittenTest, is_unicode
 
 WORKED_EXAMPLE, DRAWN, WRITTEN = "worked example", "drawn", "written"
 CONTRADICTED = "no candidate program reproduces the worked example"
 LONGEST_OUTPUT = 1 << 18  # characters; a longer one, which the matrix of a whole shard would hold, is no output
+COMPARED = Compared()
 RUN = ("problem_id", "program", "outputs", "finish_reason")  # columns of candidate_programs that tests are made of
 
 
@@ -104,7 +108,9 @@ def candidate_programs(
         outputs = _outputs([attempts[at].answer or "" for at in written], tests, verifier)
         by_attempt = dict(zip(written, outputs, strict=True))
         own = [_program_row(row, at, attempt, by_attempt.get(at), teacher.name) for at, attempt in enumerate(attempts)]
-        rows += with_kept(own, settings.keep, _deciding(row, own, settings))
+        # which programs decide is only known once validators and checkers are tested
+        keep = "all" if settings.keep == "deciding" and settings.judges else settings.keep
+        rows += with_kept(own, keep, _deciding(row, own, settings))
     return rows
 
 
@@ -149,20 +155,26 @@ def _program_row(problem: Row, at: int, attempt: Attempt, outputs: list[str | No
 
 def _deciding(problem: Row, programs: Sequence[Row], settings: Labels) -> list[bool]:
     """Which programs pass all the tests that they are in agreement on. problem: its proposals beside it."""
-    if settings.keep != "deciding":
+    if settings.keep != "deciding" or settings.judges:
         return [False] * len(programs)
     tests, passing, _ = decided(problem, problem["proposed_tests"], programs, settings)
     return [is_passing and any(test.reason is None for test in tests) for is_passing in passing]
 
 
 # ---- tests
-def executed(proposals: Iterable[Row], programs: Iterable[Row], problems: Iterable[Row] | None = None) -> Iterator[Row]:
-    """What `code_tests` decides from, problem by problem: rows of `proposed_tests`, of `candidate_programs`, and where
-    statements are repaired the labelled problems, all in one order. Raises: LakeError where they are not."""
+def executed(
+    proposals: Iterable[Row],
+    programs: Iterable[Row],
+    problems: Iterable[Row] | None = None,
+    judges: Iterable[Row] | None = None,
+) -> Iterator[Row]:
+    """What `code_tests` decides from, problem by problem: rows of `proposed_tests`, of `candidate_programs`, where
+    statements are repaired the labelled problems, and where judges are written the rows of `tested_judges`, all in one
+    order. Raises: LakeError where they are not."""
     groups = ((of, {"problem_id": of, "proposed_tests": own}) for of, own in by_problem(proposals))
-    if problems is None:
-        return beside(groups, candidate_programs=programs)
-    return beside(groups, candidate_programs=programs, problems=problems)
+    more = {"problems": problems, "tested_judges": judges}
+    given = {name: rows for name, rows in more.items() if rows is not None}
+    return beside(groups, candidate_programs=programs, **given)
 
 
 @dataclass(frozen=True)
@@ -193,38 +205,48 @@ def code_tests(executed: Sequence[Row], verifier: Verifier, settings: Labels, se
     Trust is the share of all candidate programs: one that reproduces a contradictory example by its own mistake is no
     agreement. At least one candidate must pass all tests together, or they mix different readings of the statement.
     What the tests are worth is the share of mutants of such a program that they catch.
+
+    With `tested_judges` beside them, inputs that the validators call invalid fall first, and where a checker decides,
+    programs agree where it accepts what they print against the expected output; it judges the mutants too.
     """
     rows = []
     for one in executed:
-        proposals, programs = one["proposed_tests"], one["candidate_programs"]
+        programs, judges = one["candidate_programs"], one.get("tested_judges", ())
+        proposals, checker = allowed_by(one["proposed_tests"], judges), checker_of(judges)
+        agreed = COMPARED if checker is None else checked_by(checker, proposals, programs, verifier)
         (problem,) = one.get("problems") or [None]
-        tests, passing, statement = decided(problem, proposals, programs, settings)
+        tests, passing, statement = decided(problem, proposals, programs, settings, agreed)
         if reason := unanswered(programs):
             tests = [replace(test, reason=test.written.defect or reason) for test in tests]
         passed = [row["program"] for row, is_passing in zip(programs, passing, strict=True) if is_passing]
-        tests, tried, score = _worth(one["problem_id"], tests, passed, verifier, settings, seed)
+        tests, tried, score = _worth(one["problem_id"], tests, passed, verifier, settings, seed, checker)
         count = sum(row["program"] is not None for row in programs)
         rows += [
-            _row(proposal, test, count)
+            _row(proposal, test, count, not agreed.same(at, test.written.proposed, test.expected))
             | {"mutants": tried, "mutation_score": score, "statement": None if at or test.reason else statement}
+            | {"checker": None if test.reason else checker}
             for at, (proposal, test) in enumerate(zip(proposals, tests, strict=True))
         ]
     return rows
 
 
 def decided(
-    problem: Row | None, proposals: Sequence[Row], programs: Sequence[Row], settings: Labels
+    problem: Row | None,
+    proposals: Sequence[Row],
+    programs: Sequence[Row],
+    settings: Labels,
+    agreed: Sameness = COMPARED,
 ) -> tuple[list[_Test], list[bool], str | None]:
     """Every test with what the programs make of it, which programs pass those that are kept, and the statement of the
     problem where its worked example had to be repaired.
 
     problem: needed only to repair. All is as it was where the programs agree on nothing, or the text cannot say it.
     """
-    tests, passing = cross_executed(proposals, programs, settings)
+    tests, passing = cross_executed(proposals, programs, settings, agreed)
     if not settings.repair_examples or problem is None or all(test.reason != CONTRADICTED for test in tests):
         return tests, passing, None
     disbelieved = [row | {"origin": WRITTEN} if row["origin"] == WORKED_EXAMPLE else row for row in proposals]
-    anew, passing_anew = cross_executed(disbelieved, programs, settings)
+    anew, passing_anew = cross_executed(disbelieved, programs, settings, agreed)
     example, domain = anew[0], domain_named(problem["domain"])
     statement = domain.with_worked_example(problem["problem"], example.expected) if example.expected else None
     if example.reason is not None or statement is None or domain.defect(statement) is not None:
@@ -233,23 +255,26 @@ def decided(
 
 
 def cross_executed(
-    proposals: Sequence[Row], programs: Sequence[Row], settings: Labels
+    proposals: Sequence[Row], programs: Sequence[Row], settings: Labels, agreed: Sameness = COMPARED
 ) -> tuple[list[_Test], list[bool]]:
     """Every test with what the programs make of it, and which programs pass all those that are kept."""
+    same = agreed.same
     tests = _without_repeats(proposals)
     voters = [at for at, row in enumerate(programs) if row["program"] is not None]
     count = len(voters)
     nobody = [False] * len(programs)
     if tests and tests[0].written.worked_example:
-        voters = [at for at in voters if _same(programs[at]["outputs"][0], tests[0].written.proposed)]
+        voters = [at for at in voters if same(0, programs[at]["outputs"][0], tests[0].written.proposed)]
         if not voters:
             return _all_dropped(tests, CONTRADICTED), nobody
     for place, test in enumerate(tests):
         if test.reason is None:
             said = [programs[at]["outputs"][place] for at in voters]
-            tests[place] = _decided(test, [one for one in said if one], count, settings)
+            tests[place] = _decided(test, place, [one for one in said if one], count, settings, agreed)
     kept = [(place, test.expected) for place, test in enumerate(tests) if test.reason is None]
-    passing = {at for at in voters if all(_same(programs[at]["outputs"][place], expected) for place, expected in kept)}
+    passing = {
+        at for at in voters if all(same(place, programs[at]["outputs"][place], expected) for place, expected in kept)
+    }
     if kept and not passing:
         return _all_dropped(tests, "no candidate program passes all tests together"), nobody
     return tests, [at in passing for at in range(len(programs))]
@@ -269,21 +294,16 @@ def _without_repeats(proposals: Sequence[Row]) -> list[_Test]:
     return tests
 
 
-def _decided(test: _Test, said: Sequence[str], programs: int, settings: Labels) -> _Test:
+def _decided(test: _Test, place: int, said: Sequence[str], programs: int, settings: Labels, agreed: Sameness) -> _Test:
     """The output most programs say, if enough do. Of equal numbers the one that its writer expects, else the first.
 
     said: what programs that end well print. Silence is no vote: programs that only define functions all agree on it.
     Nor are bytes that are no UTF-8: no table holds them as the text that a test expects.
     """
-    groups: list[list[str]] = []  # outputs that the judge takes for the same
-    for output in said:
-        group = next((one for one in groups if _same(one[0], output)), None)
-        if group is None:
-            groups.append(group := [])
-        group.append(output)
+    groups = agreed.groups(place, said)
     if not groups:
         return replace(test, reason="no candidate program gives an output")
-    best = max(groups, key=lambda group: (len(group), _same(group[0], test.written.proposed)))
+    best = max(groups, key=lambda group: (len(group), agreed.same(place, test.written.proposed, group[0])))
     enough = len(best) / programs >= settings.min_test_agreement
     return replace(
         test, expected=best[0], agree=len(best), reason=None if enough else "too few candidate programs agree"
@@ -291,7 +311,13 @@ def _decided(test: _Test, said: Sequence[str], programs: int, settings: Labels) 
 
 
 def _worth(
-    problem_id: str, tests: list[_Test], passing: Sequence[str], verifier: Verifier, settings: Labels, seed: int
+    problem_id: str,
+    tests: list[_Test],
+    passing: Sequence[str],
+    verifier: Verifier,
+    settings: Labels,
+    seed: int,
+    checker: str | None,
 ) -> tuple[list[_Test], int, float | None]:
     """The tests, how many mutants of the first passing program were run on them, and the share that they catch."""
     kept = [test.case for test in tests if test.reason is None]
@@ -300,7 +326,7 @@ def _worth(
     copies = mutants(passing[0], settings.mutants, seed_from(seed, "mutants", problem_id))
     if not copies:
         return tests, 0, None
-    score = sum(verifier.caught(copies, kept)) / len(copies)
+    score = sum(verifier.caught(copies, kept, checker)) / len(copies)
     if score < settings.min_mutation_score:
         tests = _all_dropped(tests, "the tests catch too few mutants")
     return tests, len(copies), score
@@ -310,14 +336,8 @@ def _all_dropped(tests: Sequence[_Test], reason: str) -> list[_Test]:
     return [replace(test, reason=test.reason or reason) for test in tests]
 
 
-def _same(got: str | None, want: str | None) -> bool:
-    """As the sandbox compares what a program prints with what is expected. None: nothing, and equal to nothing."""
-    from sandbox.compare import same_stdout
-
-    return got is not None and want is not None and same_stdout(got, want, digit_strings=True)
-
-
-def _row(proposal: Row, test: _Test, programs: int) -> Row:
+def _row(proposal: Row, test: _Test, programs: int, differs: bool) -> Row:
+    """differs: the proposal's output, where it has one, is not right where the expected one is."""
     written, kept = test.written, test.reason is None
     return {
         "test_id": proposal["becomes"],
@@ -327,7 +347,7 @@ def _row(proposal: Row, test: _Test, programs: int) -> Row:
         "stdin": written.stdin,
         "proposed": written.proposed,
         "expected": test.expected if kept else None,
-        "repaired": kept and written.proposed is not None and not _same(test.expected, written.proposed),
+        "repaired": kept and written.proposed is not None and differs,
         "agree": test.agree,
         "programs": programs,
         "trust": test.agree / programs if programs else 0.0,
@@ -346,6 +366,8 @@ def quality(tests: Iterable[Row]) -> dict[str, float]:
         "kept": len(kept), "repaired": sum(row["repaired"] for row in kept), "problems_with_tests": len(problems),
         "statements_repaired": sum(row["statement"] is not None for row in kept),
     }  # fmt: skip
+    if checked := {row["problem_id"] for row in kept if row["checker"] is not None}:
+        figures["problems_with_a_checker"] = len(checked)
     if kept:
         figures["mean_trust"] = sum(row["trust"] for row in kept) / len(kept)
     if scores:

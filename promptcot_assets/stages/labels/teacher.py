@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from promptcot_assets.domains import Attempt, procedural_domain
-from promptcot_assets.inference import InferenceEngine
+from promptcot_assets.inference import Completion, InferenceEngine
 from promptcot_assets.judging.verifier import extract
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import in_share, seed_from
 from promptcot_assets.settings.profile import Corpus, Sampling
 from promptcot_assets.stages.asking import ask
+from promptcot_assets.stages.labels.written_judges import ONE_RIGHT_REASON, Kind, WrittenJudge, judge_prompt, read_judge
 from promptcot_assets.stages.labels.written_tests import WrittenTest, read_test, writing_prompt
 
 
@@ -25,6 +26,9 @@ class Teacher(Protocol):
 
     def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
         """`calls` tests for each program problem, written one a call (method section 5)."""
+
+    def judges(self, problems: Sequence[Row], kind: Kind, calls: int, seed: int) -> list[list[WrittenJudge]]:
+        """`calls` validators, or checkers, for each program problem, written one a call."""
 
 
 MISREAD = 2 / 3  # of the answers to a problem that is misread
@@ -45,6 +49,17 @@ class ProceduralTeacher:
             "labels.teacher: procedural writes no tests; set labels.teacher to base_model, or leave the domains "
             f"{', '.join(sorted({row['domain'] for row in problems}))} out of synthesis.concept_sets"
         )
+
+    def judges(self, problems: Sequence[Row], kind: Kind, calls: int, seed: int) -> list[list[WrittenJudge]]:
+        """Validators err as often as its answers do; every problem of these domains has one right output."""
+        return [[self._judge(row, kind, k, seed) for k in range(calls)] for row in problems]
+
+    def _judge(self, row: Row, kind: Kind, k: int, seed: int) -> WrittenJudge:
+        own = seed_from(seed, row["problem_id"], k)
+        if kind == "checker":
+            return WrittenJudge(None, ONE_RIGHT_REASON, seed=own)
+        error = self._corpus.procedural[row["domain"]].teacher_error
+        return WrittenJudge(procedural_domain(row["domain"]).write_validator(error, random.Random(own)), seed=own)
 
     def _attempt(self, row: Row, k: int, seed: int) -> Attempt:
         domain, sizes = procedural_domain(row["domain"]), self._corpus.procedural[row["domain"]]
@@ -76,14 +91,21 @@ class ModelTeacher:
         ]
 
     def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
+        written = self._calls(problems, calls, seed, lambda one: writing_prompt(one["problem"], one["call"]))
+        return [[read_test(completion) for completion in own] for own in written]
+
+    def judges(self, problems: Sequence[Row], kind: Kind, calls: int, seed: int) -> list[list[WrittenJudge]]:
+        written = self._calls(problems, calls, seed, lambda one: judge_prompt(one["problem"], kind))
+        return [[read_judge(completion, kind) for completion in own] for own in written]
+
+    def _calls(
+        self, problems: Sequence[Row], calls: int, seed: int, prompt_of: Callable[[Row], str]
+    ) -> list[list[Completion]]:
+        """`calls` completions a problem, each of its own prompt (row with `call`) and seed."""
         wanted = [row | {"call": call} for row in problems for call in range(calls)]
         asked = ask(
-            wanted,
-            self._engine,
-            self._sampling,
-            1,
-            lambda one: seed_from(seed, one["problem_id"], one["call"]),
-            lambda one: writing_prompt(one["problem"], one["call"]),
-        )
-        written = [read_test(completion) for _, (completion,) in asked]
+            wanted, self._engine, self._sampling, 1,
+            lambda one: seed_from(seed, one["problem_id"], one["call"]), prompt_of,
+        )  # fmt: skip
+        written = [completion for _, (completion,) in asked]
         return [written[at : at + calls] for at in range(0, len(written), calls)]

@@ -1,0 +1,69 @@
+"""Inputs and outputs that were broken on purpose, to see whether a validator or a checker notices.
+
+Not every one of them is surely wrong: an empty line may be an allowed input somewhere, and another number another right
+output. Whoever tests with them asks for a share, and for all only of what `garbage` gives.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable
+
+TOKEN = re.compile(r"\S+")
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+WORD = "qzx"
+HUGE = 10**30
+
+
+def broken_inputs(stdin: str, seed: int) -> list[str]:
+    """Texts near an allowed input that most statements forbid: distinct, none of them the input itself."""
+    rng = random.Random(seed)
+    numbers = [
+        _replaced(stdin, _any_number(stdin, rng), change)
+        for change in (lambda _: WORD, lambda one: f"-{one.lstrip('+-')}", lambda _: str(HUGE))
+    ]
+    return _distinct(["", _cut(stdin), *numbers, f"{stdin.rstrip()}\n{WORD} {WORD}", f"{stdin.rstrip()} 7"], stdin)
+
+
+def garbage(expected: str) -> list[str]:
+    """Outputs that are wrong whatever the problem is, as long as it asks for something."""
+    return _distinct(["", f"{WORD}{WORD} {WORD}"], expected)
+
+
+def changed_outputs(expected: str, seed: int) -> list[str]:
+    """Outputs near a right one, most of which are wrong: another number, a part of it, too much."""
+    rng = random.Random(seed)
+    numbers = [
+        _replaced(expected, _any_number(expected, rng), change)
+        for change in (_plus(1), _plus(-1), _plus(997), lambda one: f"-{one.lstrip('+-')}", lambda _: WORD)
+    ]
+    return _distinct([_cut(expected), *numbers, f"{expected.rstrip()} {WORD}"], expected)
+
+
+def _plus(more: int) -> Callable[[str], str]:
+    def moved(number: str) -> str:
+        whole, point, rest = number.partition(".")
+        return f"{int(whole) + more}{point}{rest}" if len(whole) < 4000 else f"{whole}1"
+
+    return moved
+
+
+def _any_number(text: str, rng: random.Random) -> re.Match[str] | None:
+    found = [token for token in TOKEN.finditer(text) if NUMBER.fullmatch(token[0])]
+    return rng.choice(found) if found else None
+
+
+def _replaced(text: str, token: re.Match[str] | None, change: Callable[[str], str]) -> str | None:
+    return token and f"{text[: token.start()]}{change(token[0])}{text[token.end() :]}"
+
+
+def _cut(text: str) -> str | None:
+    """Without its last token; None where that leaves nothing."""
+    tokens = list(TOKEN.finditer(text))
+    return text[: tokens[-1].start()].rstrip() if len(tokens) > 1 else None
+
+
+def _distinct(texts: Iterable[str | None], other_than: str) -> list[str]:
+    found = dict.fromkeys(text for text in texts if text is not None and text.strip() != other_than.strip())
+    return list(found)
