@@ -252,7 +252,8 @@ def _nemo_gym(part: Path, rows: Iterable[_Labelled], name: str, judge_url: str) 
     _lines(part / "train.jsonl", map(row, rows))
     told = (
         "Maths rows are what its mathematical resource servers read (`question`, `expected_answer`), programs what "
-        "those for code read (`verifier_metadata.unit_tests`); `item` is the same for this project's judge."
+        "those for code read (`verifier_metadata.unit_tests`); `item` is the same for this project's judge. Where "
+        "`item` has a checker several outputs are right, of which the unit tests know one: judge these rows by `item`."
     )
     meanings = {
         "responses_create_params": "the request: input messages", "question": "problem text",

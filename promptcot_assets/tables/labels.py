@@ -204,6 +204,7 @@ TABLES = (
         optional=True,
         gist="program",
         judged=True,
+        counted=("decides",),
     ),
     Table(
         "code_tests",

@@ -15,7 +15,7 @@ from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.settings import Settings, load_settings
 from promptcot_assets.stages import prompts
 from promptcot_assets.stages.corpus import annotation
-from promptcot_assets.stages.labels import written_tests
+from promptcot_assets.stages.labels import written_judges, written_tests
 
 # ---- assets that share a dependence
 ASKED = {
@@ -34,6 +34,8 @@ LABELLED = {"math_votes", "proposed_tests", "candidate_programs"}  # what the la
 JUDGED = {
     "candidate_programs", "code_tests", "teacher_traces", "verdicts", "self_play_gate", "benchmark_verdicts",
 }  # fmt: skip
+
+JUDGING = {"written_judges", "tested_judges", "code_tests", "yield_report"}  # what is made with judges of code tests
 
 # A change of the demo's settings -> the assets whose fingerprint it changes, and no other's. What follows from these by
 # way of their rows is not listed: other rows are another input.
@@ -145,6 +147,8 @@ CHANGES: dict[str, set[str]] = {
     "labels: {min_votes: 2}": {"math_answers"},
     "labels: {repair_examples: true}": {"code_tests"},
     "labels: {tests_per_problem: 9}": {"proposed_tests"},
+    "labels: {validators: 2}": JUDGING,
+    "labels: {checkers: 1}": JUDGING,
     "em: {m_step: selected, selection: random}": {"em_rationales"},
 }
 
@@ -228,6 +232,42 @@ def test_a_new_grader_makes_everything_that_it_judged_anew(tmp_path: Path, monke
     monkeypatch.setattr(fingerprint, "MATHS_GRADER", "sandbox.maths/999")
     assert verifier.MATHS_GRADER != "sandbox.maths/999"
     assert changed(before, facts(demo)) == JUDGED | {"math_answers", "label_agreement"}
+
+
+# ---- written validators and checkers
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("labels: {validators: 3}", {"written_judges"}),
+        ("labels: {checkers: 3}", {"written_judges"}),
+        ("labels: {mutants: 1}", {"tested_judges", "code_tests"}),
+        ("labels: {shard_rows: 3}", LABELLED | {"math_answers", "code_tests", "written_judges", "tested_judges"}),
+        ("labels: {share: 0.5}", LABELLED | {"written_judges"}),
+        ("labels: {min_test_agreement: 0.3}", {"code_tests"}),
+        ("labels: {keep: deciding}", {"math_votes", "candidate_programs"}),
+        ("labels: {keep: deciding, min_test_agreement: 0.3}", {"math_votes", "candidate_programs", "code_tests"}),
+        ("sandbox: {cpu_s: 0.7}", JUDGED | {"tested_judges"}),
+        ("corpus: {procedural: {mini_code: {misread: 0.3}}}", LABELLED | {"teacher_traces", "written_judges"}),
+    ],
+)
+def test_what_judges_are_asked_for_and_tested_with_changes_them_alone(
+    change: str, expected: set[str], tmp_path: Path
+) -> None:
+    (tmp_path / "judges.yaml").write_text("extends: demo\nlabels: {validators: 2, checkers: 2}\n")
+    before, after = (facts(profile(tmp_path, text, "judges.yaml")) for text in ("", change))
+    assert changed(before, after) == expected
+
+
+def test_a_judges_prompt_changes_what_is_written_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = profile(tmp_path, "labels: {validators: 2, checkers: 2}")
+    before = facts(settings)
+    for kind in written_judges.KINDS:
+        monkeypatch.setitem(written_judges.PROMPTS, kind, "Other {problem}")
+        assert changed(before, facts(settings)) == {"written_judges"}
+        before = facts(settings)
+    demo = facts(profile(tmp_path, ""))
+    monkeypatch.undo()
+    assert demo == facts(profile(tmp_path, ""))  # where none are asked for their prompts enter nothing
 
 
 # ---- teachers, base models as teachers, online self-play

@@ -4,8 +4,17 @@ from pathlib import Path
 
 import dagster as dg
 
-from promptcot_assets.assets.labels import candidate_programs, code_tests, math_answers, math_votes, proposed_tests
+from promptcot_assets.assets.labels import (
+    candidate_programs,
+    code_tests,
+    math_answers,
+    math_votes,
+    proposed_tests,
+    tested_judges,
+    written_judges,
+)
 from promptcot_assets.assets.partitions import BATCHES
+from promptcot_assets.assets.table_asset import TableAsset
 from promptcot_assets.domains import procedural_domain
 from promptcot_assets.judging.verifier import ProblemLabels
 from promptcot_assets.lake.ids import content_id
@@ -22,13 +31,13 @@ sandbox: {workers: 1}
 REPAIRING = PROFILE.replace("labels: {", "labels: {repair_examples: true, ")
 
 
-def labelled(home: Home, profile: Path) -> dg.ExecuteInProcessResult:
+def labelled(home: Home, profile: Path, *more: TableAsset) -> dg.ExecuteInProcessResult:
     """Every label of the batch, made."""
     resources = resources_of(profile, home.path)
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
         return dg.materialize(
-            built(profile, math_votes, math_answers, proposed_tests, candidate_programs, code_tests),
+            built(profile, math_votes, math_answers, proposed_tests, candidate_programs, *more, code_tests),
             partition_key=BATCH, instance=instance, resources=resources,
         )  # fmt: skip
 
@@ -61,6 +70,39 @@ def test_contradicted_statements_are_repaired_and_asked_as_repaired(tmp_path: Pa
     assert gained == len(statements)
     asked = [ProblemLabels([], after).on(problem) for problem in problems]
     assert {one["problem"] for one in asked if one} >= set(statements.values())
+
+
+JUDGING = PROFILE.replace("labels: {", "labels: {validators: 3, checkers: 1, ")
+
+
+def test_judges_are_written_tested_and_used_and_all_is_the_same_again(tmp_path: Path) -> None:
+    problems = [
+        {"problem_id": content_id("mini_code", one.problem), "domain": "mini_code", "problem": one.problem,
+         "batch": BATCH}
+        for one in procedural_domain("mini_code").write_seeds(5, 0, {"planner": 1}, seed=4).train
+    ]  # fmt: skip
+    versions, tests = [], []
+    for name, text in (("a", JUDGING), ("b", JUDGING), ("c", PROFILE)):
+        home, profile = Home(tmp_path / name), tmp_path / f"{name}.yaml"
+        home.commit("problems", problems, partition=BATCH)
+        profile.write_text(text)
+        run = labelled(home, profile, *((written_judges, tested_judges) if text == JUDGING else ()))
+        made = {one: home.lake.newest(one, BATCH) for one in ("written_judges", "tested_judges", "code_tests")}
+        versions.append({one: ref and ref.data_version for one, ref in made.items()})
+        assert run.success and made["code_tests"]
+        tests.append(home.lake.table(made["code_tests"]).to_pylist())
+        if text == JUDGING and made["tested_judges"]:
+            rows = home.lake.table(made["tested_judges"]).to_pylist()
+            assert [row["problem_id"] for row in rows] == [row["problem_id"] for row in problems for _ in range(4)]
+            (event,) = run.asset_materializations_for_node("tested_judges")
+            believed = [row for row in rows if row["decides"]]
+            assert believed and event.metadata["validators_believed"].value == len(believed)
+            assert event.metadata["checkers_believed"].value == 0
+            (event,) = run.asset_materializations_for_node("written_judges")
+            assert "exactly one output is right" in str(event.metadata["dropped"].value)
+    assert versions[0] == versions[1]
+    assert tests[0] == tests[1] == tests[2]  # whose drawn inputs all are allowed
+    assert versions[2]["written_judges"] is None
 
 
 def test_every_problem_of_a_batch_gets_its_label_in_shards(tmp_path: Path) -> None:

@@ -108,6 +108,17 @@ def test_self_play_is_estimated_by_what_its_optimiser_learns_from(name: str, tmp
     assert (found[trained].scored > 0) is learning.reference
 
 
+def test_written_judges_cost_what_as_many_tests_do(tmp_path: Path) -> None:
+    base = "labels: {teacher: base_model"
+    without = by_table(profile(tmp_path, f"{base}}}"))
+    found = by_table(profile(tmp_path, f"{base}, validators: 3, checkers: 5, tests_per_problem: 4}}"))
+    assert "written_judges" not in without
+    assert (
+        found["written_judges"].sampled == pytest.approx(2 * found["proposed_tests"].sampled)
+        and found["written_judges"].sampled
+    )
+
+
 def plays_by(optimiser: str) -> str:
     big = "students: {big: {base: {scratch: {layers: 9}}, plays: false}}\n"
     teacher = ", teacher: big" if OPTIMISERS[optimiser].teacher else ""

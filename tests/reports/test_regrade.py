@@ -118,6 +118,39 @@ def test_labels_and_traces_and_online_rollouts_are_judged_anew(tmp_path: Path) -
     assert json.loads(json.dumps(as_json(found)))["labels"]
 
 
+CHECKER = """import json, sys
+told = json.load(sys.stdin)
+print('ok' if told['output'].strip() in ('6', '7') else 'wrong')"""
+
+
+@pytest.mark.parametrize(("decides", "now"), [(True, "6"), (False, None)])
+def test_labels_are_decided_anew_by_the_judges_that_decided_them(
+    decides: bool, now: str | None, tmp_path: Path
+) -> None:
+    home, batch = Home(tmp_path / "home"), {"partition": "first"}
+    (home.path / "profile.yaml").write_text(PROFILE + "labels: {checkers: 1, mutants: 0, min_test_agreement: 1.0}\n")
+    about = {"problem_id": "c", "domain": "code"}
+    home.commit("problems", [about | {"problem": "A number near 2n."}], **batch)
+    home.commit("proposed_tests", [about | {"proposal_id": "a", "becomes": "t", "origin": "written", "stdin": "3",
+                                            "proposed": "6", "writer": "w"}], "problems", **batch)  # fmt: skip
+    programs = ["print(2 * int(input()))", "print(2 * int(input()) + 1)"]
+    home.commit("candidate_programs", [about | {"program_id": f"g{n}", "program": one, "outputs": ["5"],
+                                                "finish_reason": "stop"} for n, one in enumerate(programs)],
+                "problems", "proposed_tests", **batch)  # fmt: skip
+    judge = about | {"judge_id": "j", "kind": "checker", "number": 0, "program": CHECKER, "decides": decides}
+    home.commit("tested_judges", [judge], "proposed_tests", "candidate_programs", **batch)
+    home.commit("code_tests", [about | {"test_id": "t", "stdin": "3", "expected": "5", "checker": CHECKER}],
+                "proposed_tests", "candidate_programs", "tested_judges", **batch)  # fmt: skip
+    right = {"rollout_id": "r", **about, "completion": f"<think>a</think>```python\n{programs[1]}\n```"}
+    home.commit("rollouts", [right], partition="tiny")
+    before = {"rollout_id": "r", **about, "passed": False, "usable": True, "verdict": "wrong_answer", "grader": "old"}
+    home.commit("verdicts", [before], "rollouts", "problems", "code_tests", partition="tiny")
+    found = regrade(home.path, "tiny", load_settings(str(home.path / "profile.yaml")))
+    ((_, changed),) = found.labels.items()
+    assert [(row["id"], row["before"], row["after"]) for row in changed] == [("t", "5", now)]
+    assert found.tables["verdicts"].moves() == {"fail -> pass": 1}  # by the checker of the label that it was judged by
+
+
 def test_the_command_writes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTCOT_HOME", str(home.path))
     monkeypatch.setenv("PROMPTCOT_PROFILE", str(home.path / "profile.yaml"))

@@ -107,6 +107,48 @@ def test_openrlhf_reads_its_rows_and_rewards_them(
         assert reward(queries, prompts, [row["label"] for row in rows])["rewards"].tolist() == expected
 
 
+ANY_LARGER = """import json, sys
+told = json.load(sys.stdin)
+try:
+    right = int(told['output']) > int(told['input'])
+except ValueError:
+    right = False
+print('ok' if right else 'wrong')"""
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_labels_checker_goes_along_and_judges(trainer: Trainer, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.commit("problems", [PROBLEMS["code"]], partition="first")
+    home.commit("code_tests", [{"test_id": f"t{n}", "problem_id": "c1", "domain": "code", "checker": ANY_LARGER, **case}
+                               for n, case in enumerate(CODE)], partition="first")  # fmt: skip
+    out = tmp_path / "out"
+    assert export_for(home.path, trainer, "problems", "first", out).rows == 1
+    if trainer == "verl":
+        (row,) = datasets.load_dataset("parquet", data_files=str(out / "train.parquet"), split="train")
+        assert row["extra_info"]["checker"] == ANY_LARGER
+        return
+    (row,) = [json.loads(line) for file in out.rglob("*.jsonl") for line in file.read_text().splitlines()]
+    assert (json.loads(row["label"]) if trainer == "openrlhf" else row["item"])["checker"] == ANY_LARGER
+
+
+def test_a_reply_is_rewarded_by_the_labels_checker(judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    home = Home(tmp_path / "home")
+    home.commit("problems", [PROBLEMS["code"]], partition="first")
+    test = {"test_id": "t", "problem_id": "c1", "domain": "code", "checker": ANY_LARGER, **CODE[0]}
+    home.commit("code_tests", [test], partition="first")
+    out = tmp_path / "out"
+    export_for(home.path, "verl", "problems", "first", out, judge_url=judge)
+    (row,) = datasets.load_dataset("parquet", data_files=str(out / "train.parquet"), split="train")
+    score = module(out / "verl_reward.py", monkeypatch).compute_score
+    for program, reward in (("print(int(input()) + 40)", 1.0), ("print(int(input()) - 1)", 0.0), ("print('x')", 0.0)):
+        truth = row["reward_model"]["ground_truth"]
+        reply = f"```python\n{program}\n```"
+        assert asyncio.run(score(row["data_source"], reply, truth, row["extra_info"]))["score"] == reward
+
+
 def test_nemo_gym_rows_are_what_its_resource_servers_read(home: Home, tmp_path: Path) -> None:
     out = exported(home, "nemo-gym", tmp_path / "out")
     maths, code = map(json.loads, (out / "train.jsonl").read_text().splitlines())

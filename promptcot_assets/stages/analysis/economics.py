@@ -141,15 +141,19 @@ def flow(tables: Mapping[str, Sequence[Row]]) -> dict[str, tuple[int, int]]:
         "math_answers": (len(answers), sum(row["answer"] is not None for row in answers)),
         "proposed_tests": _counted(tables["proposed_tests"], lambda row: row["drop_reason"] is None),
         "candidate_programs": _counted(tables["candidate_programs"], lambda row: row["finish_reason"] not in REASONS),
-        **_judges(tables.get("written_judges")),
+        **_judges(tables),
         "code_tests": _distinct(tests, "expected"),
         "teacher_traces": _distinct(traces, "valid"),
     }
 
 
-def _judges(written: Sequence[Row] | None) -> dict[str, tuple[int, int]]:
+def _judges(tables: Mapping[str, Sequence[Row]]) -> dict[str, tuple[int, int]]:
     """Of a batch whose validators or checkers are written."""
-    return {} if written is None else {"written_judges": _counted(written, lambda row: row["drop_reason"] is None)}
+    good: dict[str, Callable[[Row], bool]] = {
+        "written_judges": lambda row: row["drop_reason"] is None,
+        "tested_judges": lambda row: bool(row["decides"]),
+    }
+    return {name: _counted(tables[name], is_good) for name, is_good in good.items() if name in tables}
 
 
 def _counted(rows: Sequence[Row], good: Callable[[Row], bool]) -> tuple[int, int]:

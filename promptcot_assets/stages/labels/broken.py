@@ -31,14 +31,29 @@ def garbage(expected: str) -> list[str]:
     return _distinct(["", f"{WORD}{WORD} {WORD}"], expected)
 
 
+def misshapen_outputs(expected: str, seed: int) -> list[str]:
+    """A right output without its end, with something behind it, with a word where a number was."""
+    word = _replaced(expected, _any_number(expected, random.Random(seed)), lambda _: WORD)
+    return _distinct([_cut(expected), word, f"{expected.rstrip()} {WORD}"], expected)
+
+
 def changed_outputs(expected: str, seed: int) -> list[str]:
-    """Outputs near a right one, most of which are wrong: another number, a part of it, too much."""
+    """Outputs of the same shape that say something else, most of which are wrong: another number, or another word."""
     rng = random.Random(seed)
     numbers = [
         _replaced(expected, _any_number(expected, rng), change)
-        for change in (_plus(1), _plus(-1), _plus(997), lambda one: f"-{one.lstrip('+-')}", lambda _: WORD)
+        for change in (_plus(1), _plus(-1), _plus(997), lambda one: f"-{one.lstrip('+-')}")
     ]
-    return _distinct([_cut(expected), *numbers, f"{expected.rstrip()} {WORD}"], expected)
+    words = [] if any(numbers) else [_replaced(expected, TOKEN.search(expected), one) for one in (_reversed, _twice)]
+    return _distinct([*numbers, *words], expected)
+
+
+def _reversed(word: str) -> str:
+    return word[::-1]
+
+
+def _twice(word: str) -> str:
+    return word + word
 
 
 def _plus(more: int) -> Callable[[str], str]:

@@ -15,7 +15,7 @@ from promptcot_assets.judging.verifier import Checked, Verifier
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import seed_from
 from promptcot_assets.settings.profile import Labels
-from promptcot_assets.stages.labels.broken import broken_inputs, changed_outputs, garbage
+from promptcot_assets.stages.labels.broken import broken_inputs, changed_outputs, garbage, misshapen_outputs
 from promptcot_assets.stages.labels.labelling import beside, by_problem
 from promptcot_assets.stages.labels.mutants import mutants
 from promptcot_assets.stages.labels.sameness import as_printed, same_text
@@ -75,14 +75,15 @@ def tested_judges(executed: Sequence[Row], verifier: Verifier, settings: Labels,
     """Rows of `tested_judges`, in the order of `written_judges`."""
     rows = []
     for one in executed:
-        known = known_of(one["proposed_tests"], one["candidate_programs"])
+        proposals, programs = one["proposed_tests"], one["candidate_programs"]
         own_seed = seed_from(seed, "tested judges", one["problem_id"])
         written = {kind: [row for row in one["written_judges"] if row["kind"] == kind]
                    for kind in ("validator", "checker")}  # fmt: skip
-        validators = [_validator(row, known, verifier, own_seed) for row in written["validator"]]
+        known = known_of(proposals, programs)
+        validators = [_row(row, _validator(row, known, verifier, own_seed)) for row in written["validator"]]
+        known = known_of(allowed_by(proposals, validators), programs)  # what is printed for other inputs says nothing
         checkers = _checkers(written["checker"], known, verifier, settings, own_seed)
-        rows += [_row(row, tested) for row, tested in zip(written["validator"], validators, strict=True)]
-        rows += [_row(row, tested) for row, tested in zip(written["checker"], checkers, strict=True)]
+        rows += [*validators, *(_row(row, one) for row, one in zip(written["checker"], checkers, strict=True))]
     return rows
 
 
@@ -218,32 +219,48 @@ def _most_with_the_majority(verdicts: Mapping[int, Sequence[bool | None]]) -> in
 
 @dataclass(frozen=True)
 class _Tries:
-    """What every checker of a problem is asked: right outputs, garbage, changed ones, and what else programs print."""
+    """What every checker of a problem is asked: right outputs, three kinds of broken ones, and what else is printed.
+
+    changed: those that only say something else, and what mutants of a right program print.
+    """
 
     right: tuple[Checked, ...]
     garbage: tuple[Checked, ...]
+    misshapen: tuple[Checked, ...]
     changed: tuple[Checked, ...]
     others: tuple[Checked, ...]
 
     @classmethod
     def of(cls, known: Known, verifier: Verifier, settings: Labels, seed: int) -> _Tries:
         right = [(known.stdins[place] or "", output) for place, output in known.right.items()]
-        first = right[:1]
-        changed = [
+        some = right[:CHANGED]
+        from_mutants = [
             (stdin, output, other)
-            for stdin, output in right[:CHANGED]
-            for other in [*changed_outputs(output, seed), *_of_mutants(known, stdin, output, verifier, settings, seed)]
+            for stdin, output in some
+            for other in _of_mutants(known, stdin, output, verifier, settings, seed)
         ]
         return cls(
-            tuple(as_printed(stdin, output, output) for stdin, output in right),
-            tuple(as_printed(stdin, output, other) for stdin, output in first for other in garbage(output)),
-            tuple(as_printed(*one) for one in dict.fromkeys(changed)),
+            _asked((stdin, output, output) for stdin, output in right),
+            _asked((stdin, output, other) for stdin, output in some for other in garbage(output)),
+            _asked((stdin, output, other) for stdin, output in some for other in misshapen_outputs(output, seed)),
+            _asked([
+                *((stdin, output, other) for stdin, output in some for other in changed_outputs(output, seed)),
+                *from_mutants,
+            ]),
             known.printed,
-        )
+        )  # fmt: skip
+
+    @property
+    def kinds(self) -> tuple[tuple[Checked, ...], ...]:
+        return (self.right, self.garbage, self.misshapen, self.changed, self.others)
 
     @property
     def all(self) -> tuple[Checked, ...]:
-        return (*self.right, *self.garbage, *self.changed, *self.others)
+        return tuple(one for kind in self.kinds for one in kind)
+
+
+def _asked(outputs: Iterable[Checked]) -> tuple[Checked, ...]:
+    return tuple(dict.fromkeys(as_printed(*one) for one in outputs))
 
 
 def _of_mutants(known: Known, stdin: str, output: str, verifier: Verifier, settings: Labels, seed: int) -> list[str]:
@@ -273,21 +290,23 @@ def _checker(row: Row, known: Known, tries: _Tries | None, verifier: Verifier) -
 
 def _judged(said: Sequence[bool | None], tries: _Tries, has_example: bool) -> Tested:
     """A checker by its verdicts on all tries. Where it says no word it has not accepted, as in a judge's verdict."""
-    right, rest = said[: len(tries.right)], said[len(tries.right) :]
-    nonsense, rest = rest[: len(tries.garbage)], rest[len(tries.garbage) :]
-    changed = rest[: len(tries.changed)]
-    broken = [*nonsense, *changed]
-    accepted, refused = right.count(True), sum(one is not True for one in broken)
+    verdicts = iter(said)
+    right, nonsense, misshapen, changed, _ = ([next(verdicts) for _ in kind] for kind in tries.kinds)
+    broken = [*nonsense, *misshapen, *changed]
+    accepted, refused = right.count(True), _refused(broken)
     tested = Tested(None, len(right), accepted, len(broken), refused, verdicts=tuple(said))
     if has_example and right[0] is not True:
         return replace(tested, reason=REFUSES_EXAMPLE)
-    if 2 * accepted <= len(right):
+    if not accepted or 2 * accepted < len(right):
         return replace(tested, reason=REFUSES_RIGHT)
     if True in nonsense:
         return replace(tested, reason=ACCEPTS_GARBAGE)
-    noticed = sum(one is not True for one in changed)
-    enough = noticed and noticed >= MIN_REFUSED * len(changed)
+    enough = all(_refused(kind) >= MIN_REFUSED * len(kind) for kind in (misshapen, changed)) and _refused(changed)
     return tested if enough else replace(tested, reason=ACCEPTS_BROKEN)
+
+
+def _refused(verdicts: Sequence[bool | None]) -> int:
+    return sum(one is not True for one in verdicts)
 
 
 def _unreadable(row: Row) -> str | None:

@@ -114,6 +114,18 @@ def test_the_flow_of_a_batch() -> None:
     }  # fmt: skip
 
 
+def test_written_and_tested_judges_are_in_the_flow_of_a_batch_that_has_them() -> None:
+    judges: dict[str, list[Row]] = {
+        "written_judges": [{"drop_reason": None}, {"drop_reason": "no program in what was written"}],
+        "tested_judges": [{"decides": True}, {"decides": False}, {"decides": False}],
+    }
+    assert flow(TABLES | judges) == flow(TABLES) | {"written_judges": (2, 1), "tested_judges": (3, 1)}
+    entries = ledger(TABLES | judges, COSTS | dict.fromkeys(judges, Cost(500_000, 100.0)), Prices(machine_hour=3.6))
+    assert entries[-1].tokens == 3_000_000 and entries[-1].money == pytest.approx(3.8)
+    before = {entry.step: entry for entry in ledger(TABLES, COSTS, Prices())}
+    assert {entry.step for entry in entries} - before.keys() == judges.keys()
+
+
 def test_every_step_pays_for_its_time_and_its_tokens() -> None:
     prices = Prices(machine_hour=2.0, million_tokens={"raw_problems": 0.5, "teacher_traces": 10})
     entries = {entry.step: entry for entry in ledger(TABLES, COSTS, prices)}

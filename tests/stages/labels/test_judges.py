@@ -1,0 +1,506 @@
+"""Validators and checkers that a model wrote: read, tested in the real sandbox, believed or not, and what follows."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from promptcot_assets.domains import Attempt, procedural_domain
+from promptcot_assets.inference import Completion
+from promptcot_assets.judging.opening import open_verifier
+from promptcot_assets.judging.verifier import ProblemLabels, Question, Verifier
+from promptcot_assets.lake import Row
+from promptcot_assets.lake.ids import content_id
+from promptcot_assets.reports.trainers import item_of
+from promptcot_assets.settings.engines import Sandbox
+from promptcot_assets.settings.profile import Corpus, Distillation, Labels, ProcedureSizes, Sampling
+from promptcot_assets.stages.labels import broken, tested_judges
+from promptcot_assets.stages.labels import written_judges as written
+from promptcot_assets.stages.labels.cross_execution import quality
+from promptcot_assets.stages.labels.teacher import ModelTeacher, ProceduralTeacher
+from promptcot_assets.stages.labels.written_judges import (
+    CHECKER_PROMPT,
+    ONE_RIGHT,
+    ONE_RIGHT_REASON,
+    Kind,
+    WrittenJudge,
+    judge_prompt,
+    read_judge,
+)
+from promptcot_assets.stages.labels.written_tests import WrittenTest
+from promptcot_assets.stages.students import distillation, reward_service, self_play
+from promptcot_assets.tables import SCHEMAS
+from sandbox import Output, Verdict
+from tests.exact_models import one_of
+from tests.stages.labelled import cross_checked, decided, judged, run
+from tests.stages.labels.test_labelling import STATEMENT, Ballots, Writer, problem
+
+PAIR = """Input: an integer s, 2 <= s <= 50.
+Output: two positive integers whose sum is s. Any such pair is right.
+Example
+Input:
+9
+Output:
+4 5
+"""
+FRONT = "s = int(input())\nprint(1, s - 1)"
+BACK = "s = int(input())\nprint(s - 1, 1)"
+HALVES = "s = int(input())\nprint(s // 2, s - s // 2)"
+THIRDS = "s = int(input())\nprint(2, s - 2) if s > 2 else print(1, 1)"
+ZERO = "s = int(input())\nprint(0, s)"  # a wrong one
+DOUBLES = "s = int(input())\nprint(s, s)"
+TESTS = (WrittenTest("9", "1 8"), WrittenTest("20", "7 13"), WrittenTest("0", "1 -1"), WrittenTest("6", "2 2"))
+
+VALIDATOR = """import sys
+w = sys.stdin.read().split()
+print('valid' if len(w) == 1 and w[0].isdecimal() and 2 <= int(w[0]) <= 50 else 'invalid')"""
+CHECKER = """import json, sys
+told = json.load(sys.stdin)
+try:
+    a, b = map(int, told['output'].split())
+    right = a > 0 and b > 0 and a + b == int(told['input'])
+except ValueError:
+    right = False
+print('ok' if right else 'wrong')"""
+READS = "import json, sys\ntold = json.load(sys.stdin)\n"
+HANGS = "while True:\n    pass"
+SLEEPS = "import time\ntime.sleep(100)"
+
+
+class Judges(Writer):
+    """A teacher whose programs, tests and judges are written down."""
+
+    def __init__(
+        self,
+        programs: Sequence[str | None],
+        tests: Sequence[WrittenTest] = TESTS,
+        validators: Sequence[str | WrittenJudge] = (),
+        checkers: Sequence[str | WrittenJudge] = (),
+    ) -> None:
+        super().__init__(programs, tests)
+        self._judges: dict[Kind, Sequence[str | WrittenJudge]] = {"validator": validators, "checker": checkers}
+
+    def judges(self, problems: Sequence[Row], kind: Kind, calls: int, seed: int) -> list[list[WrittenJudge]]:
+        own = [one if isinstance(one, WrittenJudge) else WrittenJudge(one) for one in self._judges[kind]]
+        assert calls == len(own)
+        return [own for _ in problems]
+
+    def settings(self, **changed: Any) -> Labels:
+        counts = {"validators": len(self._judges["validator"]), "checkers": len(self._judges["checker"])}
+        return Labels(test_programs=len(self._answers), tests_per_problem=len(self._tests), **counts, **changed)
+
+
+RIGHT_PROGRAMS = (HALVES, FRONT, BACK, THIRDS, ZERO)  # no two print the same for 20, and one is wrong
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    with open_verifier(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
+        yield verifier
+
+
+def judges_of(verifier: Verifier, teacher: Judges, text: str = PAIR) -> list[Row]:
+    """Rows of `tested_judges`."""
+    own, settings = [problem("code", text)], teacher.settings()
+    proposals, programs = run(own, teacher, verifier, settings, 0)
+    rows = judged(own, proposals, programs, teacher, verifier, settings, 0)
+    for name, made in zip(("written_judges", "tested_judges"), rows, strict=True):
+        assert pa.Table.from_pylist(made, SCHEMAS[name]).num_rows == settings.judges
+    return rows[1]
+
+
+def labels(verifier: Verifier, teacher: Judges, text: str = PAIR, **changed: Any) -> list[Row]:
+    """Rows of `code_tests`."""
+    rows = cross_checked([problem("code", text)], teacher, verifier, teacher.settings(**changed), seed=0)
+    assert pa.Table.from_pylist(rows, SCHEMAS["code_tests"]).num_rows == len(rows)
+    return rows
+
+
+def completion(text: str, finish_reason: str = "stop") -> Completion:
+    return Completion(text, 3, finish_reason, -1.0, 7)
+
+
+def fenced(program: str) -> str:
+    return f"```python\n{program}\n```"
+
+
+# ---- asked for and read
+@pytest.mark.parametrize(
+    ("text", "kind", "program", "reason"),
+    [
+        (fenced("print('ok')"), "checker", "print('ok')", None),
+        (f"<think>{fenced('print(1)')}</think>{fenced('print(2)')}", "validator", "print(2)", None),
+        (ONE_RIGHT, "checker", None, ONE_RIGHT_REASON),
+        (f"So every input has one.\n{ONE_RIGHT}\n", "checker", None, ONE_RIGHT_REASON),
+        (f"<think>{ONE_RIGHT}?</think>I cannot.", "checker", None, "no program in what was written"),
+        (ONE_RIGHT, "validator", None, "no program in what was written"),
+        ("", "checker", None, "no program in what was written"),
+        (fenced("print('\ud800')"), "checker", None, "not valid Unicode"),
+        (fenced("print('\0')"), "validator", None, "a null character in the program"),
+        (f"<think>{fenced('print(1)')}", "checker", None, "the program was cut off at the token limit"),
+    ],
+)
+def test_a_judge_is_the_program_of_its_completion(
+    text: str, kind: Kind, program: str | None, reason: str | None
+) -> None:
+    found = read_judge(completion(text), kind)
+    assert (found.program, found.defect) == (program, reason)
+    assert (found.completion, found.seed) == (text, completion(text).seed)
+
+
+def test_a_completion_that_was_cut_off_is_no_judge() -> None:
+    assert read_judge(completion(fenced("print('ok')"), "length"), "checker").program is None
+
+
+def test_a_model_is_asked_for_judges_with_their_prompts_and_each_call_with_its_own_seed(verifier: Verifier) -> None:
+    kinds: tuple[Kind, ...] = ("validator", "checker")
+    prompts = {judge_prompt(PAIR, kind): [fenced(f"print('{kind}')")] for kind in kinds}
+    assert judge_prompt(PAIR, "checker").startswith(PAIR) and CHECKER_PROMPT.count(ONE_RIGHT) == 1
+    model = ModelTeacher(one_of(lambda prompt: prompts[prompt], "\n"), Sampling(max_new_tokens=4), "model/1")
+    rows = written.written_judges([problem("code", PAIR)], model, Labels(validators=2, checkers=1), 0)
+    assert [(row["kind"], row["number"], row["program"]) for row in rows] == [
+        ("validator", 0, "print('validator')"), ("validator", 1, "print('validator')"),
+        ("checker", 0, "print('checker')"),
+    ]  # fmt: skip
+    assert len({row["judge_id"] for row in rows}) == len({row["seed"] for row in rows}) == 3
+    assert {row["writer"] for row in rows} == {"model/1"} and all(row["tokens"] for row in rows)
+
+
+def test_a_completion_that_no_table_can_hold_is_kept_as_far_as_it_can_be() -> None:
+    writer = Judges([HALVES], checkers=[read_judge(completion(fenced("print('\ud800')")), "checker")])
+    (row,) = written.written_judges([problem("code", PAIR)], writer, Labels(checkers=1), 0)
+    assert row["drop_reason"] == "not valid Unicode" and row["completion"] == fenced("print('?')")
+    assert pa.Table.from_pylist([row], SCHEMAS["written_judges"]).num_rows == 1
+
+
+# ---- what is broken on purpose
+@pytest.mark.parametrize("stdin", ["", "5", "-3", "a word", "3\n1 2 3", "3\n1 2 3\n", "1.5 2", f"{'9' * 5000}"])
+def test_broken_texts_are_the_same_every_time_and_never_the_sound_one(stdin: str) -> None:
+    for made in (broken.broken_inputs, broken.misshapen_outputs, broken.changed_outputs):
+        found = made(stdin, 4)
+        assert found == made(stdin, 4) and len(found) == len(set(found))
+        assert all(one.strip() != stdin.strip() for one in found)
+    assert "" in broken.broken_inputs("5 9", 0) and "" in broken.garbage("5 9")
+
+
+def test_inputs_are_broken_in_every_way() -> None:
+    found = broken.broken_inputs("3\n1 2 3", 0)
+    assert found[:2] == ["", "3\n1 2"] and found[-2:] == ["3\n1 2 3\nqzx qzx", "3\n1 2 3 7"]
+    assert len(found) == 7 and any("-" in one for one in found) and any("qzx" in one for one in found[2:5])
+
+
+# ---- which validators are believed
+NO_WORD, FEW = "says no word of its own on what is right", "accepts too much of what is broken"
+EXAMPLE = "refuses the worked example"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (VALIDATOR, None),
+        (VALIDATOR.replace("'valid' if", "' VALID ' if"), None),  # a word is a word
+        ("print('valid')", FEW),
+        ("print('invalid')", EXAMPLE),
+        (VALIDATOR.replace("<= 50", "<= 5"), EXAMPLE),
+        ("raise SystemExit(1)", NO_WORD),
+        ("print('valid'", NO_WORD),
+        ("1 / 0", NO_WORD),
+        ("print('yes')", NO_WORD),
+        ("print('valid invalid')", NO_WORD),
+        ("print('valid' * 10**8)", NO_WORD),
+        (HANGS, NO_WORD),
+        (SLEEPS, NO_WORD),
+        ("import os\nos.kill(os.getppid(), 9)\nprint('ok')", NO_WORD),
+        ("int(input())\nprint('valid')", FEW),  # it crashes on what is broken, which says nothing
+        (WrittenJudge(None, "no program in what was written"), "no program in what was written"),
+        (WrittenJudge("print('\0')"), "a null character in the program"),
+    ],
+)
+def test_a_validator_is_believed_if_it_knows_allowed_from_broken_inputs(
+    verifier: Verifier, program: str | WrittenJudge, reason: str | None
+) -> None:
+    (row,) = judges_of(verifier, Judges(RIGHT_PROGRAMS, validators=[program]))
+    assert (row["drop_reason"], row["decides"]) == (reason, reason is None)
+    if reason is None:
+        assert row["says"] == ["valid", "valid", "valid", "invalid", "valid"]
+        # the second proposal is the example once more, on which no program is run
+        assert (row["sound"], row["accepted"], row["refused"]) == (4, 3, row["broken"])
+
+
+def test_a_validator_that_refuses_most_of_what_programs_answer_is_not_believed(verifier: Verifier) -> None:
+    only_nine = VALIDATOR.replace("2 <= int(w[0]) <= 50", "int(w[0]) == 9")
+    (row,) = judges_of(verifier, Judges(RIGHT_PROGRAMS, validators=[only_nine]))
+    assert (row["drop_reason"], row["accepted"]) == ("refuses what most programs agree on", 1)
+
+
+def test_a_validator_that_throws_dice_is_not_believed(verifier: Verifier) -> None:
+    dice = VALIDATOR.replace("import sys", "import random, sys").replace("len(w)", "random.random() < 0.5 and len(w)")
+    rows = judges_of(verifier, Judges(RIGHT_PROGRAMS, validators=[dice] * 4))
+    assert sum(row["decides"] for row in rows) <= 1
+
+
+def test_where_nothing_is_known_no_judge_is_believed(verifier: Verifier) -> None:
+    rows = judges_of(verifier, Judges([None, "1/0"], validators=[VALIDATOR], checkers=[CHECKER]), STATEMENT)
+    assert {row["drop_reason"] for row in rows} == {"nothing is known to be right to test it on"}
+
+
+def test_an_input_that_the_validators_refuse_is_no_test(verifier: Verifier) -> None:
+    alike = Judges([HALVES, HALVES, HALVES], validators=[VALIDATOR])
+    rows = labels(verifier, alike)
+    assert rows[3]["stdin"] == "0" and rows[3]["expected"] is None
+    assert rows[3]["drop_reason"] == "the statement does not allow the input, say its validators"
+    assert [row["expected"] for row in rows if row is not rows[3]] == ["4 5", None, "10 10", "3 3"]
+    before = labels(verifier, Judges([HALVES, HALVES, HALVES]))
+    assert before[3]["expected"] == "0 0"
+    assert before[:3] + before[4:] == rows[:3] + rows[4:]
+
+
+@pytest.mark.parametrize(
+    ("validators", "falls"),
+    [
+        (["lax", "strict"], False),  # two that disagree: no more than half refuse
+        (["lax", "strict", "strict"], True),
+        (["lax", "lax", "strict"], False),
+        (["strict", "print('invalid')", "print('valid')"], True),  # who is not believed has no vote
+        ([HANGS, "print('valid')"], False),
+    ],
+)
+def test_of_several_validators_those_believed_decide_by_majority(
+    verifier: Verifier, validators: list[str], falls: bool
+) -> None:
+    lax = VALIDATOR.replace("2 <= int(w[0])", "0 <= int(w[0])")
+    known = {"lax": lax, "strict": VALIDATOR}
+    rows = labels(verifier, Judges([HALVES] * 3, validators=[known.get(one, one) for one in validators]))
+    assert (rows[3]["expected"] is None) == falls
+
+
+# ---- which checkers are believed
+ACCEPTS = "accepts an empty output or words without meaning"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (CHECKER, None),
+        (READS + "print('ok' if told['output'].split() == told['expected'].split() else 'wrong')", None),
+        ("print('ok')", ACCEPTS),
+        (READS + "print('ok' if told['output'].strip() else 'wrong')", ACCEPTS),
+        ("print('wrong')", EXAMPLE),
+        (READS + "print('ok' if told['output'] == told['expected'] else 'wrong')", EXAMPLE),  # the line break
+        (CHECKER.replace("a + b", "a * b"), EXAMPLE),
+        (READS + "a, b = map(int, told['output'].split())\nprint('ok')", FEW),  # any two numbers
+        (CHECKER.replace(" and a + b == int(told['input'])", ""), FEW),
+        ("1 / 0", NO_WORD),
+        ("print('ok'", NO_WORD),
+        ("print('accepted')", NO_WORD),
+        ("print('ok wrong')", NO_WORD),
+        (READS + "print(told['expected'])", NO_WORD),  # the right output in place of a word
+        (READS + "assert told['output'] == told['expected']\nprint('ok')", NO_WORD),
+        ("print('ok' * 10**8)", NO_WORD),
+        (HANGS, NO_WORD),
+        (SLEEPS, NO_WORD),
+        ("import os\nos.kill(os.getppid(), 9)\nprint('fine')", NO_WORD),
+        (WrittenJudge("print('\0')"), "a null character in the program"),
+        (WrittenJudge("print('\ud800')"), "not valid Unicode"),
+    ],
+)
+def test_a_checker_is_believed_if_it_knows_right_from_broken_outputs(
+    verifier: Verifier, program: str | WrittenJudge, reason: str | None
+) -> None:
+    teacher = Judges(RIGHT_PROGRAMS, checkers=[program])
+    own, settings = [problem("code", PAIR)], teacher.settings()
+    proposals, programs = run(own, teacher, verifier, settings, 0)
+    _, (row,) = judged(own, proposals, programs, teacher, verifier, settings, 0)
+    assert (row["drop_reason"], row["decides"], row["says"]) == (reason, reason is None, None)
+    if reason is not None:  # all stays as it is without
+        assert decided(proposals, programs, verifier, settings, 0, judges=[row]) == decided(
+            proposals, programs, verifier, Labels(test_programs=5, tests_per_problem=4), 0
+        )
+
+
+def test_a_checker_that_throws_dice_is_not_believed(verifier: Verifier) -> None:
+    dice = CHECKER.replace("import json", "import random, json").replace(
+        "right = a", "right = random.random() < 0.7 and a"
+    )
+    assert not any(row["decides"] for row in judges_of(verifier, Judges(RIGHT_PROGRAMS, checkers=[dice] * 3)))
+
+
+def test_where_most_writers_say_that_one_output_is_right_outputs_are_compared(verifier: Verifier) -> None:
+    one = WrittenJudge(None, ONE_RIGHT_REASON)
+    for checkers, chosen in (([CHECKER, one], None), ([CHECKER, one, one], None), ([one, CHECKER, CHECKER], 1)):
+        rows = judges_of(verifier, Judges(RIGHT_PROGRAMS, checkers=checkers))
+        assert [at for at, row in enumerate(rows) if row["decides"]] == ([] if chosen is None else [chosen])
+    assert [row["drop_reason"] for row in rows] == [ONE_RIGHT_REASON, None, "another checker decides"]
+
+
+def test_of_several_checkers_the_one_that_is_most_with_the_majority_decides(verifier: Verifier) -> None:
+    lax = CHECKER.replace("a > 0 and b > 0", "a >= 0 and b >= 0")  # takes what ZERO prints
+    for checkers, chosen in (([lax, CHECKER, CHECKER], 1), ([lax, lax, CHECKER], 0), ([lax, CHECKER], 1)):
+        rows = judges_of(verifier, Judges(RIGHT_PROGRAMS, checkers=checkers))
+        assert [at for at, row in enumerate(rows) if row["decides"]] == [chosen], checkers
+
+
+# ---- what a believed checker changes
+class Solver(Ballots):
+    """Writes its programs in completions."""
+
+    def attempts(self, problems: Sequence[Row], n: int, seed: int) -> list[list[Attempt]]:
+        return [[replace(one, completion=f"<think>so</think>{fenced(str(one.answer))}") for one in own]
+                for own in super().attempts(problems, n, seed)]  # fmt: skip
+
+
+def test_programs_agree_where_the_checker_accepts_their_outputs(verifier: Verifier) -> None:
+    before = labels(verifier, Judges(RIGHT_PROGRAMS))
+    assert {row["expected"] for row in before[2:]} == {None}  # the outputs all differ
+    rows = labels(verifier, Judges(RIGHT_PROGRAMS, validators=[VALIDATOR], checkers=[CHECKER]))
+    kept = [row for row in rows if row["expected"] is not None]
+    assert [row["stdin"] for row in kept] == ["9", "20", "6"]
+    assert {(row["agree"], row["programs"], row["trust"], row["checker"]) for row in kept} == {(4, 5, 0.8, CHECKER)}
+    assert [row["repaired"] for row in kept] == [False, False, True]  # 7 13 is right, and 2 2 is no pair of 6
+    assert [row["checker"] for row in rows if row["expected"] is None] == [None] * 2
+    assert quality(rows)["problems_with_a_checker"] == 1 and "problems_with_a_checker" not in quality(before)
+
+
+def test_the_share_of_agreeing_programs_is_still_asked_for(verifier: Verifier) -> None:
+    programs = (HALVES, ZERO, DOUBLES, DOUBLES, "print(3)")
+    rows = labels(verifier, Judges(programs, checkers=[CHECKER]))
+    assert {row["expected"] for row in rows} == {None}
+    assert labels(verifier, Judges(programs, checkers=[CHECKER]), min_test_agreement=0.2)[0]["expected"] == "4 5"
+
+
+# with another constant it may print another right pair
+NAMED = "s = int(input())\nfirst = 4\nother = s - first\nother += 1 * 0\nprint(first, other)"
+
+
+def test_a_checker_judges_the_mutants_too(verifier: Verifier) -> None:
+    by_text, by_checker = (
+        labels(verifier, Judges(programs, checkers=checkers), mutants=8)[0]
+        for programs, checkers in (((NAMED,) * 3, []), ((NAMED, HALVES, BACK), [CHECKER]))
+    )
+    assert by_text["mutants"] == by_checker["mutants"] > 2
+    assert 0 < by_checker["mutation_score"] < by_text["mutation_score"]  # another pair is no bug
+
+
+def test_a_judged_label_reaches_every_judge(verifier: Verifier) -> None:
+    own = problem("code", PAIR)
+    known = ProblemLabels([], labels(verifier, Judges(RIGHT_PROGRAMS, validators=[VALIDATOR], checkers=[CHECKER])))
+    label = known.on(own)
+    assert label and label["checker"] == CHECKER and len(json.loads(label["tests"])) == 3
+    texts = [fenced(one) for one in (BACK, ZERO, DOUBLES)]
+    assert [one.passed for one in verifier.judge([Question.on(label, one) for one in texts])] == [True, False, False]
+    (row,) = self_play.labels([own], [], labels(verifier, Judges(RIGHT_PROGRAMS, checkers=[CHECKER])), [])
+    assert row["checker"] == CHECKER and item_of(row)["checker"] == CHECKER
+
+    thought = [f"<think>so</think>{one}" for one in texts]
+    rewards = reward_service.judged([reward_service.label(row)] * 3, thought, verifier)
+    assert [one["reward"] for one in rewards] == [1.0, 0.0, 0.0]
+    drawn = [
+        {"rollout_id": str(at), "problem_id": own["problem_id"], "domain": "code", "completion": one,
+         "finish_reason": "stop"} for at, one in enumerate(thought)
+    ]  # fmt: skip
+    assert [one["passed"] for one in self_play.verdicts(drawn, {own["problem_id"]: row}, verifier)] == [
+        True, False, False,
+    ]  # fmt: skip
+    asked = list(distillation.to_trace([own], known, Distillation()))
+    for program, is_valid in ((BACK, True), (ZERO, False)):
+        (trace,) = distillation.teacher_traces(asked, Solver(program), verifier, Distillation(), 0)
+        assert (trace["valid"], trace["answer"]) == (is_valid, program)
+
+
+def test_a_label_without_a_checker_says_nothing_of_one(verifier: Verifier) -> None:
+    rows = labels(verifier, Judges([HALVES] * 3))
+    known = ProblemLabels([], [{name: row[name] for name in row if name != "checker"} for row in rows])  # an old home
+    label = known.on(problem("code", PAIR))
+    assert label and "checker" not in label and label == ProblemLabels([], rows).on(problem("code", PAIR))
+
+
+# ---- a checker is no way out of the walls, and a lost sandbox is no verdict
+class Lost:
+    """A pool that loses its workers."""
+
+    def outputs(self, program: Any, stdins: Sequence[str], limits: Any = None, /) -> list[Output]:
+        return [Output(Verdict.SYSTEM_ERROR, "") for _ in stdins]
+
+
+def test_a_lost_sandbox_is_no_verdict_on_a_judge(verifier: Verifier) -> None:
+    teacher = Judges(RIGHT_PROGRAMS, validators=[VALIDATOR], checkers=[CHECKER])
+    own, settings = [problem("code", PAIR)], teacher.settings()
+    proposals, programs = run(own, teacher, verifier, settings, 0)
+    lost = Verifier(Lost(), Sandbox(workers=1))  # type: ignore[arg-type]
+    for kind in ("validator", "checker"):
+        asked = [row for row in written.written_judges(own, teacher, settings, 0) if row["kind"] == kind]
+        executed = list(tested_judges.executed(proposals, programs, asked))
+        with pytest.raises(RuntimeError, match="the sandbox lost a worker"):
+            tested_judges.tested_judges(executed, lost, settings, 0)
+
+
+@pytest.mark.parametrize(
+    ("checker", "caught"),
+    [(CHECKER, [True, False]), ("1 / 0", [False, False])],  # the checker's own failure catches nobody
+)
+def test_mutants_are_caught_by_a_checker_that_says_a_word(verifier: Verifier, checker: str, caught: list[bool]) -> None:
+    assert verifier.caught([ZERO, BACK], [{"stdin": "9", "expected": "4 5"}], checker) == caught
+
+
+def test_what_a_checker_says_of_many_outputs_is_in_their_order(verifier: Verifier) -> None:
+    asked = [("40", "1 39", f"{n} {40 - n}") for n in range(40)]
+    assert verifier.accepted(CHECKER, asked) == [False, *[True] * 39]
+    assert verifier.accepted(READS + "print(told['output'])", [("", "", word) for word in ("ok", "0", "maybe")]) == [
+        True, False, None,
+    ]  # fmt: skip
+    assert verifier.accepted(CHECKER, []) == []
+
+
+# ---- nothing changes where none is asked for
+def test_without_the_settings_no_judge_is_asked_for_and_rows_are_as_they_were(verifier: Verifier) -> None:
+    """Writer has no `judges` at all."""
+    programs = [HALVES, HALVES, ZERO]
+    off = cross_checked([problem("code", PAIR)], Writer(programs, TESTS), verifier,
+                        Labels(test_programs=3, tests_per_problem=4), 0)  # fmt: skip
+    assert {row["checker"] for row in off} == {None}
+    disbelieved = labels(verifier, Judges(programs, validators=["print('valid')"], checkers=["print('ok')"]))
+    assert disbelieved == off
+
+
+def test_completions_are_kept_until_a_checker_decides_which_programs_pass(verifier: Verifier) -> None:
+    teacher = Judges([HALVES, FRONT, ZERO], checkers=[CHECKER])
+    for judging, kept in ((True, [True] * 3), (False, [False] * 3)):
+        settings = teacher.settings(keep="deciding")
+        settings = settings if judging else settings.model_copy(update={"checkers": 0})
+        _, programs = run([problem("code", PAIR)], teacher, verifier, settings, 0)
+        assert [row["completion"] is not None for row in programs] == kept
+
+
+def test_the_procedural_teacher_writes_validators_and_says_that_one_output_is_right(verifier: Verifier) -> None:
+    seeds = procedural_domain("mini_code").write_seeds(12, 0, {"planner": 1}, seed=5).train
+    own = [problem("mini_code", one.problem) for one in seeds]
+    teacher = ProceduralTeacher(Corpus(procedural={"mini_code": ProcedureSizes(teacher_error=0.3)}))
+    settings = Labels(validators=3, checkers=1)
+    proposals, programs = run(own, teacher, verifier, settings, 0)
+    made, rows = judged(own, proposals, programs, teacher, verifier, settings, 0)
+    assert judged(own[3:5], *_of(own[3:5], proposals, programs), teacher, verifier, settings, 0)[1] == [
+        row for row in rows if row["problem_id"] in {one["problem_id"] for one in own[3:5]}
+    ]  # whatever shard a problem is in
+    believed = [row for row in rows if row["decides"]]
+    right = {row["program"] for row in made if row["program"] and "re.fullmatch" in row["program"]}
+    assert len(believed) > 12 and {row["kind"] for row in believed} == {"validator"}
+    assert {row["program"] for row in believed} < right
+    assert {row["drop_reason"] for row in rows if row["kind"] == "checker"} == {ONE_RIGHT_REASON}
+    plain = decided(proposals, programs, verifier, settings, 0)
+    assert decided(proposals, programs, verifier, settings, 0, judges=rows) == plain  # they refuse no drawn input
+
+
+def _of(problems: Sequence[Row], *tables: Sequence[Row]) -> Iterator[list[Row]]:
+    ids = {row["problem_id"] for row in problems}
+    for table in tables:
+        yield [row for row in table if row["problem_id"] in ids]
+
+
+def test_ids_of_judges_follow_from_what_they_are(verifier: Verifier) -> None:
+    (row,) = written.written_judges(
+        [problem("code", PAIR)], Judges([HALVES], checkers=[CHECKER]), Labels(checkers=1), 0
+    )
+    assert row["judge_id"] == content_id("judge", row["problem_id"], "checker", 0, "ballots", None)
