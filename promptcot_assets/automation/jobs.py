@@ -122,9 +122,10 @@ def improve_job(home: str, profile: str) -> dg.JobDefinition:
 
 
 def units(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
-    """The jobs of the units of work; what belongs to self-play, and whether p is tuned, follows from the settings."""
-    self_play = settings.self_play
-    more = {"rollouts_online": self_play.learning.online, "relabelled": self_play.relabel}
+    """The jobs of the units of work; which optional tables belong to them, and whether p is tuned, follows from the
+    settings."""
+    played, judges = settings.self_play, settings.labels.judges
+    more = {"rollouts_online": played.learning.online, "relabelled": played.relabel}
     tables = [table.name for table in TABLES.values() if table.leg == "tuning"]
     tuning = _job("tuning", ["tuning"], "EM's last p, tuned on what one student solves.", tables)
     return [
@@ -135,7 +136,12 @@ def units(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             "The base model, both models trained on the triples, their held-out bounds.",
         ),
         _job("em_round", ["EM"], "One EM round."),
-        _job("synthesis_batch", ["batch"], "One batch, from concept sets to verified traces."),
+        _job(
+            "synthesis_batch",
+            ["batch"],
+            "One batch, from concept sets to verified traces.",
+            ["written_judges", "tested_judges"] if judges else [],
+        ),
         _job(
             "post_training",
             ["base", "SFT", "self-play"],

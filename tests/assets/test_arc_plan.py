@@ -53,9 +53,12 @@ def test_a_leg_waits_for_whatever_its_assets_read(tmp_path: Path) -> None:
         done.add(leg.name)
 
 
-@pytest.mark.parametrize("profile", ["demo", "selfplay_4b", "selfplay_30b", "sft_7b", "mini_world_large"])
-def test_every_input_of_a_leg_is_made_by_it_or_before_it(profile: str) -> None:
-    settings = load_settings(profile)
+@pytest.mark.parametrize(
+    "profile", ["demo", "selfplay_4b", "selfplay_30b", "sft_7b", "mini_world_large", "demo with judges"]
+)
+def test_every_input_of_a_leg_is_made_by_it_or_before_it(profile: str, tmp_path: Path) -> None:
+    (tmp_path / "judges.yaml").write_text("extends: demo\nlabels: {validators: 1, checkers: 1}\n")
+    settings = load_settings(str(tmp_path / "judges.yaml") if profile == "demo with judges" else profile)
     plan = {leg.name: leg for leg in legs(settings)}
     made = {(asset, leg.partition or UNPARTITIONED): leg for leg in plan.values() for asset in leg.assets}
     for leg in plan.values():

@@ -10,7 +10,7 @@ from dagster_graphql.schema.run_config import default_values_yaml_from_type_snap
 
 from promptcot_assets.assets.resources import LakeResource, SettingsResource
 from promptcot_assets.automation.jobs import RETRY, UNIT_TAG, everything_job, improve_job, jobs
-from promptcot_assets.definitions import defs
+from promptcot_assets.definitions import build_definitions, defs
 from promptcot_assets.settings import load_settings
 from promptcot_assets.tables import open_lake
 from tests.assets.arc_runs import SMALL
@@ -40,6 +40,15 @@ def test_a_run_carries_its_unit_as_a_tag() -> None:
     }
     assert tags["em_round_job"] == "em_round" and tags["everything_job"] == "everything"
     assert len(set(tags.values())) == len(tags)
+
+
+def test_the_job_of_a_batch_makes_the_judges_that_its_labels_need(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("extends: demo\nlabels: {validators: 1}\n")
+    judges = {"written_judges", "tested_judges"}
+    for profile, own in (("demo", set()), (str(tmp_path / "own.yaml"), judges)):
+        job = build_definitions(profile).resolve_job_def("synthesis_batch_job")
+        made = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+        assert made & judges == own and "code_tests" in made
 
 
 def test_a_second_try_takes_what_the_first_one_finished(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ automation/ablations.py: cold_rationale_model cold_problem_generator rationale_m
     control_rationale_model control_problem_generator seed_problems cold_start_bounds em_bounds control_bounds
 automation/checks.py: seed_problems seed_triples benchmark_items problems math_answers verdicts preference_pairs
 automation/improve.py: self_play_gate
-automation/jobs.py: rollouts_online relabelled
+automation/jobs.py: rollouts_online relabelled written_judges tested_judges
 automation/preview.py: concept_sets problems verdicts
 automation/sensors.py: problem_generator self_play_model em_bounds raw_problems benchmark_scores
 doctor/estimate.py: base_model cold_rationale_model cold_problem_generator rationale_model problem_generator

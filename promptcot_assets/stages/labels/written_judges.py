@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from promptcot_assets.domains.layout import BEGIN_THINK, END_THINK
 from promptcot_assets.inference import Completion
@@ -17,9 +17,6 @@ from promptcot_assets.lake.ids import content_id, seed_from
 from promptcot_assets.settings.profile import Labels
 from promptcot_assets.stages.labels.labelling import of_kind
 from promptcot_assets.stages.labels.written_tests import is_unicode
-
-if TYPE_CHECKING:
-    from promptcot_assets.stages.labels.teacher import Teacher
 
 Kind = Literal["validator", "checker"]
 KINDS: tuple[Kind, ...] = ("validator", "checker")
@@ -62,6 +59,17 @@ class WrittenJudge:
     tokens: int | None = None
 
 
+class Writer(Protocol):
+    """What is asked of a teacher (teacher.py)."""
+
+    @property
+    def name(self) -> str:
+        """The model or procedure that writes."""
+
+    def judges(self, problems: Sequence[Row], kind: Kind, calls: int, seed: int) -> list[list[WrittenJudge]]:
+        """`calls` judges for each problem, written one a call."""
+
+
 def judge_prompt(problem: str, kind: Kind) -> str:
     return PROMPTS[kind].format(problem=problem)
 
@@ -94,7 +102,7 @@ def text_defect(program: str) -> str | None:
     return "a null character in the program" if "\0" in program else None
 
 
-def written_judges(problems: Sequence[Row], teacher: Teacher, settings: Labels, seed: int) -> list[Row]:
+def written_judges(problems: Sequence[Row], teacher: Writer, settings: Labels, seed: int) -> list[Row]:
     """Rows of `written_judges`: of each program problem its validators, then its checkers, in their order."""
     own = of_kind(problems, "program")
     counts: dict[Kind, int] = {"validator": settings.validators, "checker": settings.checkers}
