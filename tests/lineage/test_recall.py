@@ -177,6 +177,20 @@ def test_a_bad_program_reaches_the_tests_that_it_decided(own_arc: Home) -> None:
     assert "proposal_2" not in {node.row for node in graph.edges[graph.starts[0]]}
 
 
+def test_a_bad_judge_reaches_the_tests_that_it_had_a_say_in(own_arc: Home) -> None:
+    about = {"problem_id": "problem_2"}
+    judges = [{"judge_id": f"judge_{at}", "number": at, "kind": "checker", **about} for at in (1, 2)]
+    own_arc.commit("proposed_tests", [], "problems", partition=BATCH)
+    own_arc.commit("candidate_programs", [], "problems", "proposed_tests", partition=BATCH)
+    own_arc.commit("written_judges", [{"writer": "procedural", **one} for one in judges], "problems", partition=BATCH)
+    own_arc.commit("tested_judges", judges, "proposed_tests", "candidate_programs", "written_judges", partition=BATCH)
+    tests = [{"test_id": f"test_{at}", "writer": "procedural", **about} for at in (2, 3)]
+    own_arc.commit("code_tests", tests, "proposed_tests", "candidate_programs", "tested_judges", partition=BATCH)
+    assert named(recall(own_arc.path, "judge_1")) == {"written_judges": 1, "tested_judges": 1, "code_tests": 2}
+    _, graph = trace(own_arc.path, "test_3")
+    assert {node.row for node in graph.edges[graph.starts[0]]} >= {"judge_1", "judge_2"}
+
+
 def test_a_healed_lake_has_nothing_to_recall(own_arc: Home) -> None:
     about = {"voter": "procedural", "answer": "7"}
     own_arc.commit(

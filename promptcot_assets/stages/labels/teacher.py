@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,13 +45,12 @@ class ProceduralTeacher:
         return [[self._attempt(row, k, seed) for k in range(n)] for row in problems]
 
     def tests(self, problems: Sequence[Row], calls: int, seed: int) -> list[list[WrittenTest]]:
-        raise ValueError(
-            "labels.teacher: procedural writes no tests; set labels.teacher to base_model, or leave the domains "
-            f"{', '.join(sorted({row['domain'] for row in problems}))} out of synthesis.concept_sets"
-        )
+        raise _of_other_domains({row["domain"] for row in problems}, "tests")
 
     def judges(self, problems: Sequence[Row], kind: Kind, calls: int, seed: int) -> list[list[WrittenJudge]]:
         """Validators err as often as its answers do; every problem of these domains has one right output."""
+        if others := {row["domain"] for row in problems} - self._corpus.procedural.keys():
+            raise _of_other_domains(others, "validators and checkers")
         return [[self._judge(row, kind, k, seed) for k in range(calls)] for row in problems]
 
     def _judge(self, row: Row, kind: Kind, k: int, seed: int) -> WrittenJudge:
@@ -69,6 +68,13 @@ class ProceduralTeacher:
             wrong = random.Random(seed_from("misread", row["problem_id"]))  # the same whoever is asked, and when
             return replace(domain.teach(row["problem"], 1.0, wrong), seed=own)
         return replace(domain.teach(row["problem"], sizes.teacher_error, rng), seed=own)
+
+
+def _of_other_domains(domains: Set[str], what: str) -> ValueError:
+    return ValueError(
+        f"labels.teacher: procedural writes no {what}; set labels.teacher to base_model, or leave the domains "
+        f"{', '.join(sorted(domains))} out of synthesis.concept_sets"
+    )
 
 
 class ModelTeacher:

@@ -493,6 +493,12 @@ def test_the_procedural_teacher_writes_validators_and_says_that_one_output_is_ri
     assert decided(proposals, programs, verifier, settings, 0, judges=rows) == plain  # they refuse no drawn input
 
 
+def test_the_procedural_teacher_writes_no_judges_of_a_real_problem() -> None:
+    teacher = ProceduralTeacher(Corpus(procedural={"mini_code": ProcedureSizes()}))
+    with pytest.raises(ValueError, match=r"writes no validators and checkers; .* leave the domains code out of"):
+        written.written_judges([problem("code", PAIR)], teacher, Labels(checkers=1), 0)
+
+
 def _of(problems: Sequence[Row], *tables: Sequence[Row]) -> Iterator[list[Row]]:
     ids = {row["problem_id"] for row in problems}
     for table in tables:
