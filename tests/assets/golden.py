@@ -50,7 +50,7 @@ def _examples(made: dict[str, list[Row]]) -> dict[str, Sequence[Row]]:
         "cold_problem_generator": p(made["seed_triples"]), "control_problem_generator": p(control),
         "rationale_model": q(won), "problem_generator": p(made["em_m_step"]),
         "student_base": made["sft_examples"], "sft_model": made["sft_examples"],
-        "self_play_model": made["preference_pairs"],
+        "self_play_model": made["preference_pairs"], "tuned_generator": p(made["tuning_examples"]),
     }  # fmt: skip
 
 
