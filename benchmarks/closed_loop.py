@@ -74,7 +74,7 @@ def promptcot(home: Path, seed: int, profile: Path, *command: str) -> str:
 
 def evaluate(home: Path, seed: int, profile: Path) -> None:
     """Ask the round's student the benchmark. `promptcot run` would teach the student before it the new batch too."""
-    assets = "benchmark_generations,benchmark_verdicts"
+    assets = "student_base,benchmark_generations,benchmark_verdicts"
     command = ["materialize", "-m", "promptcot_assets.definitions", "--select", assets, "--partition", NEXT]
     environment = environment_of(home, seed, profile)
     subprocess.run([sys.executable, "-m", "dagster", "asset", *command], env=environment, check=True)
