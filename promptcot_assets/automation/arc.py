@@ -35,7 +35,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from promptcot_assets.assets.everything import ASSETS, in_use
 from promptcot_assets.assets.inputs import EVERY, split
-from promptcot_assets.assets.partitions import keys_of
+from promptcot_assets.assets.partitions import FIRST_BATCH, keys_of
 from promptcot_assets.assets.progress import clock
 from promptcot_assets.assets.step import RESUME_TAG
 from promptcot_assets.automation.failures import error_of
@@ -81,7 +81,16 @@ class Leg:
 
 
 def legs(settings: Settings) -> list[Leg]:
-    """The arc of a profile: the assets that declare one leg are one run; what it needs follows from their inputs."""
+    """The arc of a profile: the assets that declare one leg are one run; what it needs follows from their inputs.
+
+    Raises: ArcError naming the setting that the plan cannot follow.
+    """
+    for name in ("focus", "written_by"):
+        if FIRST_BATCH in getattr(settings.synthesis, name):
+            raise ArcError(
+                f"synthesis.{name}.{FIRST_BATCH}: students play on the batch {FIRST_BATCH!r}, so it cannot follow from "
+                "how one of them did; give another batch in its place"
+            )
     if unknown := sorted(settings.leg_seconds.keys() - LEGS.keys()):
         raise ArcError(f"leg_seconds.{unknown[0]}: there is no such leg; there are {', '.join(LEGS)}")
     seconds = LEGS | settings.leg_seconds

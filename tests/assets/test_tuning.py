@@ -14,7 +14,7 @@ from promptcot_assets.assets.fingerprint import how_asked
 from promptcot_assets.assets.partitions import BATCHES
 from promptcot_assets.assets.synthesis import raw_problems
 from promptcot_assets.assets.tuning import DIVERSITY_GATE, tuned_generator, tuning_examples, tuning_samples
-from promptcot_assets.automation.arc import legs
+from promptcot_assets.automation.arc import ArcError, legs
 from promptcot_assets.automation.failures import error_of
 from promptcot_assets.automation.jobs import units
 from promptcot_assets.lake import Provenance
@@ -175,6 +175,16 @@ def test_a_batch_needs_a_student_whose_generator_there_is(text: str, tmp_path: P
     path.write_text(f"extends: demo\n{text}\n")
     with pytest.raises(SettingsError, match=r"synthesis.written_by.second: '\w+' has no tuned generator"):
         load_settings(str(path))
+
+
+@pytest.mark.parametrize("name", ["written_by: {first: tiny}", "focus: {first: {student: tiny}}"])
+def test_the_first_batch_cannot_follow_from_who_plays_on_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: demo\ntuning: {{}}\nself_play: {{held_out_share: 0.2}}\nsynthesis: {{{name}}}\n")
+    with pytest.raises(
+        ArcError, match=rf"synthesis.{name.partition(':')[0]}.first: students play on the batch 'first'"
+    ):
+        legs(load_settings(str(path)))
 
 
 def test_a_generator_is_asked_as_itself_and_not_as_the_student_that_it_met(tmp_path: Path) -> None:
