@@ -99,7 +99,7 @@ def raw_problems(step: Step, engine: EngineResource) -> Result:
     values = step.settings.synthesis
     refuse_stopped(step.lake, step.settings.em, step.asset, round_number(last_round(step.settings)))
     if student := values.written_by.get(step.partition):
-        refuse_narrowed(step.lake, step.settings, step.asset, student)
+        refuse_narrowed(step, student)
     asset, _ = split(writer(step.settings, step.partition))
     model = step.model_id(asset)
     with engine.load(step, asset) as p:

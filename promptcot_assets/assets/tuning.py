@@ -9,19 +9,20 @@ import dagster as dg
 
 from promptcot_assets.assets.embedding import embedder, embedder_version, last_generator
 from promptcot_assets.assets.gates import gate
-from promptcot_assets.assets.inputs import named, newest_rows
+from promptcot_assets.assets.inputs import named, newest_rows, refs_of
 from promptcot_assets.assets.partitions import keys_of
 from promptcot_assets.assets.resources import EngineResource
 from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Result, Results, table_asset
 from promptcot_assets.assets.trainer import TrainerResource
-from promptcot_assets.lake import Lake, Row, Rows
+from promptcot_assets.lake import Row, Rows
 from promptcot_assets.settings import Settings
 from promptcot_assets.settings.profile import Tuning
 from promptcot_assets.stages import tuning
 from promptcot_assets.stages.analysis import difficulty as hardness
 from promptcot_assets.stages.em import bounds, loop
 from promptcot_assets.stages.em.gates import STOPPED
+from promptcot_assets.stages.synthesis import writing
 from promptcot_assets.tables import Unit
 
 DIVERSITY_GATE = "problems_stayed_diverse"
@@ -37,21 +38,28 @@ def _m_steps(settings: Settings) -> list[str]:
     return [f"em_m_step[{key}]" for key in keys_of(Unit.ROUND, settings)]
 
 
+def _statements(settings: Settings) -> list[str]:
+    """Where the worked examples of statements are repaired, what the student was asked."""
+    return ["code_tests"] if settings.labels.repair_examples else []
+
+
 @table_asset(
-    inputs=lambda settings: ["rollouts", "verdicts", "problems", *_m_steps(settings)],
-    uses=lambda settings, _: [
-        _asked(settings).part("pass_rate", "within", "anchors"), {"by_tuned": sorted(settings.synthesis.written_by)},
-    ],
+    inputs=lambda settings: ["rollouts", "verdicts", "problems", *_statements(settings), *_m_steps(settings)],
+    uses=lambda settings, _: [_asked(settings).part("pass_rate", "within", "anchors")],
     when=lambda settings: settings.tuning,
-)  # fmt: skip
+)
 def tuning_examples(step: Step) -> Result:
     """EM's own problems that the student solves about as often as it should, and human seeds beside them."""
     rates = hardness.difficulty(step.rows("rollouts"), step.rows("verdicts"))
-    by_tuned = step.settings.synthesis.written_by
-    rows = tuning.examples(
-        step.rows("problems"), rates, _last_rationales(step), _asked(step.settings), by_tuned, step.seed
-    )
+    rows = tuning.examples(_problems(step), rates, _last_rationales(step), _asked(step.settings), step.seed)
     return step.commit(rows, **tuning.example_figures(rows))
+
+
+def _problems(step: Step) -> list[Row]:
+    """The problems, with the text that the student was asked."""
+    told = [row for name in _statements(step.settings) for row in step.rows(name, ["problem_id", "statement"])]
+    repaired = {row["problem_id"]: row["statement"] for row in told if row["statement"] is not None}
+    return [row | {"problem": repaired.get(row["problem_id"], row["problem"])} for row in step.rows("problems")]
 
 
 def _last_rationales(step: Step) -> list[Row]:
@@ -95,17 +103,21 @@ def tuning_samples(step: Step, engine: EngineResource) -> Results:
     """What p writes on held-out seeds' concepts before and after it met its solver, and whether it stayed diverse."""
     yield step.unchanged() or _sampled(step, engine)
     rows = newest_rows(step.lake, step.title)
-    yield from gate(step.asset, DIVERSITY_GATE, _verdict(rows, _asked(step.settings)), ADVICE)
+    yield from gate(step.asset, DIVERSITY_GATE, _verdict(rows, step.settings), ADVICE)
 
 
-def _verdict(rows: list[Row], settings: Tuning) -> tuning.Verdict:
-    return tuning.diversity_gate(rows, settings.min_diversity)
+def _verdict(rows: list[Row], settings: Settings) -> tuning.Verdict:
+    return tuning.diversity_gate(rows, _asked(settings).min_diversity, settings.em.gate.standard_errors)
 
 
 def _sampled(step: Step, engine: EngineResource) -> Result:
+    weights = {step.model_id(one).partition("/")[2] for one in ("problem_generator", "tuned_generator")}
+    if len(weights) == 1:
+        return step.commit([])  # nothing was learned
     rows = [*_written(step, engine, "problem_generator"), *_written(step, engine, "tuned_generator")]
     with embedder(step, engine, step.settings.synthesis.embedding) as model:
         rows = tuning.with_spread(rows, model)
+    step.dropped = writing.drop_counts(rows)
     return step.commit(rows, diversity=dg.MetadataValue.json(tuning.measures(rows)))
 
 
@@ -121,16 +133,23 @@ def _written(step: Step, engine: EngineResource, asset: str) -> Rows:
         )  # fmt: skip
 
 
-def refuse_narrowed(lake: Lake, settings: Settings, wanted_by: str, student: str) -> None:
-    """A batch that is launched by itself looks at the gate of the generator that it wants.
+def refuse_narrowed(step: Step, student: str) -> None:
+    """A batch that is launched by itself looks at the gate of the very generator that is to write it.
 
-    Raises: dagster.Failure when it was stopped by its gate; LakeError where there are no samples yet.
+    Raises: dagster.Failure when that was stopped by its gate, or has no samples yet; LakeError where there are none.
     """
-    measured = named("tuning_samples", student)
-    verdict = _verdict(newest_rows(lake, measured, settings), _asked(settings))
+    (measured,) = refs_of(step.lake, named("tuning_samples", student), step.title, step.settings)
+    p, inputs = step.version("tuned_generator"), step.lake.commit_of(measured).provenance.inputs
+    if all((one.asset, one.data_version) != (p.asset, p.data_version) for one in inputs):
+        raise dg.Failure(
+            f"{step.title} does not start: {measured} is of another generator than {p}, which is to write it; "
+            f"materialize tuning_samples of {student} first",
+            allow_retries=False,
+        )
+    verdict = _verdict(step.lake.table(measured).to_pylist(), step.settings)
     if not verdict.passed:
         why = "; ".join(verdict.failures)
-        raise dg.Failure(f"{wanted_by} does not start, {measured} is {STOPPED}: {why}", allow_retries=False)
+        raise dg.Failure(f"{step.title} does not start, {measured} is {STOPPED}: {why}", allow_retries=False)
 
 
 def writer(settings: Settings, batch: str) -> str:

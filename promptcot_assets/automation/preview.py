@@ -98,7 +98,9 @@ def small(settings: Settings, rows: int) -> dict[str, Any]:
         "students": students,
         "self_play": {"training": training, "pool_share": 0.5},
         "evaluation": {"generations": 1, "generations_of": dict.fromkeys(settings.evaluation.generations_of, 1)},
-    } | ({"zero_shot": {"problems": rows}} if settings.zero_shot else {})  # fmt: skip
+        **({"zero_shot": {"problems": rows}} if settings.zero_shot else {}),
+        **({"tuning": {"training": training, "samples": 1, "min_diversity": 0.0}} if settings.tuning else {}),
+    }  # fmt: skip
 
 
 def _tables(home: Path) -> tuple[list[Row], list[Row]]:

@@ -57,6 +57,8 @@ def phases(settings: Settings, device: Device) -> Iterator[Phase]:
         if student.plays:
             own[settings.self_play.optimiser] = settings.self_play.training
         trained[f"student {name}"] = (student.base, own)
+    if settings.tuning:
+        trained["the tuned generator"] = (settings.base, {"sft": settings.tuning.training})
     for whose, (model, trainings) in trained.items():
         size = size_of(model)
         for method, training in trainings.items():

@@ -8,8 +8,10 @@ was. What this costs in diversity is measured on the concepts of held-out seeds,
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from promptcot_assets.stages.em.loop import generator_prompt
 
 OWN, ANCHOR = "own", "anchor"
 BEFORE, AFTER = "before", "after"
+GROUPS = 20  # of seeds, of which each is left out once
 
 
 # ---- examples
@@ -36,25 +39,29 @@ def examples(
     measured: Iterable[Row],
     anchors: Sequence[Row],
     settings: Tuning,
-    by_tuned: Collection[str],
     seed: int,
 ) -> list[Row]:
     """Rows of `tuning_examples`: p's own problems of the right pass rate, then anchors; none without own ones.
 
-    problems: rows of `problems`. measured: rows of `difficulty`, one a problem. anchors: rows of `em_m_step`, each
-    drawn once at most. by_tuned: batches that a tuned generator wrote, which no generator learns from: that would be
-    a loop without an end. A problem that nobody ever solved is not learned from whatever the settings say, since most
-    of these cannot be solved.
+    problems: rows of `problems`, their text as the student was asked it. measured: rows of `difficulty`, one a problem.
+    anchors: rows of `em_m_step`, each drawn once at most. What a tuned generator wrote is not learned from: that would
+    be a loop without an end. Nor is a problem that was never solved, whatever the settings say, since most of these
+    cannot be.
     """
     rates = {row["problem_id"]: row for row in measured}
     own = [
         _example(row, OWN, rates[row["problem_id"]])
         for row in problems
-        if row["batch"] not in by_tuned and row["problem_id"] in rates and _is_near(rates[row["problem_id"]], settings)
+        if _is_ems(row) and row["problem_id"] in rates and _is_near(rates[row["problem_id"]], settings)
     ]
     wanted = round(len(own) * settings.anchors / (1 - settings.anchors))
     drawn = sorted(anchors, key=lambda row: seed_from(seed, "anchor", row["rationale_id"]))[:wanted]
     return own + [_example(row, ANCHOR, None) for row in sorted(drawn, key=lambda row: str(row["rationale_id"]))]
+
+
+def _is_ems(problem: Row) -> bool:
+    """Whether a generator of EM wrote it, by the role that its model's id begins with."""
+    return str(problem["problem_generator"]).partition("/")[0] == "problem_generator"
 
 
 def _is_near(measured: Row, settings: Tuning) -> bool:
@@ -131,38 +138,91 @@ def with_spread(rows: Sequence[Row], model: Embedder) -> list[Row]:
     return [row | {"spread": spread.get(row["sample_id"])} for row in rows]
 
 
-def measures(rows: Iterable[Row]) -> dict[str, dict[str, float | None]]:
-    """By domain and measure, what p's problems are like before and after: `{measure}, before` and `..., after`.
+def _parsed(rows: Sequence[Row], _: int) -> float | None:
+    return sum(row["problem"] is not None for row in rows) / len(rows) if rows else None
 
-    Distinct word pairs grow rarer with every further text, so they are those of equally many problems.
-    """
-    found: dict[str, dict[str, float | None]] = {}
+
+def _word_pairs(rows: Sequence[Row], count: int) -> float | None:
+    return distinct_n([row["problem"] for row in rows if row["problem"] is not None][:count], 2)
+
+
+def _spread(rows: Sequence[Row], _: int) -> float | None:
+    spreads = [row["spread"] for row in rows if row["spread"] is not None]
+    return sum(spreads) / len(spreads) if spreads else None
+
+
+# Of the samples of a series; the number is that of the problems to look at. Word pairs are rarer with every further
+# text, so they are those of equally many.
+MEASURES: dict[str, Callable[[Sequence[Row], int], float | None]] = {
+    "share that parses": _parsed, "distinct word pairs": _word_pairs, "cosine spread": _spread,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A measure of one domain before and after. lost: what is missing of the share that must stay; error: its standard
+    error by leaving out groups of seeds (jackknife), infinite of a single seed."""
+
+    domain: str
+    measure: str
+    before: float | None
+    after: float | None
+    lost: float
+    error: float
+
+
+def compared(rows: Iterable[Row], least: float) -> list[Compared]:
+    """Every measure of every domain. least: the share of what was before that must stay."""
+    found = []
     for (domain,), own in sorted(_by(rows, "domain").items()):
-        series = {name: [row for row in own if row["series"] == name] for name in (BEFORE, AFTER)}
-        texts = {name: [row["problem"] for row in group if row["problem"]] for name, group in series.items()}
-        count = min(map(len, texts.values()))
-        found[domain] = {}
-        for name, group in series.items():
-            spreads = [row["spread"] for row in group if row["spread"] is not None]
-            found[domain] |= {
-                f"share that parses, {name}": len(texts[name]) / len(group) if group else None,
-                f"distinct word pairs, {name}": distinct_n(texts[name][:count], 2),
-                f"cosine spread, {name}": sum(spreads) / len(spreads) if spreads else None,
-            }
+        seeds = sorted({row["problem_id"] for row in own})
+        groups = [set(seeds[start::GROUPS]) for start in range(min(GROUPS, len(seeds)))]
+        without = [[row for row in own if row["problem_id"] not in group] for group in groups]
+        for measure in MEASURES:
+            before, after = _both(own, measure)
+            losses = [_lost(*_both(some, measure), least) for some in without]
+            found.append(Compared(domain, measure, before, after, _lost(before, after, least), _jackknife(losses)))
     return found
 
 
-def diversity_gate(rows: Iterable[Row], least: float) -> Verdict:
-    """Whether the tuned p's problems kept `least` of the diversity of those before. No samples: nothing was tuned."""
-    failures, measured = [], dict[str, float]()
-    for domain, told in measures(rows).items():
-        measured |= {f"{domain}: {name}": value for name, value in told.items() if value is not None}
-        for name in ("share that parses", "distinct word pairs", "cosine spread"):
-            before, after = told[f"{name}, {BEFORE}"], told[f"{name}, {AFTER}"]
-            if before and (after or 0.0) < least * before:
-                failures.append(
-                    f"{domain}: {name} fell from {before:.3f} to {after or 0.0:.3f}, at least {least:.0%} are to stay"
-                )
+def _both(rows: Sequence[Row], measure: str) -> tuple[float | None, float | None]:
+    series = [[row for row in rows if row["series"] == name] for name in (BEFORE, AFTER)]
+    count = min(sum(row["problem"] is not None for row in own) for own in series)
+    before, after = (MEASURES[measure](own, count) for own in series)
+    return before, after
+
+
+def _lost(before: float | None, after: float | None, least: float) -> float:
+    return least * (before or 0.0) - (after or 0.0)
+
+
+def _jackknife(estimates: Sequence[float]) -> float:
+    """Standard error of an estimate from those without one group each."""
+    if len(estimates) < 2:
+        return math.inf
+    mean = math.fsum(estimates) / len(estimates)
+    return math.sqrt((len(estimates) - 1) / len(estimates) * math.fsum((one - mean) ** 2 for one in estimates))
+
+
+def measures(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    """By domain, what p's problems are like before and after."""
+    found: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for one in compared(rows, 1.0):
+        found[one.domain] |= {f"{one.measure}, {BEFORE}": one.before, f"{one.measure}, {AFTER}": one.after}
+    return dict(found)
+
+
+def diversity_gate(rows: Sequence[Row], least: float, standard_errors: float) -> Verdict:
+    """Whether the tuned p's problems kept `least` of the diversity of those before, within noise."""
+    failures, measured = [], {"samples": float(len(rows))}  # none: nothing was tuned, or there is no held-out seed
+    for one in compared(rows, least):
+        name = f"{one.domain}: {one.measure}"
+        told = {f"{name}, {BEFORE}": one.before, f"{name}, {AFTER}": one.after}
+        measured |= {key: value for key, value in told.items() if value is not None}
+        if one.lost > standard_errors * one.error:
+            failures.append(
+                f"{name} fell from {one.before or 0.0:.3f} to {one.after or 0.0:.3f}, at least {least:.0%} are to stay"
+            )
     return Verdict(tuple(failures), measured)
 
 

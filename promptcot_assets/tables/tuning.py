@@ -48,7 +48,7 @@ TABLES = (
             Shared("rollouts", {"problem_id": "problem_id"}),
             Shared("verdicts", {"problem_id": "problem_id"}),
         ),
-        reads_every=("problems",),
+        reads_every=("problems", "code_tests"),
         gist="problem",
         optional=True,
         learned_from=True,

@@ -358,8 +358,9 @@ def test_online_self_play_depends_on_its_problems_and_its_judge(
         ("tuning: {samples: 3}", {"tuning_samples"}),
         ("tuning: {shard_rows: 3}", {"tuning_samples"}),
         ("tuning: {min_diversity: 0.3}", set()),  # a gate is asked anew
-        ("synthesis: {written_by: {second: tiny}}", {"tuning_examples"}),
-        ("synthesis: {written_by: {first: tiny}}", {"tuning_examples", "raw_problems"}),
+        ("synthesis: {written_by: {second: tiny}}", set()),
+        ("synthesis: {written_by: {first: tiny}}", {"raw_problems"}),
+        ("labels: {repair_examples: true}", {"tuning_examples", "code_tests"}),
         ("em: {problem_sampling: {temperature: 0.9}}", MEASURED - {"proposal_pool"} | {"tuning_samples"}),
         ("engine: {dtype: bfloat16}", ASKED | {"tuning_samples"}),
     ],

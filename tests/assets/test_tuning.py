@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from promptcot_assets.assets.describe import LEGEND, meaning
@@ -17,11 +19,12 @@ from promptcot_assets.assets.tuning import DIVERSITY_GATE, tuned_generator, tuni
 from promptcot_assets.automation.arc import ArcError, legs
 from promptcot_assets.automation.failures import error_of
 from promptcot_assets.automation.jobs import units
-from promptcot_assets.lake import Provenance
+from promptcot_assets.lake import Provenance, Ref
 from promptcot_assets.settings import SettingsError, load_settings
+from promptcot_assets.tables import SCHEMAS
 from promptcot_assets.tables.models import MODEL
 from tests.assets.materialized import built, resources_of
-from tests.small_home import BATCH, DOMAIN, ROUND, STUDENT, Home
+from tests.small_home import BATCH, DOMAIN, ROUND, STUDENT, Home, row
 from tests.tiny_models import make_tiny_model
 
 TRAINING = "{threads: 1, arguments: {learning_rate: 0.001, per_device_train_batch_size: 2, num_train_epochs: 1}}"
@@ -54,7 +57,8 @@ def home(tmp_path: Path) -> Home:
     about = {"base": None, "examples": 0, "steps": 0, "tokens": 0, "loss": None}
     home.lake.commit_checkpoint("problem_generator", folder, MODEL, about, made, ROUND)
     home.commit("problems", [
-        {"problem_id": name, "problem": f"Find {name}.", "rationale": "so", "batch": BATCH, **CONCEPTS}
+        {"problem_id": name, "problem": f"Find {name}.", "rationale": "so", "batch": BATCH,
+         "problem_generator": "problem_generator/1", **CONCEPTS}
         for name in PASSES
     ], partition=BATCH)  # fmt: skip
     played(home, PASSES)
@@ -120,26 +124,67 @@ def test_p_learns_from_what_the_student_sometimes_solves_and_writes_the_batch_th
 
 
 def test_a_student_that_solves_nothing_or_everything_leaves_p_as_it_was(home: Home, profile: Path) -> None:
+    """Nothing is compared then, and a batch may be written by it."""
     played(home, PASSES | {"half": 0})
-    profile.write_text(PROFILE.replace("tuning: {", "tuning: {min_diversity: 0.0, "))
     made(home, profile, *TUNING)
-    assert rows(home, "tuning_examples") == []
+    assert rows(home, "tuning_examples") == rows(home, "tuning_samples") == []
     (weights,), (start,) = rows(home, "tuned_generator"), rows(home, "problem_generator", ROUND)
     versions = {one["model_id"].partition("/")[2] for one in (weights, start)}
     assert len(versions) == 1, "other weights"
+    assert made(home, profile, raw_problems, partition="second").success
+
+
+def samples_by_hand(home: Home, *made_of: Ref) -> None:
+    """Samples that narrowed: what a model of random weights writes is no lesson."""
+    alike = [{"sample_id": f"{name}{at}", "series": name, "domain": DOMAIN, "problem": text, "spread": spread,
+              "problem_id": f"s{at}"}
+             for name, texts, spread in (("before", ["one two", "three four"], 0.5), ("after", ["one two"] * 2, 0.0))
+             for at, text in enumerate(texts)]  # fmt: skip
+    content = pa.Table.from_pylist([row("tuning_samples", **one) for one in alike], SCHEMAS["tuning_samples"])
+    home.lake.commit("tuning_samples", [content], content.schema, Provenance("1", "{}", 0, "run-1", made_of), STUDENT)
+
+
+def second_batch(home: Home, profile: Path) -> str:
+    """Why it was not written."""
+    result = made(home, profile, raw_problems, partition="second", succeeds=False)
+    (failure,) = [error_of(event) for event in result.all_events if event.is_step_failure]
+    return str(failure)
 
 
 def test_no_batch_is_written_by_a_generator_that_its_gate_stopped(home: Home, profile: Path) -> None:
-    """The samples' texts are made alike by hand: what a model of random weights writes is no lesson."""
     made(home, profile, tuning_examples, tuned_generator)
-    alike = [{"sample_id": f"{name}{at}", "series": name, "domain": DOMAIN, "problem": text, "spread": spread}
-             for name, texts, spread in (("before", ["one two", "three four"], 0.5), ("after", ["one two"] * 2, 0.0))
-             for at, text in enumerate(texts)]  # fmt: skip
-    home.commit("tuning_samples", alike, partition=STUDENT)
-    result = made(home, profile, raw_problems, partition="second", succeeds=False)
-    (failure,) = [error_of(event) for event in result.all_events if event.is_step_failure]
-    assert failure and "stopped by its gate" in failure and "cosine spread fell" in failure
+    p = home.lake.newest("tuned_generator", STUDENT)
+    assert p
+    samples_by_hand(home, p)
+    assert re.search("stopped by its gate.*cosine spread fell", second_batch(home, profile))
     assert made(home, profile, raw_problems, partition=BATCH).success  # EM's own p writes on
+
+
+def test_no_batch_is_written_on_the_samples_of_another_generator(home: Home, profile: Path) -> None:
+    """A run that is killed after the training leaves the samples of the generator before."""
+    profile.write_text(PROFILE.replace("tuning: {", "tuning: {min_diversity: 0.0, "))
+    made(home, profile, *TUNING)
+    played(home, PASSES | {"always": 5})
+    made(home, profile, tuning_examples, tuned_generator)
+    why = second_batch(home, profile)
+    assert "is of another generator than tuned_generator[tiny]" in why and "materialize tuning_samples of tiny" in why
+    made(home, profile, tuning_samples)
+    assert made(home, profile, raw_problems, partition="second").success
+
+
+def test_p_learns_the_statement_that_the_student_was_asked(home: Home, profile: Path) -> None:
+    profile.write_text(PROFILE + "labels: {repair_examples: true}\n")
+    tests = [{"test_id": "t1", "problem_id": "half", "statement": "Find half, which is 5."},
+             {"test_id": "t2", "problem_id": "half", "statement": None}]  # fmt: skip
+    home.commit("code_tests", tests, partition=BATCH)
+    made(home, profile, tuning_examples)
+    assert rows(home, "tuning_examples")[0]["problem"] == "Find half, which is 5."
+
+
+def test_samples_that_do_not_parse_are_counted_by_reason(home: Home, profile: Path) -> None:
+    result = made(home, profile, *TUNING)
+    (event,) = result.asset_materializations_for_node("tuning_samples")
+    assert sum(event.metadata["dropped"].value.values()) == 8
 
 
 def test_the_round_that_trained_last_gives_the_human_seeds(home: Home, profile: Path) -> None:

@@ -152,9 +152,8 @@ def every_table(verifier: Verifier) -> dict[str, list[Row]]:
     made["difficulty"] = difficulty.difficulty(made["rollouts"], made["verdicts"])
     made["item_difficulty"], _ = difficulty.item_difficulty(made["difficulty"], made["teacher_traces"])
 
-    made["tuning_examples"] = tuning.examples(
-        made["problems"], made["difficulty"], made["em_m_step"], Tuning(within=1.0), (), 0
-    )
+    by_em = [row | {"problem_generator": "problem_generator/2"} for row in made["problems"]]
+    made["tuning_examples"] = tuning.examples(by_em, made["difficulty"], made["em_m_step"], Tuning(within=1.0), 0)
     written = [
         row
         for series in (tuning.BEFORE, tuning.AFTER)
