@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptcot_assets.inference.grouped_attention import group_queries
 from promptcot_assets.inference.kv_cache import growing_cache, keeps_everything, rows_of
 from promptcot_assets.inference.model_folder import base_of, end_tokens, read_model_folder
 from promptcot_assets.inference.protocol import SamplingParams
@@ -98,7 +97,6 @@ class LanguageModel:
         self.device = device
         self.tokenizer = read_model_folder(folder).tokenizer
         self.model = _load(folder, dtype).eval().to(device)
-        group_queries(self.model)
         self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         self._head_is_plain: bool | None = None
         self._cache = cache_argument(self.model)
