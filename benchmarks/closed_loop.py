@@ -7,7 +7,8 @@ the problems: two thirds of their answers to one of these are the same wrong num
 right, so that
 
 1. labels are counted: as voted, by whether the problem's rationale states the same, by how many votes agree, and before
-   and after the student's own verified rollouts were counted with the votes (`self_play.relabel`);
+   and after the student's own verified rollouts were counted with the votes (`self_play.relabel`), for several
+   `relabel_withdraw`;
 2. `promptcot improve` makes one round about what the student stably fails, in a copy of the home one of as many
    concept sets that are drawn like all others, and in a third one the same with the generator that was tuned on what
    the student sometimes solves (`tuning`, closed_loop_tuned.yaml); all students are asked the same benchmark items,
@@ -35,10 +36,12 @@ from promptcot_assets.lake.disk import complete
 from promptcot_assets.stages.analysis.difficulty import difficulty, wilson_interval
 from promptcot_assets.stages.labels.votes import same_answer
 from promptcot_assets.stages.statistics import mean_and_error, paired_difference, student
+from promptcot_assets.stages.students.relabelling import relabelled
 from promptcot_assets.tables import open_lake
 
 PROFILE, TUNED = (Path(__file__).parent / name for name in ("closed_loop.yaml", "closed_loop_tuned.yaml"))
 STUDENT, NEXT = "tiny", "tiny_1"
+WITHDRAW = (0.0, 0.2, 0.35, 0.5)  # shares of ballots below which relabelling takes a label away
 TARGET, NEAR = 0.5, 0.25  # pass rates, as closed_loop_tuned.yaml asks for
 Row = dict[str, Any]
 
@@ -94,7 +97,6 @@ def counted(name: str, right: Sequence[bool]) -> str:
 def label_lines(homes: Iterable[Path]) -> list[str]:
     """What is right among the labels of well-posed problems, all homes together."""
     groups = defaultdict[str, list[bool]](list)
-    changes = defaultdict[str, int](int)
     for home in homes:
         lake = open_lake(home)
         texts = {row["problem_id"]: row["problem"] for row in rows(lake, "problems", "first")}
@@ -112,20 +114,19 @@ def label_lines(homes: Iterable[Path]) -> list[str]:
             }
             groups[said[stated.get(label["problem_id"])]].append(right)
             groups["four of five votes or more" if label["share"] >= 0.8 else "three of five votes"].append(right)
-        for row in rows(lake, "relabelled", STUDENT):
-            if row["problem_id"] not in truth:
-                continue
-            known = str(truth[row["problem_id"]][0])
-            before = same_answer(row["before"], known)
-            groups["played on, before relabelling"].append(before)
-            if row["after"] is not None:
-                groups["played on, after relabelling"].append(same_answer(row["after"], known))
-            if row["changed"]:
-                fate = "withdrawn" if row["after"] is None else "changed"
-                changes[f"{'right' if before else 'wrong'} ones {fate}"] += 1
+        voted, judged = rows(lake, "math_answers", "first"), rows(lake, "verdicts", STUDENT)
+        for withdraw in WITHDRAW:
+            for row in relabelled(voted, judged, withdraw):
+                if row["problem_id"] not in truth:
+                    continue
+                known = str(truth[row["problem_id"]][0])
+                if withdraw == WITHDRAW[0]:
+                    groups["played on, before relabelling"].append(same_answer(row["before"], known))
+                if row["after"] is not None:
+                    groups[f"relabelled, withdrawn below {withdraw:.0%}"].append(same_answer(row["after"], known))
     lines = [f"  {'labels of well-posed problems':<52}{'labels':>6}{'right':>10}  95 % interval"]
     lines += [counted(name, groups[name]) for name in sorted(groups, key=list(groups).index)]
-    return [*lines, "  of those played on: " + ", ".join(f"{count} {what}" for what, count in sorted(changes.items()))]
+    return lines
 
 
 # ---- a round
