@@ -14,6 +14,7 @@ from sandbox import judge
 from sandbox.model import Limits, Program, Test, Verdict
 from sandbox.worker import Ending
 
+CHECKER_LIMITS = Limits()  # of a checker wherever one is asked, whatever the limits of the programs that it judges
 WORDS = {"ok": Verdict.OK, "1": Verdict.OK, "1.0": Verdict.OK, "true": Verdict.OK}
 WORDS |= {"wrong": Verdict.WRONG_ANSWER, "0": Verdict.WRONG_ANSWER, "0.0": Verdict.WRONG_ANSWER}
 WORDS |= {"false": Verdict.WRONG_ANSWER}

@@ -15,7 +15,7 @@ from sandbox import compare, judge, tiers
 from sandbox.cache import VerdictCache, environment
 from sandbox.cache import key as cache_key
 from sandbox.calibration import measured_factor
-from sandbox.checker import RUNNER, checked, question
+from sandbox.checker import CHECKER_LIMITS, RUNNER, checked, question
 from sandbox.model import (
     Comparison,
     Limits,
@@ -287,7 +287,7 @@ class Pool:
         """Ask the checker, in a child of its own: it may see the expected output, the solution has ended."""
         if output.verdict is not Verdict.OK:
             return output.verdict
-        limits = STRICT_LIMITS.scaled(self.cpu_factor)
+        limits = CHECKER_LIMITS.scaled(self.cpu_factor)
         code, _ = self._compile(call, slot, RUNNER, limits)
 
         def says(output: str) -> Verdict:

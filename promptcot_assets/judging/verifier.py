@@ -108,13 +108,16 @@ class Verifier:
             return list(threads.map(run, programs))
 
     def accepted(self, checker: str, outputs: Sequence[Checked]) -> list[bool | None]:
-        """Whether a checker takes each output for right; None where it says no word of its own (sandbox/checker.py)."""
+        """Whether a checker takes each output for right; None where it says no word of its own (sandbox/checker.py).
+
+        It has the limits that it has in a verdict, whatever the settings': what is believed here has its word there.
+        """
         from sandbox import Program, Test, Verdict
-        from sandbox.checker import RUNNER, question, word
+        from sandbox.checker import CHECKER_LIMITS, RUNNER, question, word
 
         def asked(some: Sequence[Checked]) -> list[bool | None]:
             told = [question(Program(checker), Test(stdin, expected), output) for stdin, expected, output in some]
-            said = self.pool.outputs(RUNNER, told, self.limits)
+            said = self.pool.outputs(RUNNER, told, CHECKER_LIMITS)
             if any(one.verdict is Verdict.SYSTEM_ERROR for one in said):
                 raise RuntimeError(LOST_WORKER)
             words = [word(one.stdout) if one.verdict is Verdict.OK else Verdict.SYSTEM_ERROR for one in said]
@@ -129,8 +132,8 @@ class Verifier:
     ) -> list[bool]:
         """For each program whether the tests {stdin, expected} fail it, by the same judge as a completion's verdict.
 
-        checker: the problem's, where it has one. Where that says nothing of an output, nor of the expected one, it is
-        to blame and not the sandbox: nothing is caught.
+        checker: the problem's, where it has one. Where that says nothing of an output, nor of the expected one, the
+        program is not caught. Raises: RuntimeError, only where the sandbox itself failed.
         """
         from sandbox import Comparison, Program, Test, Verdict
 
@@ -140,9 +143,10 @@ class Verifier:
         def fails(code: str) -> bool:
             verdict = self.pool.run(Program(code), cases, self.limits, comparison=how).verdict
             if verdict is Verdict.SYSTEM_ERROR:
-                right = [(test.stdin, test.expected, test.expected) for test in cases]
-                if checker is None or None not in self.accepted(checker, right):
+                # a checker without a word reads the same: the sandbox failed if it fails without one too
+                if checker is None or self.pool.run(Program(code), cases, self.limits).verdict is Verdict.SYSTEM_ERROR:
                     raise RuntimeError(LOST_WORKER)
+                self.accepted(checker, [(cases[0].stdin, cases[0].expected, cases[0].expected)])  # raises if it is lost
             return verdict not in (Verdict.OK, Verdict.SYSTEM_ERROR)
 
         with ThreadPoolExecutor(self._workers) as threads:

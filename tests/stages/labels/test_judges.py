@@ -33,7 +33,7 @@ from promptcot_assets.stages.labels.written_judges import (
 from promptcot_assets.stages.labels.written_tests import WrittenTest
 from promptcot_assets.stages.students import distillation, reward_service, self_play
 from promptcot_assets.tables import SCHEMAS
-from sandbox import Output, Verdict
+from sandbox import Limits, Output, ProgramResult, Verdict, checker, pool
 from tests.exact_models import one_of
 from tests.stages.labelled import cross_checked, decided, judged, run
 from tests.stages.labels.test_labelling import STATEMENT, Ballots, Writer, problem
@@ -98,8 +98,12 @@ RIGHT_PROGRAMS = (HALVES, FRONT, BACK, THIRDS, ZERO)  # no two print the same fo
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Verifier]:
-    with open_verifier(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
-        yield verifier
+    short = Limits(cpu_s=1.0, wall_s=4.0, memory=256 << 20)
+    with pytest.MonkeyPatch.context() as patched:  # a checker that hangs is not waited for as long as in earnest
+        for module in (checker, pool):
+            patched.setattr(module, "CHECKER_LIMITS", short)
+        with open_verifier(Sandbox(workers=2, cpu_s=1.0, wall_s=4.0, memory_mb=256)) as verifier:
+            yield verifier
 
 
 def judges_of(verifier: Verifier, teacher: Judges, text: str = PAIR) -> list[Row]:
@@ -443,6 +447,52 @@ def test_a_lost_sandbox_is_no_verdict_on_a_judge(verifier: Verifier) -> None:
 )
 def test_mutants_are_caught_by_a_checker_that_says_a_word(verifier: Verifier, checker: str, caught: list[bool]) -> None:
     assert verifier.caught([ZERO, BACK], [{"stdin": "9", "expected": "4 5"}], checker) == caught
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "needed_mb", "word"),
+    [(64, 150, True), (2500, 1100, None)],  # a program may use less than a checker, or more
+)
+def test_a_checker_has_the_limits_of_a_verdict_whatever_a_program_may_use(
+    memory_mb: int, needed_mb: int, word: bool | None
+) -> None:
+    needy = f"needed = bytearray({needed_mb} << 20)\n{CHECKER}"
+    case = {"stdin": "9", "expected": "4 5"}
+    question = Question("code", fenced(BACK), tests=json.dumps([case]), checker=needy)
+    with open_verifier(Sandbox(workers=1, memory_mb=memory_mb)) as verifier:
+        assert verifier.accepted(needy, [("9", "4 5", "8 1\n")]) == [word]
+        assert [one.passed for one in verifier.judge([question])] == [word]
+        assert verifier.caught([ZERO, BACK], [case], needy) == [word is not None, False]
+
+
+class WordlessOnce:
+    """A pool in which a checker has no word in the verdict and has one when it is asked again, as on a busy machine.
+
+    lost: the solution's own guest is lost too, with a checker or without.
+    """
+
+    def __init__(self, lost: bool) -> None:
+        self._lost = lost
+
+    def run(
+        self, program: Any, tests: Any, limits: Any = None, /, *, comparison: Any = None, **_: Any
+    ) -> ProgramResult:
+        fails = self._lost or comparison is not None
+        return ProgramResult(Verdict.SYSTEM_ERROR if fails else Verdict.WRONG_ANSWER, 0, [])
+
+    def outputs(self, program: Any, stdins: Sequence[str], limits: Any = None, /) -> list[Output]:
+        return [Output(Verdict.OK, "ok") for _ in stdins]
+
+
+def test_a_checker_that_has_no_word_in_a_verdict_is_no_lost_worker() -> None:
+    case = {"stdin": "9", "expected": "4 5"}
+    judge, broken_judge = (
+        Verifier(WordlessOnce(lost), Sandbox(workers=1))  # type: ignore[arg-type]
+        for lost in (False, True)
+    )
+    assert judge.caught([ZERO], [case], CHECKER) == [False]
+    with pytest.raises(RuntimeError, match="the sandbox lost a worker"):
+        broken_judge.caught([ZERO], [case], CHECKER)
 
 
 def test_what_a_checker_says_of_many_outputs_is_in_their_order(verifier: Verifier) -> None:
