@@ -1,7 +1,7 @@
 """Inputs and outputs that were broken on purpose, to see whether a validator or a checker notices.
 
 Not every one of them is surely wrong: an empty line may be an allowed input somewhere, and another number another right
-output. Whoever tests with them asks for a share, and for all only of what `garbage` gives.
+output. Whoever tests with them asks for a share, and for all only of what `nothing` and `garbage` give.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ TOKEN = re.compile(r"\S+")
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 WORD = "qzx"
 HUGE = 10**30
+BLANKS = ("", "\n", " \n", "\n\n")
 
 
 def broken_inputs(stdin: str, seed: int) -> list[str]:
@@ -23,18 +24,23 @@ def broken_inputs(stdin: str, seed: int) -> list[str]:
         _replaced(stdin, _any_number(stdin, rng), change)
         for change in (lambda _: WORD, lambda one: f"-{one.lstrip('+-')}", lambda _: str(HUGE))
     ]
-    return _distinct(["", _cut(stdin), *numbers, f"{stdin.rstrip()}\n{WORD} {WORD}", f"{stdin.rstrip()} 7"], stdin)
+    return _distinct(["", cut_off(stdin), *numbers, f"{stdin.rstrip()}\n{WORD} {WORD}", f"{stdin.rstrip()} 7"], stdin)
+
+
+def nothing(expected: str) -> list[str]:
+    """Whole outputs, with their ends of lines, in which nothing is said: wrong wherever something is asked for."""
+    return list(BLANKS) if expected.strip() else []
 
 
 def garbage(expected: str) -> list[str]:
     """Outputs that are wrong whatever the problem is, as long as it asks for something."""
-    return _distinct(["", f"{WORD}{WORD} {WORD}"], expected)
+    return _distinct([f"{WORD}{WORD} {WORD}"], expected)
 
 
 def misshapen_outputs(expected: str, seed: int) -> list[str]:
     """A right output without its end, with something behind it, with a word where a number was."""
     word = _replaced(expected, _any_number(expected, random.Random(seed)), lambda _: WORD)
-    return _distinct([_cut(expected), word, f"{expected.rstrip()} {WORD}"], expected)
+    return _distinct([cut_off(expected), word, f"{expected.rstrip()} {WORD}"], expected)
 
 
 def changed_outputs(expected: str, seed: int) -> list[str]:
@@ -73,7 +79,7 @@ def _replaced(text: str, token: re.Match[str] | None, change: Callable[[str], st
     return token and f"{text[: token.start()]}{change(token[0])}{text[token.end() :]}"
 
 
-def _cut(text: str) -> str | None:
+def cut_off(text: str) -> str | None:
     """Without its last token; None where that leaves nothing."""
     tokens = list(TOKEN.finditer(text))
     return text[: tokens[-1].start()].rstrip() if len(tokens) > 1 else None

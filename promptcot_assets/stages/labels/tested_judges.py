@@ -15,7 +15,14 @@ from promptcot_assets.judging.verifier import Checked, Verifier
 from promptcot_assets.lake import Row
 from promptcot_assets.lake.ids import seed_from
 from promptcot_assets.settings.profile import Labels
-from promptcot_assets.stages.labels.broken import broken_inputs, changed_outputs, garbage, misshapen_outputs
+from promptcot_assets.stages.labels.broken import (
+    broken_inputs,
+    changed_outputs,
+    cut_off,
+    garbage,
+    misshapen_outputs,
+    nothing,
+)
 from promptcot_assets.stages.labels.labelling import beside, by_problem
 from promptcot_assets.stages.labels.mutants import mutants
 from promptcot_assets.stages.labels.sameness import as_printed, same_text
@@ -41,14 +48,16 @@ class Known:
     """What a problem's candidate programs show without any judge. Places are those of the proposals.
 
     allowed: inputs that most programs answer. right: by input an output that several programs print alike, and more
-    than any other. The worked example, where there is one, is at place 0 of both.
+    than any other. The worked example, where there is one, is at place 0 of both. printed: by input, for all that
+    something is printed for, the right output or the first that a program prints.
     """
 
     stdins: tuple[str | None, ...]  # None of what is no input
     has_example: bool
     allowed: tuple[int, ...]
     right: Mapping[int, str]
-    printed: tuple[Checked, ...]  # what else programs print where an output is known to be right
+    printed: Mapping[int, str]
+    others: tuple[Checked, ...]  # what else programs print where an output is known to be right
     program: str | None  # one that prints the first of the right outputs
 
 
@@ -119,7 +128,8 @@ def known_of(proposals: Sequence[Row], programs: Sequence[Row]) -> Known:
         for other in dict.fromkeys(said[place])
         if not same_text(other, output)
     )
-    return Known(stdins, has_example, tuple(allowed), right, others, next(prints, None))
+    printed = {place: right.get(place) or said[place][0] for place in places if place in right or said[place]}
+    return Known(stdins, has_example, tuple(allowed), right, printed, others, next(prints, None))
 
 
 def _alike(said: Sequence[str]) -> str | None:
@@ -219,12 +229,14 @@ def _most_with_the_majority(verdicts: Mapping[int, Sequence[bool | None]]) -> in
 
 @dataclass(frozen=True)
 class _Tries:
-    """What every checker of a problem is asked: right outputs, three kinds of broken ones, and what else is printed.
+    """What every checker of a problem is asked: right outputs, four kinds of broken ones, and what else is printed.
 
-    changed: those that only say something else, and what mutants of a right program print.
+    empty: for every input, as they are, since a program that prints nothing does not even end a line. changed: those
+    that only say something else, and what mutants of a right program print.
     """
 
     right: tuple[Checked, ...]
+    empty: tuple[Checked, ...]
     garbage: tuple[Checked, ...]
     misshapen: tuple[Checked, ...]
     changed: tuple[Checked, ...]
@@ -241,18 +253,23 @@ class _Tries:
         ]
         return cls(
             _asked((stdin, output, output) for stdin, output in right),
+            tuple((known.stdins[place] or "", output, other)
+                  for place, output in known.printed.items() for other in nothing(output)),
             _asked((stdin, output, other) for stdin, output in some for other in garbage(output)),
-            _asked((stdin, output, other) for stdin, output in some for other in misshapen_outputs(output, seed)),
+            (
+                *_asked((stdin, output, other) for stdin, output in some for other in misshapen_outputs(output, seed)),
+                *((stdin, output, short) for stdin, output in some if (short := cut_off(output)) is not None),
+            ),
             _asked([
                 *((stdin, output, other) for stdin, output in some for other in changed_outputs(output, seed)),
                 *from_mutants,
             ]),
-            known.printed,
+            known.others,
         )  # fmt: skip
 
     @property
     def kinds(self) -> tuple[tuple[Checked, ...], ...]:
-        return (self.right, self.garbage, self.misshapen, self.changed, self.others)
+        return (self.right, self.empty, self.garbage, self.misshapen, self.changed, self.others)
 
     @property
     def all(self) -> tuple[Checked, ...]:
@@ -291,15 +308,15 @@ def _checker(row: Row, known: Known, tries: _Tries | None, verifier: Verifier) -
 def _judged(said: Sequence[bool | None], tries: _Tries, has_example: bool) -> Tested:
     """A checker by its verdicts on all tries. Where it says no word it has not accepted, as in a judge's verdict."""
     verdicts = iter(said)
-    right, nonsense, misshapen, changed, _ = ([next(verdicts) for _ in kind] for kind in tries.kinds)
-    broken = [*nonsense, *misshapen, *changed]
+    right, empty, nonsense, misshapen, changed, _ = ([next(verdicts) for _ in kind] for kind in tries.kinds)
+    broken = [*empty, *nonsense, *misshapen, *changed]
     accepted, refused = right.count(True), _refused(broken)
     tested = Tested(None, len(right), accepted, len(broken), refused, verdicts=tuple(said))
     if has_example and right[0] is not True:
         return replace(tested, reason=REFUSES_EXAMPLE)
     if not accepted or 2 * accepted < len(right):
         return replace(tested, reason=REFUSES_RIGHT)
-    if True in nonsense:
+    if True in empty or True in nonsense:
         return replace(tested, reason=ACCEPTS_GARBAGE)
     enough = all(_refused(kind) >= MIN_REFUSED * len(kind) for kind in (misshapen, changed)) and _refused(changed)
     return tested if enough else replace(tested, reason=ACCEPTS_BROKEN)

@@ -187,7 +187,8 @@ def test_broken_texts_are_the_same_every_time_and_never_the_sound_one(stdin: str
         found = made(stdin, 4)
         assert found == made(stdin, 4) and len(found) == len(set(found))
         assert all(one.strip() != stdin.strip() for one in found)
-    assert "" in broken.broken_inputs("5 9", 0) and "" in broken.garbage("5 9")
+    assert "" in broken.broken_inputs("5 9", 0)
+    assert broken.nothing("5 9")[:2] == ["", "\n"] and broken.nothing("\n") == []
 
 
 def test_inputs_are_broken_in_every_way() -> None:
@@ -323,6 +324,57 @@ def test_a_checker_is_believed_if_it_knows_right_from_broken_outputs(
         assert decided(proposals, programs, verifier, settings, 0, judges=[row]) == decided(
             proposals, programs, verifier, Labels(test_programs=5, tests_per_problem=4), 0
         )
+
+
+DIVISORS = """Input: an integer s, 2 <= s <= 50.
+Output: some divisors of s, one a line, at least one. Any are right.
+Example
+Input:
+9
+Output:
+3
+"""
+LINES = """lines = told['output'].splitlines()
+try:
+    right = all(int(one) > 0 and int(told['input']) % int(one) == 0 for one in lines)
+except ValueError:
+    right = False
+"""
+SAYS = "print('ok' if right else 'wrong')"
+DIVIDES = ("s = int(input())\nprint(1)", "s = int(input())\nprint(s)", "s = int(input())\nprint(1)\nprint(s)")
+SPLIT = LINES.replace("splitlines", "split")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (READS + SPLIT + "right = right and lines != []\n" + SAYS, None),
+        (READS + SPLIT + "right = right and told['output'] != ''\n" + SAYS, ACCEPTS),  # blanks only
+        (READS + LINES + SAYS, ACCEPTS),  # it refuses an empty line and accepts nothing at all
+        (READS + LINES + "right = right and (lines != [] or told['input'] != '20')\n" + SAYS, ACCEPTS),
+        # it accepts nothing only for an input that no two programs print the same for
+        (READS + LINES + "right = right and (lines != [] or told['input'] == '20')\n" + SAYS, ACCEPTS),
+        (READS + LINES + "right = right and told['output'] not in ('', '\\n')\n" + SAYS, None),
+    ],
+)
+def test_a_checker_that_accepts_nothing_for_any_input_is_not_believed(
+    verifier: Verifier, program: str, reason: str | None
+) -> None:
+    tests = (WrittenTest("9", "3"), WrittenTest("20", "5"), WrittenTest("6", "2"))
+    (row,) = judges_of(verifier, Judges(DIVIDES, tests=tests, checkers=[program]), DIVISORS)
+    assert (row["drop_reason"], row["decides"]) == (reason, reason is None)
+
+
+def test_an_output_is_cut_off_with_its_line_break_and_without(verifier: Verifier) -> None:
+    asked = list[tuple[str, str, str]]()
+
+    class Listening(Verifier):
+        def accepted(self, checker: str, outputs: Sequence[tuple[str, str, str]]) -> list[bool | None]:
+            asked.extend(outputs)
+            return super().accepted(checker, outputs)
+
+    judges_of(Listening(verifier.pool, Sandbox(workers=2)), Judges(RIGHT_PROGRAMS, checkers=[CHECKER]))
+    assert {("9", "4 5", "4"), ("9", "4 5", "4\n"), ("9", "4 5", ""), ("20", "10 10", "\n")} <= set(asked)
 
 
 def test_a_checker_that_throws_dice_is_not_believed(verifier: Verifier) -> None:
