@@ -1,7 +1,8 @@
 """Inputs and outputs that were broken on purpose, to see whether a validator or a checker notices.
 
 Not every one of them is surely wrong: an empty line may be an allowed input somewhere, and another number another right
-output. Whoever tests with them asks for a share, and for all only of what `nothing` and `garbage` give.
+output. Whoever tests with them asks for a share, and for all only of what `nothing`, `garbage`, `endless` and
+`programs` give.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ TOKEN = re.compile(r"\S+")
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 WORD = "qzx"
 HUGE = 10**30
+ANY_NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\w|\.\d)")  # also within a token
+ENDLESS = ("nan", "inf", "-inf", "1e999")  # whatever is compared with the first is false
+# an expression without a space or a comma that is stronger than `except:`
+SAYS_OK = "print('ok')or(__import__('sys').stdout.flush())or(__import__('os')._exit(0))"
 BLANKS = ("", "\n", " \n", "\n\n")
 
 
@@ -37,6 +42,23 @@ def garbage(expected: str) -> list[str]:
     return _distinct([f"{WORD}{WORD} {WORD}"], expected)
 
 
+def endless(expected: str) -> list[str]:
+    """A right output with what a float can be and no number is: in place of every number, of the first, of the last."""
+    numbers = list(ANY_NUMBER.finditer(expected))
+    changed = [
+        one
+        for word in ENDLESS
+        for one in (ANY_NUMBER.sub(word, expected), *(_replaced(expected, at, _always(word)) for at in _ends(numbers)))
+    ]
+    return _distinct(changed, expected)
+
+
+def programs(expected: str) -> list[str]:
+    """Outputs with an expression in place of all, of the first word, of the last: who evaluates it has said `ok`."""
+    tokens = list(TOKEN.finditer(expected))
+    return _distinct([SAYS_OK, *(_replaced(expected, at, _always(SAYS_OK)) for at in _ends(tokens))], expected)
+
+
 def misshapen_outputs(expected: str, seed: int) -> list[str]:
     """A right output without its end, with something behind it, with a word where a number was."""
     word = _replaced(expected, _any_number(expected, random.Random(seed)), lambda _: WORD)
@@ -52,6 +74,14 @@ def changed_outputs(expected: str, seed: int) -> list[str]:
     ]
     words = [] if any(numbers) else [_replaced(expected, TOKEN.search(expected), one) for one in (_reversed, _twice)]
     return _distinct([*numbers, *words], expected)
+
+
+def _ends(found: list[re.Match[str]]) -> list[re.Match[str]]:
+    return [found[0], found[-1]] if found else []
+
+
+def _always(word: str) -> Callable[[str], str]:
+    return lambda _: word
 
 
 def _reversed(word: str) -> str:

@@ -19,9 +19,11 @@ from promptcot_assets.stages.labels.broken import (
     broken_inputs,
     changed_outputs,
     cut_off,
+    endless,
     garbage,
     misshapen_outputs,
     nothing,
+    programs,
 )
 from promptcot_assets.stages.labels.labelling import beside, by_problem
 from promptcot_assets.stages.labels.mutants import mutants
@@ -37,7 +39,10 @@ REFUSES_EXAMPLE = "refuses the worked example"
 REFUSES_RIGHT = "refuses what most programs agree on"
 ACCEPTS_BROKEN = "accepts too much of what is broken"
 ACCEPTS_GARBAGE = "accepts an empty output or words without meaning"
+ACCEPTS_ENDLESS = "accepts nan or an infinity in place of a number"
+RUNS_OUTPUT = "runs what an output says"
 NOT_ITSELF = "says another thing when asked again"
+NEVER_RIGHT = (ACCEPTS_GARBAGE, ACCEPTS_GARBAGE, RUNS_OUTPUT, ACCEPTS_ENDLESS)  # of four kinds of broken outputs
 ONE_IS_RIGHT = "most of its writers say that exactly one output is right"
 ANOTHER = "another checker decides"
 JUDGED = ("judge_id", "problem_id", "domain", "kind", "number", "program", "drop_reason")  # columns of written_judges
@@ -229,7 +234,7 @@ def _most_with_the_majority(verdicts: Mapping[int, Sequence[bool | None]]) -> in
 
 @dataclass(frozen=True)
 class _Tries:
-    """What every checker of a problem is asked: right outputs, four kinds of broken ones, and what else is printed.
+    """What every checker of a problem is asked: right outputs, broken ones of six kinds, and what else is printed.
 
     empty: for every input, as they are, since a program that prints nothing does not even end a line. changed: those
     that only say something else, and what mutants of a right program print.
@@ -238,6 +243,8 @@ class _Tries:
     right: tuple[Checked, ...]
     empty: tuple[Checked, ...]
     garbage: tuple[Checked, ...]
+    programs: tuple[Checked, ...]
+    endless: tuple[Checked, ...]
     misshapen: tuple[Checked, ...]
     changed: tuple[Checked, ...]
     others: tuple[Checked, ...]
@@ -256,6 +263,8 @@ class _Tries:
             tuple((known.stdins[place] or "", output, other)
                   for place, output in known.printed.items() for other in nothing(output)),
             _asked((stdin, output, other) for stdin, output in some for other in garbage(output)),
+            _asked((stdin, output, other) for stdin, output in some for other in programs(output)),
+            _asked((stdin, output, other) for stdin, output in some for other in endless(output)),
             (
                 *_asked((stdin, output, other) for stdin, output in some for other in misshapen_outputs(output, seed)),
                 *((stdin, output, short) for stdin, output in some if (short := cut_off(output)) is not None),
@@ -269,7 +278,11 @@ class _Tries:
 
     @property
     def kinds(self) -> tuple[tuple[Checked, ...], ...]:
-        return (self.right, self.empty, self.garbage, self.misshapen, self.changed, self.others)
+        return (
+            self.right,
+            self.empty, self.garbage, self.programs, self.endless,
+            self.misshapen, self.changed, self.others,
+        )  # fmt: skip
 
     @property
     def all(self) -> tuple[Checked, ...]:
@@ -308,16 +321,17 @@ def _checker(row: Row, known: Known, tries: _Tries | None, verifier: Verifier) -
 def _judged(said: Sequence[bool | None], tries: _Tries, has_example: bool) -> Tested:
     """A checker by its verdicts on all tries. Where it says no word it has not accepted, as in a judge's verdict."""
     verdicts = iter(said)
-    right, empty, nonsense, misshapen, changed, _ = ([next(verdicts) for _ in kind] for kind in tries.kinds)
-    broken = [*empty, *nonsense, *misshapen, *changed]
+    right, *never, misshapen, changed, _ = ([next(verdicts) for _ in kind] for kind in tries.kinds)
+    broken = [one for kind in (*never, misshapen, changed) for one in kind]
     accepted, refused = right.count(True), _refused(broken)
     tested = Tested(None, len(right), accepted, len(broken), refused, verdicts=tuple(said))
     if has_example and right[0] is not True:
         return replace(tested, reason=REFUSES_EXAMPLE)
     if not accepted or 2 * accepted < len(right):
         return replace(tested, reason=REFUSES_RIGHT)
-    if True in empty or True in nonsense:
-        return replace(tested, reason=ACCEPTS_GARBAGE)
+    for reason, kind in zip(NEVER_RIGHT, never, strict=True):
+        if True in kind:
+            return replace(tested, reason=reason)
     enough = all(_refused(kind) >= MIN_REFUSED * len(kind) for kind in (misshapen, changed)) and _refused(changed)
     return tested if enough else replace(tested, reason=ACCEPTS_BROKEN)
 

@@ -365,6 +365,56 @@ def test_a_checker_that_accepts_nothing_for_any_input_is_not_believed(
     assert (row["drop_reason"], row["decides"]) == (reason, reason is None)
 
 
+ENDLESS, RUNS = "accepts nan or an infinity in place of a number", "runs what an output says"
+SUM_IS = "a > 0 and b > 0 and a + b == int(told['input'])"
+SUM_IS_NO_OTHER = "not (a + b < int(told['input']) or a + b > int(told['input']) or a <= 0 or b <= 0)"
+
+
+def of_sum(form: str, rule: str = SUM_IS, caught: str = "Exception") -> str:
+    """A checker of PAIR that reads numbers in a form of its own."""
+    reads = f"a, b = {form}"
+    return f"{READS}try:\n    {reads}\n    right = {rule}\nexcept {caught}:\n    right = False\n{SAYS}"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (of_sum("map(int, told['output'].split())", SUM_IS_NO_OTHER), None),
+        (of_sum("map(__import__('ast').literal_eval, told['output'].split())"), None),
+        (of_sum("map(float, told['output'].split())"), None),
+        (of_sum("map(float, told['output'].split())", SUM_IS_NO_OTHER), ENDLESS),  # nan is neither less nor more
+        (of_sum("map(lambda form, one: form(one), (int, float), told['output'].split())", SUM_IS_NO_OTHER), ENDLESS),
+        (of_sum("map(lambda form, one: form(one), (float, int), told['output'].split())", SUM_IS_NO_OTHER), ENDLESS),
+        (of_sum("map(float, told['output'].split())", SUM_IS.replace("==", ">=")), ENDLESS),
+        (of_sum("map(eval, told['output'].split())"), RUNS),
+        (of_sum("map(eval, told['output'].split())", caught="BaseException"), RUNS),
+        (of_sum("map(lambda form, one: form(one), (int, eval), told['output'].split())"), RUNS),
+        (of_sum("eval(told['output'].strip().replace(' ', ','))"), RUNS),
+        (of_sum("eval(told['output'].strip()) if '(' in told['output'] else map(int, told['output'].split())"), RUNS),
+    ],
+)
+def test_a_checker_that_an_output_can_outwit_is_not_believed(
+    verifier: Verifier, program: str, reason: str | None
+) -> None:
+    (row,) = judges_of(verifier, Judges(RIGHT_PROGRAMS, checkers=[program]))
+    assert (row["drop_reason"], row["decides"]) == (reason, reason is None)
+
+
+@pytest.mark.parametrize(
+    ("expected", "some"),
+    [
+        ("4 5", {"nan nan", "4 inf", "-inf 5", "1e999 1e999"}),
+        ("2\n1.5 -3e-7", {"nan\nnan nan", "2\n1.5 nan", "inf\n1.5 -3e-7"}),
+        ("(3, 4)", {"(nan, nan)", "(3, inf)"}),
+        ("x1 is 7.", {"x1 is nan."}),
+        ("a word", set()),
+    ],
+)
+def test_numbers_are_replaced_by_what_is_none(expected: str, some: set[str]) -> None:
+    found = broken.endless(expected)
+    assert some <= set(found) and bool(found) == bool(some)
+
+
 def test_an_output_is_cut_off_with_its_line_break_and_without(verifier: Verifier) -> None:
     asked = list[tuple[str, str, str]]()
 
