@@ -48,9 +48,9 @@ class RayVerifier(Closing, Verifier):
         outputs: list[list[str | None]] = self._call("outputs", list(programs), list(stdins))
         return outputs
 
-    def accepted(self, checker: str, outputs: Sequence[Checked]) -> list[bool | None]:
+    def accepted(self, checker: str, outputs: Sequence[Checked], patience: int | None = None) -> list[bool | None]:
         """As `Verifier.accepted`, by one actor."""
-        accepted: list[bool | None] = self._call("accepted", checker, list(outputs))
+        accepted: list[bool | None] = self._call("accepted", checker, list(outputs), patience)
         return accepted
 
     def caught(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MATHS_GRADER, PROGRAM_GRADER = "sandbox.maths/3", "sandbox.programs/2"
 LOST_WORKER = "the sandbox lost a worker twice on one program; run the step again"
-CHECKED_AT_ONCE = 16  # outputs a checker is asked about by one guest
+CHECKED_AT_ONCE = 4  # outputs a checker is asked about by one guest
 Checked = tuple[str, str, str]  # an input, the output that is expected for it, and the one that is judged
 JUDGED_BY = ("checker", "float_tolerance", "cpu_s", "judge_profile")  # columns of a problem, where its source has them
 
@@ -107,21 +107,28 @@ class Verifier:
         with ThreadPoolExecutor(self._workers) as threads:
             return list(threads.map(run, programs))
 
-    def accepted(self, checker: str, outputs: Sequence[Checked]) -> list[bool | None]:
+    def accepted(self, checker: str, outputs: Sequence[Checked], patience: int | None = None) -> list[bool | None]:
         """Whether a checker takes each output for right; None where it says no word of its own (sandbox/checker.py).
 
         It has the limits that it has in a verdict, whatever the settings': what is believed here has its word there.
+        patience: once it has said no word on more outputs than that, it is asked about no others; they are None too.
         """
         from sandbox import Program, Test, Verdict
         from sandbox.checker import CHECKER_LIMITS, RUNNER, question, word
 
+        wordless = list[None]()
+
         def asked(some: Sequence[Checked]) -> list[bool | None]:
+            if patience is not None and len(wordless) > patience:
+                return [None] * len(some)
             told = [question(Program(checker), Test(stdin, expected), output) for stdin, expected, output in some]
             said = self.pool.outputs(RUNNER, told, CHECKER_LIMITS)
             if any(one.verdict is Verdict.SYSTEM_ERROR for one in said):
                 raise RuntimeError(LOST_WORKER)
             words = [word(one.stdout) if one.verdict is Verdict.OK else Verdict.SYSTEM_ERROR for one in said]
-            return [None if one is Verdict.SYSTEM_ERROR else one is Verdict.OK for one in words]
+            verdicts = [None if one is Verdict.SYSTEM_ERROR else one is Verdict.OK for one in words]
+            wordless.extend(one for one in verdicts if one is None)
+            return verdicts
 
         shards = [outputs[at : at + CHECKED_AT_ONCE] for at in range(0, len(outputs), CHECKED_AT_ONCE)]
         with ThreadPoolExecutor(self._workers) as threads:

@@ -52,16 +52,21 @@ class CheckedBy:
 def checked_by(checker: str, proposals: Sequence[Row], programs: Sequence[Row], verifier: Verifier) -> CheckedBy:
     """What the checker says of all outputs of a problem's programs, each held against each, and against the proposal's.
 
-    An output that it does not take for right even against itself is held against nothing else.
+    An output that it does not take for right even against itself is held against nothing else, and one that it has no
+    word on is not asked about again: it may hang there.
     """
     outputs = [_said(place, row, programs) for place, row in enumerate(proposals)]
     itself = [(place, one, one) for place, said in enumerate(outputs) for one in said]
-    right = _accepted(checker, itself, proposals, verifier)
-    kept = [[one for one in said if (place, one, one) in right] for place, said in enumerate(outputs)]
+    verdicts = _verdicts(checker, itself, proposals, verifier)
     pairs = [
-        (place, got, want) for place, said in enumerate(kept) for got in outputs[place] for want in said if got != want
+        (place, got, want)
+        for place, said in enumerate(outputs)
+        for got in said
+        for want in said
+        if got != want and verdicts[place, got, got] is not None and verdicts[place, want, want]
     ]
-    return CheckedBy(right | _accepted(checker, pairs, proposals, verifier))
+    verdicts |= _verdicts(checker, pairs, proposals, verifier)
+    return CheckedBy(frozenset(pair for pair, is_right in verdicts.items() if is_right))
 
 
 def as_printed(stdin: str, expected: str, output: str) -> Checked:
@@ -84,12 +89,11 @@ def _said(place: int, proposal: Row, programs: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(one for one in (*printed, proposal["proposed"]) if one))
 
 
-def _accepted(
+def _verdicts(
     checker: str, pairs: Sequence[tuple[int, str, str]], proposals: Sequence[Row], verifier: Verifier
-) -> frozenset[tuple[int, str, str]]:
+) -> dict[tuple[int, str, str], bool | None]:
     asked = [as_printed(proposals[place]["stdin"], want, got) for place, got, want in pairs]
-    said = verifier.accepted(checker, asked)
-    return frozenset(pair for pair, is_right in zip(pairs, said, strict=True) if is_right)
+    return dict(zip(pairs, verifier.accepted(checker, asked), strict=True))
 
 
 def _without(outputs: Sequence[str], one: str) -> list[str]:

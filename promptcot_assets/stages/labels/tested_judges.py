@@ -31,13 +31,16 @@ from promptcot_assets.stages.labels.sameness import as_printed, same_text
 from promptcot_assets.stages.labels.written_judges import INVALID, ONE_RIGHT_REASON, VALID, text_defect
 
 MIN_REFUSED = 0.5  # of the inputs or outputs that are broken in ways that some statement may allow
+MOST_WORDLESS = 3  # of all outputs that a checker is asked about
+AT_ONCE = 4  # inputs that a validator is asked about; one without a word on all of them is asked no more
 CHANGED = 2  # right outputs that others are made of by changing them
 NOT_ALLOWED = "the statement does not allow the input, say its validators"
 NOTHING_KNOWN = "nothing is known to be right to test it on"
 NO_WORD = "says no word of its own on what is right"
+WORDLESS = "says no word of its own on too many outputs"
 REFUSES_EXAMPLE = "refuses the worked example"
 REFUSES_RIGHT = "refuses what most programs agree on"
-ACCEPTS_BROKEN = "accepts too much of what is broken"
+REFUSES_LITTLE = "refuses too little of what is broken"
 ACCEPTS_GARBAGE = "accepts an empty output or words without meaning"
 ACCEPTS_ENDLESS = "accepts nan or an infinity in place of a number"
 RUNS_OUTPUT = "runs what an output says"
@@ -177,13 +180,18 @@ def _validator(row: Row, known: Known, verifier: Verifier, seed: int) -> Tested:
     broken = _words(program, broken_inputs(known.stdins[first] or "", seed), verifier)
     refused = broken.count(INVALID)
     enough = refused >= MIN_REFUSED * len(broken) and refused
-    return replace(tested, broken=len(broken), refused=refused, reason=None if enough else ACCEPTS_BROKEN)
+    return replace(tested, broken=len(broken), refused=refused, reason=None if enough else REFUSES_LITTLE)
 
 
 def _words(program: str, stdins: Sequence[str], verifier: Verifier) -> list[str | None]:
-    (said,) = verifier.outputs([program], stdins)
-    words = [one and one.strip().lower() for one in said]
-    return [one if one in (VALID, INVALID) else None for one in words]
+    words = list[str | None]()
+    for at in range(0, len(stdins), AT_ONCE):
+        if at and not any(words[-AT_ONCE:]):  # most often it hangs
+            break
+        (said,) = verifier.outputs([program], stdins[at : at + AT_ONCE])
+        lowered = [one and one.strip().lower() for one in said]
+        words += [one if one in (VALID, INVALID) else None for one in lowered]
+    return words + [None] * (len(stdins) - len(words))
 
 
 def allowed_by(proposals: Sequence[Row], judges: Sequence[Row]) -> list[Row]:
@@ -311,19 +319,21 @@ def _checker(row: Row, known: Known, tries: _Tries | None, verifier: Verifier) -
     (first,) = verifier.accepted(program, tries.right[:1])
     if first is None:
         return Tested(NO_WORD, len(tries.right))
-    said = verifier.accepted(program, tries.all)
+    said = verifier.accepted(program, tries.all, MOST_WORDLESS)
+    if said.count(None) > MOST_WORDLESS:  # no counts: which of the others were asked about is chance
+        return Tested(WORDLESS, len(tries.right))
     tested = _judged(said, tries, known.has_example)
-    if tested.reason is None and verifier.accepted(program, tries.all) != said:
+    if tested.reason is None and verifier.accepted(program, tries.all, MOST_WORDLESS) != said:
         return replace(tested, reason=NOT_ITSELF)
     return tested
 
 
 def _judged(said: Sequence[bool | None], tries: _Tries, has_example: bool) -> Tested:
-    """A checker by its verdicts on all tries. Where it says no word it has not accepted, as in a judge's verdict."""
+    """A checker by its verdicts on all tries. Where it says no word it has neither accepted nor refused."""
     verdicts = iter(said)
     right, *never, misshapen, changed, _ = ([next(verdicts) for _ in kind] for kind in tries.kinds)
     broken = [one for kind in (*never, misshapen, changed) for one in kind]
-    accepted, refused = right.count(True), _refused(broken)
+    accepted, refused = right.count(True), broken.count(False)
     tested = Tested(None, len(right), accepted, len(broken), refused, verdicts=tuple(said))
     if has_example and right[0] is not True:
         return replace(tested, reason=REFUSES_EXAMPLE)
@@ -332,12 +342,8 @@ def _judged(said: Sequence[bool | None], tries: _Tries, has_example: bool) -> Te
     for reason, kind in zip(NEVER_RIGHT, never, strict=True):
         if True in kind:
             return replace(tested, reason=reason)
-    enough = all(_refused(kind) >= MIN_REFUSED * len(kind) for kind in (misshapen, changed)) and _refused(changed)
-    return tested if enough else replace(tested, reason=ACCEPTS_BROKEN)
-
-
-def _refused(verdicts: Sequence[bool | None]) -> int:
-    return sum(one is not True for one in verdicts)
+    enough = all(kind.count(False) >= MIN_REFUSED * len(kind) for kind in (misshapen, changed)) and False in changed
+    return tested if enough else replace(tested, reason=REFUSES_LITTLE)
 
 
 def _unreadable(row: Row) -> str | None:

@@ -17,7 +17,7 @@ from promptcot_assets.lake.ids import content_id
 from promptcot_assets.reports.trainers import item_of
 from promptcot_assets.settings.engines import Sandbox
 from promptcot_assets.settings.profile import Corpus, Distillation, Labels, ProcedureSizes, Sampling
-from promptcot_assets.stages.labels import broken, tested_judges
+from promptcot_assets.stages.labels import broken, sameness, tested_judges
 from promptcot_assets.stages.labels import written_judges as written
 from promptcot_assets.stages.labels.cross_execution import quality
 from promptcot_assets.stages.labels.teacher import ModelTeacher, ProceduralTeacher
@@ -198,7 +198,7 @@ def test_inputs_are_broken_in_every_way() -> None:
 
 
 # ---- which validators are believed
-NO_WORD, FEW = "says no word of its own on what is right", "accepts too much of what is broken"
+NO_WORD, FEW = "says no word of its own on what is right", "refuses too little of what is broken"
 EXAMPLE = "refuses the worked example"
 
 
@@ -296,7 +296,7 @@ ACCEPTS = "accepts an empty output or words without meaning"
         ("print('wrong')", EXAMPLE),
         (READS + "print('ok' if told['output'] == told['expected'] else 'wrong')", EXAMPLE),  # the line break
         (CHECKER.replace("a + b", "a * b"), EXAMPLE),
-        (READS + "a, b = map(int, told['output'].split())\nprint('ok')", FEW),  # any two numbers
+        (CHECKER.replace("a > 0 and b > 0 and a + b == int(told['input'])", "True"), FEW),  # any two numbers
         (CHECKER.replace(" and a + b == int(told['input'])", ""), FEW),
         ("1 / 0", NO_WORD),
         ("print('ok'", NO_WORD),
@@ -415,13 +415,89 @@ def test_numbers_are_replaced_by_what_is_none(expected: str, some: set[str]) -> 
     assert some <= set(found) and bool(found) == bool(some)
 
 
+WORDLESS = "says no word of its own on too many outputs"
+TAKES_MORE = CHECKER.replace("told['output'].split())", "told['output'].split()[:2])")
+
+
+def where(program: str, condition: str, happens: str) -> str:
+    """The checker, with something that happens before its word."""
+    return program.replace("print('ok'", f"if {condition}:\n    {happens}\nprint('ok'")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        *((where(CHECKER, "not right", happens), WORDLESS)
+          for happens in ("while True: pass", "bytearray(10**12)", "raise ValueError", "print('no')")),
+        (where(CHECKER, "told['output'].split() != ['4', '5']", "while True: pass"), WORDLESS),
+        # one output on which it has no word is not too many
+        (where(CHECKER, "told['input'] == '9' and told['output'] == ' \\n'", "while True: pass"), None),
+        # ending without a word on three of four misshapen outputs is no refusal of them
+        (where(TAKES_MORE, "'qzx' in told['output'].split()[:2] and len(told['output']) < 7 "
+               "or told['output'].split() == ['4']", "raise ValueError"), FEW),
+    ],
+)  # fmt: skip
+def test_to_say_no_word_is_not_to_refuse(verifier: Verifier, program: str, reason: str | None) -> None:
+    (row,) = judges_of(verifier, Judges(RIGHT_PROGRAMS, tests=TESTS[:1], checkers=[program]))
+    assert (row["drop_reason"], row["decides"]) == (reason, reason is None)
+
+
+class Counting:
+    """A pool that counts what is asked of a judge."""
+
+    def __init__(self, of: Any) -> None:
+        self._of, self.asked = of, 0
+
+    def outputs(self, program: Any, stdins: Sequence[str], limits: Any = None, /) -> list[Output]:
+        self.asked += len(stdins)
+        found: list[Output] = self._of.outputs(program, stdins, limits)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "sound", "silent", "at_most"),
+    [
+        ("checker", CHECKER, where(CHECKER, "told['output'].split() != ['4', '5']", "raise ValueError"), 20),
+        ("validator", VALIDATOR, VALIDATOR.replace("'invalid'", "1 / 0"), 10),
+    ],
+)
+def test_who_says_no_word_again_and_again_is_asked_no_more(
+    verifier: Verifier, kind: Kind, sound: str, silent: str, at_most: int
+) -> None:
+    asked = []
+    for program in (silent, sound):
+        own, settings = [problem("code", PAIR)], Labels(test_programs=5, tests_per_problem=4)
+        teacher = Judges(RIGHT_PROGRAMS, **{f"{kind}s": [program]})
+        proposals, programs = run(own, teacher, verifier, settings, 0)
+        rows = written.written_judges(own, teacher, teacher.settings(), 0)
+        counting = Counting(verifier.pool)
+        executed = list(tested_judges.executed(proposals, programs, rows))
+        (row,) = tested_judges.tested_judges(executed, Verifier(counting, Sandbox(workers=2)), Labels(mutants=0), 0)  # type: ignore[arg-type]
+        assert row["decides"] == (program == sound)
+        asked.append(counting.asked)
+    assert asked[0] <= at_most < asked[1]
+
+
+def test_an_output_that_the_checker_has_no_word_on_is_held_against_no_other(verifier: Verifier) -> None:
+    counting = Counting(verifier.pool)
+    odd = where(CHECKER, "told['output'].split() == ['2', '7']", "raise ValueError")
+    proposals, programs = run([problem("code", PAIR)], Judges(RIGHT_PROGRAMS), verifier,
+                              Labels(test_programs=5, tests_per_problem=4), 0)  # fmt: skip
+    judge = Verifier(counting, Sandbox(workers=2))  # type: ignore[arg-type]
+    agreed = sameness.checked_by(odd, proposals[:1], programs, judge)
+    assert counting.asked == 5 + 3 * 3  # of five outputs three are right, and four are held against them
+    assert agreed.same(0, "8 1", "4 5") and not agreed.same(0, "2 7", "4 5") and not agreed.same(0, "0 9", "4 5")
+
+
 def test_an_output_is_cut_off_with_its_line_break_and_without(verifier: Verifier) -> None:
     asked = list[tuple[str, str, str]]()
 
     class Listening(Verifier):
-        def accepted(self, checker: str, outputs: Sequence[tuple[str, str, str]]) -> list[bool | None]:
+        def accepted(
+            self, checker: str, outputs: Sequence[tuple[str, str, str]], patience: int | None = None
+        ) -> list[bool | None]:
             asked.extend(outputs)
-            return super().accepted(checker, outputs)
+            return super().accepted(checker, outputs, patience)
 
     judges_of(Listening(verifier.pool, Sandbox(workers=2)), Judges(RIGHT_PROGRAMS, checkers=[CHECKER]))
     assert {("9", "4 5", "4"), ("9", "4 5", "4\n"), ("9", "4 5", ""), ("20", "10 10", "\n")} <= set(asked)
