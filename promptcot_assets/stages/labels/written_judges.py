@@ -22,6 +22,7 @@ Kind = Literal["validator", "checker"]
 KINDS: tuple[Kind, ...] = ("validator", "checker")
 VALID, INVALID = "valid", "invalid"
 ONE_RIGHT = "EXACTLY ONE RIGHT OUTPUT"  # what a writer says in place of a checker
+MARKS = " \t*_`."  # that may stand around it
 ONE_RIGHT_REASON = "its writer says that exactly one output is right"
 
 VALIDATOR_PROMPT = f"""{{problem}}
@@ -89,7 +90,8 @@ def read_judge(completion: Completion, kind: Kind) -> WrittenJudge:
         return said(None, "the program was cut off at the token limit")
     program = extract_program(text)
     if program is None:
-        says_one = kind == "checker" and ONE_RIGHT in text.rpartition(END_THINK)[2]
+        said_lines = [line.strip(MARKS) for line in text.rpartition(END_THINK)[2].splitlines()]
+        says_one = kind == "checker" and ONE_RIGHT in said_lines
         return said(None, ONE_RIGHT_REASON if says_one else "no program in what was written")
     defect = text_defect(program)
     return said(None if defect else program, defect)
