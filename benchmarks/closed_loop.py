@@ -18,6 +18,7 @@ right, so that
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,13 +28,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from promptcot_assets.domains import mini_maths
 from promptcot_assets.lake import Lake
 from promptcot_assets.lake.disk import complete
-from promptcot_assets.stages.analysis.difficulty import difficulty, wilson_interval
+from promptcot_assets.stages.analysis.difficulty import NORMAL_95, difficulty, wilson_interval
 from promptcot_assets.stages.labels.votes import same_answer
 from promptcot_assets.stages.statistics import mean_and_error, paired_difference, student
 from promptcot_assets.stages.students.relabelling import relabelled
@@ -159,19 +159,28 @@ def improved(home: Path, seed: int, arm: Arm) -> str:
     )
 
 
-def solved(home: Path) -> str:
-    """How often the round's own problems were solved by the student before it learned from them."""
+def solved(home: Path) -> list[float]:
+    """How often each of the round's own problems was solved by the student before it learned from them."""
     lake = open_lake(home)
     own = {row["problem_id"] for row in rows(lake, "problems", NEXT)}
-    labels = sum(row["answer"] is not None for row in rows(lake, "math_answers", NEXT))
     measured = difficulty(rows(lake, "rollouts", NEXT), rows(lake, "verdicts", NEXT))
-    rates = [row["pass_rate"] for row in measured if row["problem_id"] in own]
-    near = sum(abs(rate - TARGET) <= NEAR for rate in rates)
-    between = f"between {TARGET - NEAR:.2f} and {TARGET + NEAR:.2f} of the time"
-    return (
-        f"{len(own)} problems, {labels} with a label; of {len(rates)} that were played on "
-        f"{100 * near / len(rates):.1f} % are solved {between}, on average {mean(rates):.3f}"
-    )
+    return [row["pass_rate"] for row in measured if row["problem_id"] in own]
+
+
+def labelled(home: Path) -> int:
+    return sum(row["answer"] is not None for row in rows(open_lake(home), "math_answers", NEXT))
+
+
+def near(rates: Iterable[float]) -> list[bool]:
+    """Whether the problems are solved about as often as the tuned generator's should be."""
+    return [abs(rate - TARGET) <= NEAR for rate in rates]
+
+
+def shares_apart(first: Sequence[bool], second: Sequence[bool]) -> str:
+    """The difference of two shares in points, with its 95 % interval by the normal approximation."""
+    one, two = (sum(some) / len(some) for some in (first, second))
+    half = NORMAL_95 * math.sqrt(one * (1 - one) / len(first) + two * (1 - two) / len(second))
+    return f"{100 * (one - two):+.1f} [{100 * (one - two - half):+.1f}, {100 * (one - two + half):+.1f}]"
 
 
 def over_seeds(values: Sequence[float]) -> str:
@@ -186,7 +195,8 @@ def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary)
-        homes, gains = list[Path](), defaultdict[str, list[float]](list)
+        homes, gains, rates = list[Path](), defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+        labels = defaultdict[str, int](int)
         for seed in range(seeds):
             home = folder / f"seed_{seed}"
             promptcot(home, seed, PROFILE, "run", "--until", f"{STUDENT}: evaluation")
@@ -203,12 +213,20 @@ def main() -> None:
                 gain, told = difference(after[arm.name], passes(home, STUDENT))
                 gains[arm.name].append(gain)
                 print(f"  a round of problems {arm.name}: {told} points on the benchmark; {line}", flush=True)
-                print(f"    {solved(own)}", flush=True)
+                rates[arm.name] += (own_rates := solved(own))
+                labels[arm.name] += labelled(own)
+                print(counted("  of those that are played on, solved near the target", near(own_rates)), flush=True)
             for arm in ARMS[1:]:
                 between, told = difference(after[arm.name], after[ORDINARY.name])
                 gains[f"{arm.name} minus {ORDINARY.name}"].append(between)
                 print(f"  {arm.name} minus {ORDINARY.name}: {told}", flush=True)
-        print("\nIn all")
+        print(f"\nIn all; solved between {TARGET - NEAR:.2f} and {TARGET + NEAR:.2f} of the time, of those played on")
+        for arm in ARMS:
+            print(counted(arm.name, near(rates[arm.name])), f" {labels[arm.name]:,} labels", flush=True)
+        for arm in ARMS[1:]:
+            between = shares_apart(near(rates[arm.name]), near(rates[ORDINARY.name]))
+            print(f"  {arm.name} minus {ORDINARY.name}: {between} points")
+        print("On the benchmark")
         print(*(f"  {name}: {over_seeds(values)} points" for name, values in gains.items()), sep="\n")
 
 
