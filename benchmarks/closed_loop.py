@@ -224,8 +224,8 @@ def main() -> None:
         for arm in ARMS:
             print(counted(arm.name, near(rates[arm.name])), f" {labels[arm.name]:,} labels", flush=True)
         for arm in ARMS[1:]:
-            between = shares_apart(near(rates[arm.name]), near(rates[ORDINARY.name]))
-            print(f"  {arm.name} minus {ORDINARY.name}: {between} points")
+            more = shares_apart(near(rates[arm.name]), near(rates[ORDINARY.name]))
+            print(f"  {arm.name} minus {ORDINARY.name}: {more} points")
         print("On the benchmark")
         print(*(f"  {name}: {over_seeds(values)} points" for name, values in gains.items()), sep="\n")
 
