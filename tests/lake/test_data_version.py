@@ -84,7 +84,7 @@ def test_what_a_trainer_reads_is_ordered(lake: Lake) -> None:
     )
     assert one.data_version == again.data_version != other.data_version
     assert {name for name, table in TABLES.items() if table.ordered} == {
-        "seed_triples", "em_m_step", "sft_examples", "preference_pairs", "self_play_examples",
+        "seed_triples", "em_m_step", "sft_examples", "preference_pairs", "self_play_examples", "tuning_examples",
     }  # fmt: skip
 
 
