@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from promptcot_assets.assets.fingerprint import Used
+from promptcot_assets.assets.gates import refuse_another_model
 from promptcot_assets.assets.resources import EngineResource, SandboxResource
 from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Result, table_asset
@@ -122,6 +123,7 @@ def _refuse_regressed(step: Step, former: str) -> None:
     """Raises: dagster.Failure where the former round made the student worse, if problems were held out to tell."""
     if not step.settings.self_play.held_out_share:
         return
+    refuse_another_model(step.lake, step.title, step.version("self_play_gate"), step.version("self_play_model"))
     gain = self_play.gate_difference(step.rows("self_play_gate"))
     if self_play.regressed(gain) and gain:
         raise dg.Failure(

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import dagster as dg
 
 from promptcot_assets.assets.fingerprint import Used
-from promptcot_assets.assets.gates import gate
+from promptcot_assets.assets.gates import gate, refuse_another_model
 from promptcot_assets.assets.held_out import measure
-from promptcot_assets.assets.inputs import newest_rows, split
+from promptcot_assets.assets.inputs import newest_rows, refs_of, split
 from promptcot_assets.assets.partitions import round_key, round_number
 from promptcot_assets.assets.resources import EngineResource
 from promptcot_assets.assets.step import Step
@@ -245,11 +245,15 @@ def refuse_stopped(lake: Lake, em: ExpectationMaximisation, wanted_by: str, roun
     """Dagster's blocking checks hold within one run; what is launched by itself looks at the gate of what it needs.
 
     round_: the round it needs, 0 for the cold start.
-    Raises: dagster.Failure when it was stopped by its gate.
+    Raises: dagster.Failure when it was stopped by its gate, or its models are others than the gate saw.
     """
     after = round_key(round_ + 1)
     measured = before("em_bounds", after)
-    rows = newest_rows(lake, measured)
+    (ref,) = refs_of(lake, measured, wanted_by)
+    for name in ("rationale_model", "problem_generator"):
+        (model,) = refs_of(lake, before(name, after), wanted_by)
+        refuse_another_model(lake, wanted_by, ref, model)
+    rows = lake.table(ref).to_pylist()
     if round_:
         last, long_before = (newest_rows(lake, before("em_bounds", after, 1 + back)) for back in (1, em.patience))
         verdict = gates.bound_gate(rows, last, em.gate, long_before if em.patience else None)

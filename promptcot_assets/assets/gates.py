@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
@@ -9,7 +10,8 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
-from promptcot_assets.lake import Commit
+from promptcot_assets.assets.inputs import named
+from promptcot_assets.lake import Commit, Lake, Ref
 from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.stages.em.gates import STOPPED, Verdict
 from promptcot_assets.tables import TABLES
@@ -30,6 +32,24 @@ def gate(asset: str, check: str, verdict: Verdict, advice: str) -> Iterator[dg.A
     )
     if not verdict.passed:
         raise dg.Failure(f"{asset} is {STOPPED}: {failures}; {advice}", allow_retries=False)
+
+
+def refuse_another_model(lake: Lake, wanted_by: str, measured: Ref, model: Ref) -> None:
+    """A gate lets through the model that it looked at, and no other: a run that is killed between training and
+    measuring leaves a new model beside the measures of the one before.
+
+    measured: the gate's rows. Carried over, they are made from the rows of a model with the same weights.
+    Raises: dagster.Failure naming both, and what is to be made.
+    """
+    own = (model.asset, model.data_version)
+    inputs = lake.commit_of(measured).provenance.inputs
+    made_from = itertools.chain(inputs, (commit.ref for commit in lake.ancestors(measured)))  # mostly the first few
+    if all((one.asset, one.data_version) != own for one in made_from):
+        raise dg.Failure(
+            f"{wanted_by} does not start: {measured} was measured on another model than {model}; materialize "
+            f"{named(measured.asset, measured.partition)} first",
+            allow_retries=False,
+        )
 
 
 def refuse_failed(instance: dg.DagsterInstance, wanted_by: str, given: Commit, checks: Sequence[str]) -> None:

@@ -9,13 +9,14 @@ from promptcot_assets.assets.resources import EngineResource, SandboxResource
 from promptcot_assets.assets.step import Step
 from promptcot_assets.assets.table_asset import Names, Result, table_asset
 from promptcot_assets.assets.teaching import role_inputs, teacher
-from promptcot_assets.lake import Row
+from promptcot_assets.lake import Row, Rows
 from promptcot_assets.settings import Settings
 from promptcot_assets.settings.profile import Asked
 from promptcot_assets.stages.asking import refusals
 from promptcot_assets.stages.labels import agreement, cross_execution, labelling, votes
 from promptcot_assets.stages.labels import tested_judges as testing
 from promptcot_assets.stages.labels import written_judges as judges
+from promptcot_assets.stages.labels.teacher import Teacher
 from promptcot_assets.stages.synthesis import writing
 
 STATEMENT = ("problem_id", "domain", "problem")  # of a problem, to repair its statement
@@ -62,18 +63,36 @@ def _program_uses(settings: Settings, _: str) -> list[Used]:
     return [*own, settings.labels.part(*decide)] if settings.labels.keep == "deciding" else own
 
 
+def _asked_about(
+    step: Step,
+    engine: EngineResource,
+    role: Asked | None,
+    answers: str,
+    phase: str,
+    ask: Callable[[list[Row], Teacher], list[Row]],
+) -> Rows:
+    """What a teacher gives for the labelled problems with such answers; without any, it is not even loaded."""
+    values = step.settings.labels
+    problems = step.stream("problems").through(lambda all_: labelling.to_label(all_, answers, values.share))
+    if not problems:
+        return []
+    with teacher(step, engine, role) as asked:
+        return step.map(phase, problems, lambda some: ask(some, asked), values.shard_rows)
+
+
 # ---- answers
 @table_asset(inputs=_inputs(_voter), uses=_vote_uses, asks=("solve",), pool="gpu")
 def math_votes(step: Step, engine: EngineResource) -> Result:
     """Every answer of the voter to every maths problem, `labels.votes` each."""
     values = step.settings.labels
-    problems = step.stream("problems").through(lambda all_: labelling.to_label(all_, "maths", values.share))
-    if not problems:
-        return step.commit([])
-    with teacher(step, engine, values.voter) as voter:
-        rows = step.map(
-            "vote", problems, lambda some: votes.math_votes(some, voter, values, step.seed), values.shard_rows
-        )
+    rows = _asked_about(
+        step,
+        engine,
+        values.voter,
+        "maths",
+        "vote",
+        lambda some, voter: votes.math_votes(some, voter, values, step.seed),
+    )
     step.dropped = refusals(rows)
     return step.commit(rows, **labelling.kept_figures(rows))
 
@@ -135,14 +154,10 @@ def label_agreement(step: Step) -> Result:
 def proposed_tests(step: Step, engine: EngineResource) -> Result:
     """What may become the tests of every program problem: its worked example, drawn inputs, or tests of a model."""
     values = step.settings.labels
-    problems = step.stream("problems").through(lambda all_: labelling.to_label(all_, "program", values.share))
-    if not problems:
-        return step.commit([])
-    with teacher(step, engine, values.test_writer) as writer:
-        rows = step.map(
-            "propose tests", problems,
-            lambda some: cross_execution.proposed_tests(some, writer, values, step.seed), values.shard_rows,
-        )  # fmt: skip
+    rows = _asked_about(
+        step, engine, values.test_writer, "program", "propose tests",
+        lambda some, writer: cross_execution.proposed_tests(some, writer, values, step.seed),
+    )  # fmt: skip
     step.dropped = writing.drop_counts(rows)
     return step.commit(rows)
 
@@ -184,14 +199,10 @@ def _judges(settings: Settings) -> list[str]:
 def written_judges(step: Step, engine: EngineResource) -> Result:
     """Validators of inputs and checkers of outputs that the test writer writes for every program problem."""
     values = step.settings.labels
-    problems = step.stream("problems").through(lambda all_: labelling.to_label(all_, "program", values.share))
-    if not problems:
-        return step.commit([])
-    with teacher(step, engine, values.test_writer) as writer:
-        rows = step.map(
-            "write judges", problems,
-            lambda some: judges.written_judges(some, writer, values, step.seed), values.shard_rows,
-        )  # fmt: skip
+    rows = _asked_about(
+        step, engine, values.test_writer, "program", "write judges",
+        lambda some, writer: judges.written_judges(some, writer, values, step.seed),
+    )  # fmt: skip
     step.dropped = writing.drop_counts(rows)
     return step.commit(rows)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from promptcot_assets.assets.embedding import embedder, embedder_version, last_generator
-from promptcot_assets.assets.gates import gate
+from promptcot_assets.assets.gates import gate, refuse_another_model
 from promptcot_assets.assets.inputs import named, newest_rows, refs_of
 from promptcot_assets.assets.partitions import keys_of
 from promptcot_assets.assets.resources import EngineResource
@@ -136,16 +136,10 @@ def _written(step: Step, engine: EngineResource, asset: str) -> Rows:
 def refuse_narrowed(step: Step, student: str) -> None:
     """A batch that is launched by itself looks at the gate of the very generator that is to write it.
 
-    Raises: dagster.Failure when that was stopped by its gate, or has no samples yet; LakeError where there are none.
+    Raises: dagster.Failure when that was stopped by its gate, or the samples are another one's; LakeError without any.
     """
     (measured,) = refs_of(step.lake, named("tuning_samples", student), step.title, step.settings)
-    p, inputs = step.version("tuned_generator"), step.lake.commit_of(measured).provenance.inputs
-    if all((one.asset, one.data_version) != (p.asset, p.data_version) for one in inputs):
-        raise dg.Failure(
-            f"{step.title} does not start: {measured} is of another generator than {p}, which is to write it; "
-            f"materialize tuning_samples of {student} first",
-            allow_retries=False,
-        )
+    refuse_another_model(step.lake, step.title, measured, step.version("tuned_generator"))
     verdict = _verdict(step.lake.table(measured).to_pylist(), step.settings)
     if not verdict.passed:
         why = "; ".join(verdict.failures)

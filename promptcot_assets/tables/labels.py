@@ -25,6 +25,12 @@ WHOLE = "completion; null where labels.keep leaves it out"
 ENDED = text("finish_reason", "stop, length, or why the model was not asked or gave no answer")
 SPENT = maybe_integer("tokens", "sampled tokens, the end token included; null for a procedure")
 ONE_SEED = maybe_integer("seed", "seed of this one sample; null where none was sampled")
+JUDGE = (
+    problem_id,
+    domain,
+    text("kind", "validator or checker"),
+    integer("number", "0..n-1 among the problem's own of this kind"),
+)
 
 TABLES = (
     Table(
@@ -154,10 +160,7 @@ TABLES = (
         "programs that judge a program problem's inputs (validators) or outputs (checkers), as they were written",
         (
             row_id("judge_id", "content hash of problem, kind, number, writer and seed"),
-            problem_id,
-            domain,
-            text("kind", "validator or checker"),
-            integer("number", "0..n-1 among the problem's own of this kind"),
+            *JUDGE,
             maybe_text("completion", "what the writer wrote"),
             maybe_text("program", "extracted program; null when there is none"),
             maybe_text("drop_reason", "why it is none; of a checker also that the writer says one output is right"),
@@ -177,10 +180,7 @@ TABLES = (
         "what became of written judges when they were run on inputs and outputs that are known to be right or broken",
         (
             row_id("judge_id", "judge that it is about", of=("written_judges",)),
-            problem_id,
-            domain,
-            text("kind", "validator or checker"),
-            integer("number", "0..n-1 among the problem's own of this kind"),
+            *JUDGE,
             maybe_text("program", "the program; null when there is none"),
             maybe_texts(
                 "says",

@@ -174,6 +174,13 @@ def profile(folder: Path, text: str, extends: str = "demo") -> Settings:
     return load_settings(str(path))
 
 
+def changed_over(own: str, change: str, folder: Path) -> set[str]:
+    """What a change of a profile changes that has settings of its own over the demo's."""
+    (folder / "base.yaml").write_text(f"extends: demo\n{own}\n")
+    before, after = (facts(profile(folder, text, "base.yaml")) for text in ("", change))
+    return changed(before, after)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_setting_changes_the_fingerprints_of_what_depends_on_it_and_no_others(change: str, tmp_path: Path) -> None:
     assert changed(facts(profile(tmp_path, "")), facts(profile(tmp_path, change))) == CHANGES[change]
@@ -253,9 +260,7 @@ def test_a_new_grader_makes_everything_that_it_judged_anew(tmp_path: Path, monke
 def test_what_judges_are_asked_for_and_tested_with_changes_them_alone(
     change: str, expected: set[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "judges.yaml").write_text("extends: demo\nlabels: {validators: 2, checkers: 2}\n")
-    before, after = (facts(profile(tmp_path, text, "judges.yaml")) for text in ("", change))
-    assert changed(before, after) == expected
+    assert changed_over("labels: {validators: 2, checkers: 2}", change, tmp_path) == expected
 
 
 def test_a_judges_prompt_changes_what_is_written_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,9 +307,7 @@ BY_TWO = {"math_votes", "teacher_traces", "zero_shot_difficulty"}
 def test_what_a_teacher_is_asked_with_changes_what_it_is_asked_for(
     change: str, expected: set[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "teachers.yaml").write_text("extends: demo\n" + TEACHERS)
-    before, after = (facts(profile(tmp_path, text, "teachers.yaml")) for text in ("", change))
-    assert changed(before, after) == expected
+    assert changed_over(TEACHERS, change, tmp_path) == expected
 
 
 def test_an_annotators_prompt_changes_the_annotations_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,9 +328,7 @@ def test_an_annotators_prompt_changes_the_annotations_alone(tmp_path: Path, monk
     ],
 )  # fmt: skip
 def test_labels_by_the_base_model_depend_on_how_it_is_asked(change: str, expected: set[str], tmp_path: Path) -> None:
-    (tmp_path / "base.yaml").write_text("extends: demo\nlabels: {teacher: base_model}\n")
-    before, after = (facts(profile(tmp_path, text, "base.yaml")) for text in ("", change))
-    assert changed(before, after) == expected
+    assert changed_over("labels: {teacher: base_model}", change, tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -343,9 +344,7 @@ def test_labels_by_the_base_model_depend_on_how_it_is_asked(change: str, expecte
 def test_online_self_play_depends_on_its_problems_and_its_judge(
     change: str, expected: set[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "online.yaml").write_text("extends: demo\nself_play: {optimiser: grpo}\n")
-    before, after = (facts(profile(tmp_path, text, "online.yaml")) for text in ("", change))
-    assert changed(before, after) == expected
+    assert changed_over("self_play: {optimiser: grpo}", change, tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -366,9 +365,7 @@ def test_online_self_play_depends_on_its_problems_and_its_judge(
     ],
 )
 def test_tuning_depends_on_its_settings(change: str, expected: set[str], tmp_path: Path) -> None:
-    (tmp_path / "tuned.yaml").write_text("extends: demo\ntuning: {}\n")
-    before, after = (facts(profile(tmp_path, text, "tuned.yaml")) for text in ("", change))
-    assert changed(before, after) == expected
+    assert changed_over("tuning: {}", change, tmp_path) == expected
 
 
 def test_a_changed_prompt_of_generators_is_another_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,12 +387,8 @@ BIG = "base: {scratch: {hidden_size: 64, intermediate_size: 128, layers: 1, head
     ],
 )
 def test_distillation_depends_on_its_teacher(change: str, expected: set[str], tmp_path: Path) -> None:
-    (tmp_path / "distilled.yaml").write_text(
-        f"extends: demo\nstudents: {{big: {{{BIG}}}, other: {{{BIG}}}}}\n"
-        "self_play: {optimiser: distill, teacher: big}\n"
-    )
-    before, after = (facts(profile(tmp_path, text, "distilled.yaml")) for text in ("", change))
-    assert changed(before, after) == expected
+    own = f"students: {{big: {{{BIG}}}, other: {{{BIG}}}}}\nself_play: {{optimiser: distill, teacher: big}}"
+    assert changed_over(own, change, tmp_path) == expected
 
 
 def test_a_student_that_does_not_play_has_no_teacher(tmp_path: Path) -> None:
