@@ -22,6 +22,7 @@ from promptcot_assets.assets.table_asset import Result, Results, joint_assets, t
 from promptcot_assets.assets.trainer import TrainerResource
 from promptcot_assets.lake import Lake, Row
 from promptcot_assets.lake.ids import seed_from
+from promptcot_assets.lake.ref import UNPARTITIONED
 from promptcot_assets.settings import Settings
 from promptcot_assets.settings.profile import ExpectationMaximisation, Training
 from promptcot_assets.stages.em import bounds, gates, loop
@@ -251,8 +252,9 @@ def refuse_stopped(lake: Lake, em: ExpectationMaximisation, wanted_by: str, roun
     measured = before("em_bounds", after)
     (ref,) = refs_of(lake, measured, wanted_by)
     for name in ("rationale_model", "problem_generator"):
-        (model,) = refs_of(lake, before(name, after), wanted_by)
-        refuse_another_model(lake, wanted_by, ref, model)
+        asset, of = split(before(name, after))
+        if model := lake.newest(asset, of or UNPARTITIONED):  # who needs one that is missing will say so
+            refuse_another_model(lake, wanted_by, ref, model)
     rows = lake.table(ref).to_pylist()
     if round_:
         last, long_before = (newest_rows(lake, before("em_bounds", after, 1 + back)) for back in (1, em.patience))
