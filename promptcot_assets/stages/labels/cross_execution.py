@@ -21,9 +21,8 @@ from promptcot_assets.stages.labels.mutants import mutants
 from promptcot_assets.stages.labels.sameness import Compared, Sameness, checked_by
 from promptcot_assets.stages.labels.teacher import Teacher
 from promptcot_assets.stages.labels.tested_judges import allowed_by, checker_of
-from promptcot_assets.stages.labels.written_tests import WrittenTest, is_unicode
+from promptcot_assets.stages.labels.written_tests import DRAWN, WORKED_EXAMPLE, WRITTEN, WrittenTest, is_unicode
 
-WORKED_EXAMPLE, DRAWN, WRITTEN = "worked example", "drawn", "written"
 CONTRADICTED = "no candidate program reproduces the worked example"
 LONGEST_OUTPUT = 1 << 18  # characters; a longer one, which the matrix of a whole shard would hold, is no output
 COMPARED = Compared()

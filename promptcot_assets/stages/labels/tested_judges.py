@@ -27,8 +27,9 @@ from promptcot_assets.stages.labels.broken import (
 )
 from promptcot_assets.stages.labels.labelling import beside, by_problem
 from promptcot_assets.stages.labels.mutants import mutants
-from promptcot_assets.stages.labels.sameness import as_printed, same_text
+from promptcot_assets.stages.labels.sameness import Compared, as_printed, same_text
 from promptcot_assets.stages.labels.written_judges import INVALID, ONE_RIGHT_REASON, VALID, text_defect
+from promptcot_assets.stages.labels.written_tests import WORKED_EXAMPLE
 
 MIN_REFUSED = 0.5  # of the inputs or outputs that are broken in ways that some statement may allow
 MOST_WORDLESS = 3  # of all outputs that a checker is asked about
@@ -122,7 +123,7 @@ def known_of(proposals: Sequence[Row], programs: Sequence[Row]) -> Known:
     stdins = tuple(None if row["drop_reason"] is not None else row["stdin"] for row in proposals)
     run = [row for row in programs if row["outputs"] is not None]
     said = [[row["outputs"][place] for row in run if row["outputs"][place]] for place in range(len(proposals))]
-    has_example = bool(proposals) and proposals[0]["origin"] == "worked example" and bool(proposals[0]["proposed"])
+    has_example = bool(proposals) and proposals[0]["origin"] == WORKED_EXAMPLE and bool(proposals[0]["proposed"])
     places = [place for place, stdin in enumerate(stdins) if stdin is not None]
     allowed = [place for place in places if 2 * len(said[place]) > len(run) or (has_example and place == 0)]
     right = {place: output for place in places if (output := _alike(said[place])) is not None}
@@ -142,12 +143,7 @@ def known_of(proposals: Sequence[Row], programs: Sequence[Row]) -> Known:
 
 def _alike(said: Sequence[str]) -> str | None:
     """The output that at least two programs print, and more than any other."""
-    groups: list[list[str]] = []
-    for output in said:
-        group = next((one for one in groups if same_text(one[0], output)), None)
-        if group is None:
-            groups.append(group := [])
-        group.append(output)
+    groups = Compared().groups(0, said)
     sizes = sorted((len(group) for group in groups), reverse=True)
     if not sizes or sizes[0] < 2 or sizes[:2] == [sizes[0]] * 2:
         return None

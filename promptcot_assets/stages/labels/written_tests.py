@@ -22,6 +22,7 @@ FOCUS = (  # the calls of one problem ask for different tests: equal prompts mos
     "a larger case, where a careless program goes wrong",
     "a case that a plausible but wrong program fails",
 )
+WORKED_EXAMPLE, DRAWN, WRITTEN = "worked example", "drawn", "written"  # where a test comes from
 
 
 @dataclass(frozen=True)
