@@ -30,10 +30,10 @@ def run(command: Sequence[str], home: Path, within_s: float = 1800, **more: str)
     )
 
 
-def run_until(marker: str, home: Path) -> str:
+def run_until(marker: str, home: Path, **more: str) -> str:
     """Start the arc and kill -9 everything it started as soon as it prints `marker`; what it printed until then."""
     process = subprocess.Popen(
-        [*PROMPTCOT, "run"], cwd=ROOT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*PROMPTCOT, "run"], cwd=ROOT, env=environment(home, **more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
     )  # fmt: skip
     printed = ""

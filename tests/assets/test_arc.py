@@ -14,14 +14,9 @@ from tests.assets.materialized import materialize
 
 pytestmark = pytest.mark.slow
 
-# moments in every kind of work: a trainer, scoring, a batch, sampling and judging
-KILL_AT = (
-    "training:",
-    "em_rationales[round_01] · E-step: rewards",
-    "start  batch first",
-    "ask sft",
-)
-
+# moments in every kind of work: a trainer, scoring, sampling and judging
+KILL_AT = ("training:", "em_rationales[round_01] · E-step: rewards", "ask sft")
+TWO_OF_EACH = f"extends: {SMALL}\nlanes: 2\nengine: {{workers: 2}}\nsandbox: {{workers: 2}}\n"
 
 OPTIONAL = {name for name, table in TABLES.items() if table.optional}
 
@@ -90,11 +85,15 @@ def test_catalogue_answers_what_people_ask(finished_home: Path) -> None:
         }
 
 
-def test_a_killed_arc_goes_on_and_ends_with_the_same_data_versions(finished_home: Path, tmp_path: Path) -> None:
-    home = tmp_path / "killed"
+def test_an_arc_of_two_lanes_killed_again_and_again_ends_with_the_same_data_versions(
+    finished_home: Path, tmp_path: Path
+) -> None:
+    """The finished home was made by one lane, and workers one at a time."""
+    home, profile = tmp_path / "killed", tmp_path / "two_of_each.yaml"
+    profile.write_text(TWO_OF_EACH)
     for marker in KILL_AT:
-        run_until(marker, home)
-    done = run([*PROMPTCOT, "run"], home)
+        run_until(marker, home, PROMPTCOT_PROFILE=str(profile))
+    done = run([*PROMPTCOT, "run"], home, PROMPTCOT_PROFILE=str(profile))
     assert done.returncode == 0, done.stderr[-4000:]
     assert data_versions(home) == data_versions(finished_home)
 
@@ -109,9 +108,9 @@ def test_running_again_changes_nothing(finished_home: Path, tmp_path: Path) -> N
 
 
 def test_number_of_workers_changes_no_data_version(finished_home: Path, tmp_path: Path) -> None:
-    """One worker instead of two, from the first batch on, in a copy of the home."""
-    profile = tmp_path / "one_worker.yaml"
-    profile.write_text(f"extends: {SMALL}\nengine: {{workers: 1}}\nsandbox: {{workers: 1}}\n")
+    """Two workers instead of one, from the first batch on, in a copy of the home."""
+    profile = tmp_path / "two_of_each.yaml"
+    profile.write_text(TWO_OF_EACH)
     home = tmp_path / "copy"
     shutil.copytree(finished_home, home)
     for asset, partition in (("raw_problems", "first"), ("code_tests", "first"), ("rollouts", "tiny")):
@@ -123,7 +122,7 @@ def test_number_of_workers_changes_no_data_version(finished_home: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("selection", "partition"),
-    [("cold_rationale_model", None), ("benchmark_scores", "tiny")],
+    [("concept_corpus", None), ("benchmark_scores", "tiny")],
 )
 def test_dagster_materializes_a_selection_from_the_command_line(
     finished_home: Path, tmp_path: Path, selection: str, partition: str | None
@@ -146,12 +145,8 @@ def test_flipped_byte_in_a_checkpoint_is_named_with_the_mend(finished_home: Path
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(bytes(content))
-    done = run(
-        [*DAGSTER, "asset", "materialize", "-m", "promptcot_assets.definitions", "--select", "rollouts",
-         "--partition", "tiny"], home,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "model.safetensors" in done.stderr and "sft_model" in done.stderr
+    said = materialize(home, SMALL, ["rollouts"], "tiny")
+    assert "model.safetensors" in said and "sft_model" in said
 
 
 def test_workspace_validates(finished_home: Path) -> None:

@@ -12,7 +12,6 @@ SEEDS = "seed_problems,dropped_seed_rows"
 
 def materialize(home: Path, select: str, **more: str) -> tuple[int, str]:
     """Exit code and all that was printed by `dagster asset materialize`."""
-    arc_runs.run([*arc_runs.PROMPTCOT, "init"], home)
     done = arc_runs.run(
         [*arc_runs.DAGSTER, "asset", "materialize", "-m", "promptcot_assets.definitions", "--select", select],
         home, **more,
@@ -22,6 +21,7 @@ def materialize(home: Path, select: str, **more: str) -> tuple[int, str]:
 
 def test_a_run_of_dagsters_leaves_the_front_page_and_a_failure_ends_with_one_sentence(tmp_path: Path) -> None:
     home = tmp_path / "home"
+    arc_runs.run([*arc_runs.PROMPTCOT, "init"], home)
     code, printed = materialize(home, "concept_corpus")
     assert code == 1 and not front_page(home).exists() and "no front page: there is no lake" in printed
     sentence = "concept_corpus failed: concept_corpus needs seed_problems, "

@@ -16,9 +16,8 @@ from promptcot_assets.inference.protocol import Completion, SamplingParams, Usag
 from promptcot_assets.inference.transcript import TRANSCRIPT, transcribed
 from promptcot_assets.settings import load_settings
 from promptcot_assets.settings.loading import PROFILES
+from tests.assets.arc_runs import ONE_ROUND
 from tests.exact_models import one_of
-
-SMALL = Path(__file__).parents[1] / "profiles" / "small.yaml"
 
 
 def test_what_passes_an_engine_is_written_down_only_where_it_is_asked_for(
@@ -35,7 +34,7 @@ def test_what_passes_an_engine_is_written_down_only_where_it_is_asked_for(
     assert [line["completions"][0]["text"] for line in lines] == [one[0].text for one in drawn]
 
 
-@pytest.mark.parametrize("name", ["demo", "paper", "selfplay_4b", "sft_7b", str(SMALL)])
+@pytest.mark.parametrize("name", ["demo", "paper", "selfplay_4b", "sft_7b", str(ONE_ROUND)])
 def test_every_profile_has_a_small_one(name: str, tmp_path: Path) -> None:
     assert (PROFILES / f"{name}.yaml").exists() or Path(name).exists()
     settings = load_settings(name)
@@ -48,7 +47,7 @@ def test_every_profile_has_a_small_one(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_preview_shows_prompts_completions_filters_and_verdicts_and_leaves_nothing(tmp_path: Path) -> None:
-    environment = os.environ | {"PROMPTCOT_PROFILE": str(SMALL), "PROMPTCOT_HOME": str(tmp_path / "home")}
+    environment = os.environ | {"PROMPTCOT_PROFILE": str(ONE_ROUND), "PROMPTCOT_HOME": str(tmp_path / "home")}
     done = subprocess.run(
         [sys.executable, "-m", "promptcot_assets.cli", "preview", "--rows", "6", "--json"],
         env=environment, capture_output=True, text=True, check=False, timeout=1500,
