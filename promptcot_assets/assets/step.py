@@ -24,6 +24,7 @@ from promptcot_assets.inference import Usage
 from promptcot_assets.lake import Lake, LakeError, Provenance, Ref, Row, Rows, RowStream
 from promptcot_assets.lake.ref import UNPARTITIONED, canonical_json
 from promptcot_assets.lake.stream import batched
+from promptcot_assets.lineage.changes import in_words
 from promptcot_assets.reports import plots
 from promptcot_assets.reports.lineage_picture import lineage_picture
 from promptcot_assets.settings import Settings
@@ -136,10 +137,18 @@ class Step:
         """What the same inputs, settings and code already made; None where they made nothing yet."""
         ref = self.lake.find(self.asset, self.provenance.fingerprint, self.partition)
         if ref is None:
+            self._say_why_anew()
             return None
         self.lake.publish_if_stale()  # the run that made it may have been killed before it did
         self.context.log.info(f"{ref} is up to date: same inputs, settings and code")
         return self._result(ref, {}, self._shown_before(ref))
+
+    def _say_why_anew(self) -> None:
+        if newest := self.lake.newest(self.asset, self.partition):
+            before = self.lake.commit_of(newest).provenance
+            damaged = before.fingerprint == self.provenance.fingerprint
+            why = "its files are damaged" if damaged else in_words(before, self.provenance, self.partition)
+            self.context.log.info(f"{self.title} is made anew: {why}")
 
     def _shown_before(self, ref: Ref) -> Mapping[str, Any]:
         """What the page shows of this version: plots, samples and rates are of the run that computed it."""

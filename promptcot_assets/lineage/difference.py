@@ -8,7 +8,6 @@ stage, series ...), where that is one row on either side. Why is read from linea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from promptcot_assets.lake.disk import draft_beside
 from promptcot_assets.lake.lineage import levels
 from promptcot_assets.lake.log import Entry
 from promptcot_assets.lineage.ancestry import commits_named
+from promptcot_assets.lineage.changes import changes, input_pairs
 from promptcot_assets.lineage.history import History, Rows
 from promptcot_assets.tables import TABLES, made_with
 from promptcot_assets.tables.references import id_column, references
@@ -385,13 +385,8 @@ def _between(history: History, before: Entry, after: Entry, seen: set[tuple[Ref,
         return []
     seen.add((before.ref, after.ref))
     one, two = before.commit.provenance, after.commit.provenance
-    found = []
-    if one.code_version != two.code_version:
-        found.append(Cause("code", one.code_version, two.code_version))
-    if one.seed != two.seed:
-        found.append(Cause("seed", str(one.seed), str(two.seed)))
-    found += [Cause(f"setting {path}", old, new) for path, old, new in setting_changes(one.settings, two.settings)]
-    for name, old, new in _input_pairs(one.inputs, two.inputs, before.ref.partition, after.ref.partition):
+    found = [Cause(*change) for change in changes(one, two)]
+    for name, old, new in input_pairs(one.inputs, two.inputs, before.ref.partition, after.ref.partition):
         if old is None or new is None:
             found.append(Cause(f"input {name}", str(old) if old else None, str(new) if new else None))
         elif old.data_version != new.data_version:
@@ -399,47 +394,6 @@ def _between(history: History, before: Entry, after: Entry, seen: set[tuple[Ref,
             below = _between(history, made[0], made[1], seen) if made[0] and made[1] else []
             found.append(Cause(f"input {name}", str(old), str(new), tuple(below)))
     return found
-
-
-def _input_pairs(
-    before: Sequence[Ref], after: Sequence[Ref], own: str, other: str
-) -> Iterator[tuple[str, Ref | None, Ref | None]]:
-    """Inputs of two commits that stand for each other: the same partition, or each the commit's own."""
-    first = {(ref.asset, "" if ref.partition == own else ref.partition): ref for ref in before}
-    second = {(ref.asset, "" if ref.partition == other else ref.partition): ref for ref in after}
-    for key in dict.fromkeys((*first, *second)):
-        old, new = first.get(key), second.get(key)
-        asset, partition = key
-        yield f"{asset}[{partition}]" if partition not in ("", "all") else asset, old, new
-
-
-def setting_changes(before: str, after: str) -> list[tuple[str, str | None, str | None]]:
-    """(path, value before, value after) of two commits' settings, values as JSON, None: not there."""
-    first, second = (dict(_flat(_loaded(text))) for text in (before, after))
-    return [
-        (path, first.get(path), second.get(path))
-        for path in dict.fromkeys((*first, *second))
-        if first.get(path) != second.get(path)
-    ]
-
-
-def _loaded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves by their paths; the list of sections that a commit records adds nothing to a path."""
-    if isinstance(value, Mapping) and value:
-        for key, one in value.items():
-            yield from _flat(one, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and path == "":
-        for at, one in enumerate(value):
-            yield from _flat(one, "") if isinstance(one, Mapping) else _flat(one, f"[{at}]")
-    else:
-        yield path or "all", json.dumps(value, ensure_ascii=False)
 
 
 def as_text(found: Difference) -> str:

@@ -178,12 +178,17 @@ def test_a_trainer_that_fails_says_why_in_one_sentence(home: Path, end: str) -> 
     assert not (work / "messages.jsonl").exists()
 
 
+def profile_of(folder: Path, seeds: str = "12") -> Path:
+    """Its corpus is made at once."""
+    profile = folder / "few.yaml"
+    few = f"{{seeds: {seeds}, held_out: 2, benchmark: 2, base_problems: 2}}"
+    profile.write_text(f"extends: demo\ncorpus: {{procedural: {{mini_maths: {few}, mini_code: {few}}}}}\n")
+    return profile
+
+
 def few_seeds(folder: Path) -> dict[str, Any]:
     """Resources of a new home whose corpus is made at once."""
-    profile = folder / "few.yaml"
-    few = "{seeds: 12, held_out: 2, benchmark: 2, base_problems: 2}"
-    profile.write_text(f"extends: demo\ncorpus: {{procedural: {{mini_maths: {few}, mini_code: {few}}}}}\n")
-    return resources_of(profile, folder / "home")
+    return resources_of(profile_of(folder), folder / "home")
 
 
 def test_dagster_records_the_lakes_data_version_and_downstream_names_it(tmp_path: Path) -> None:
@@ -219,6 +224,30 @@ def test_a_page_keeps_sample_and_figures_when_a_run_finds_the_version_made(tmp_p
             shown.append(dict(event.asset_materialization.metadata))
     assert "sample" in shown[0] and shown[1] == shown[2] == shown[0]
     assert len(open_lake(tmp_path / "home").history("seed_problems")) == 1
+
+
+def test_a_run_that_only_resumes_says_why_it_makes_something_anew(tmp_path: Path) -> None:
+    def resumed(**settings: str) -> str:
+        resources = resources_of(profile_of(tmp_path, **settings), tmp_path / "home")
+        assets = built("demo", corpus.seeds, corpus.concept_corpus)
+        assert dg.materialize(assets, instance=instance, resources=resources, tags={RESUME_TAG: "true"}).success
+        (run,) = instance.get_runs(limit=1)
+        said = [one.user_message for one in instance.all_logs(run.run_id)]
+        return " | ".join(one for one in said if "anew" in one)
+
+    with dg.instance_for_test() as instance:
+        assert resumed() == resumed() == ""  # the first version, and one that is up to date
+        said = resumed(seeds="13")
+        newest = open_lake(tmp_path / "home")._log.current("concept_corpus")["all"]
+        (tmp_path / "home" / "lake" / "concept_corpus" / newest.file).write_bytes(b"")
+        assert resumed(seeds="13") == "concept_corpus is made anew: its files are damaged"
+    seeds, dropped, concepts = said.split(" | ")
+    settings = "; ".join(
+        f"setting procedural.{world}.seeds: 12 before, 13 now" for world in ("mini_code", "mini_maths")
+    )
+    assert seeds == f"seed_problems is made anew: {settings}"
+    assert dropped == f"dropped_seed_rows is made anew: {settings}"
+    assert concepts == "concept_corpus is made anew: input seed_problems has other content"
 
 
 def test_a_changed_prompt_is_no_result_that_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

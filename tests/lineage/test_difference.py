@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from promptcot_assets.lake import LakeError, Provenance
-from promptcot_assets.lineage.difference import as_text, difference, setting_changes
+from promptcot_assets.lineage.changes import setting_changes
+from promptcot_assets.lineage.difference import as_text, difference
 from tests.small_home import Home, whole_arc
 
 
