@@ -27,6 +27,7 @@ LEAST: dict[str, list[str]] = {  # arguments of every comparison with `--small`
     "sandbox_maths_peers": [],
     "sandbox_programs": ["--tests", "20", "--rounds", "1"],
     "scoring": ["1"],
+    "training": ["--small"],
 }
 
 

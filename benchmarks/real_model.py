@@ -38,6 +38,8 @@ from training.child import CHILD_ENVIRONMENT
 
 ROWS, STEPS, K, SEEDS = 64, 3, 4, 32
 WORDS = ["let", "find", "the", "sum", "of", "all", "positive", "integers", "such", "that", "a", "number", "is", "by"]
+Shape = tuple[int, int, int, int, int, int]  # hidden, MLP, layers, heads, key-value heads, vocabulary
+SMOLLM2_135M: Shape = (576, 1536, 30, 9, 3, 49_152)
 WAYS: dict[str, dict[str, Any]] = {
     "float32, 4 rows a step": {"per_device_train_batch_size": 4},
     "bf16, 8 rows a step": {"per_device_train_batch_size": 8, "bf16": True},
@@ -46,17 +48,22 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def model(folder: Path, gguf: Path | None, tiny: bool) -> Path:
     """A folder of the model: of the GGUF file, else random weights in the shape of SmolLM2-135M."""
-    from promptcot_assets.stages.base_models import train_tokenizer
     from promptcot_assets.stages.gguf import from_gguf, sha256_of
 
     if gguf:
         return from_gguf(gguf, sha256_of(gguf), folder)
+    return random_model(folder, (64, 128, 2, 4, 2, 320) if tiny else SMOLLM2_135M)
+
+
+def random_model(folder: Path, shape: Shape) -> Path:
+    """A folder of a Llama of this shape, with a tokenizer of the words of `texts`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from promptcot_assets.stages.base_models import train_tokenizer
+
     tokenizer = train_tokenizer(texts(200, 0), 320)
-    sizes = (64, 128, 2, 4, 2, 320) if tiny else (576, 1536, 30, 9, 3, 49_152)
-    hidden, mlp, layers, heads, groups, vocabulary = sizes
+    hidden, mlp, layers, heads, groups, vocabulary = shape
     torch.manual_seed(0)
     LlamaForCausalLM(
         LlamaConfig(
@@ -85,15 +92,18 @@ def trained(base: Path, scratch: Path, steps: int, arguments: dict[str, Any]) ->
     given = {"learning_rate": 1e-5, "max_length": 512, "max_steps": steps, **arguments}
     spec = {"base": str(base), "data": str(folder / "data.parquet"), **places, "arguments": given}
     (folder / "spec.json").write_text(json.dumps(spec))
+    seconds, result = timed([sys.executable, "-m", "training.sft", str(folder / "spec.json")])
+    return seconds, result["tokens"], result["figures"]["peak_gib"]
+
+
+def timed(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    """CPU seconds of a training, and the result that it prints last."""
     before = _children()
-    done = subprocess.run(
-        [sys.executable, "-m", "training.sft", str(folder / "spec.json")],
-        env=os.environ | CHILD_ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = subprocess.run(command, env=os.environ | CHILD_ENVIRONMENT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
-    result = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
-    return _children() - before, result["tokens"], result["figures"]["peak_gib"]
+    result: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    return _children() - before, result
 
 
 def _children() -> float:
