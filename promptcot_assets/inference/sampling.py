@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
+LARGE, BLOCK = 8192, 128  # tokens of a vocabulary that is summed up in blocks of so many
 
 
 def uniforms(seeds: np.ndarray, position: int) -> np.ndarray:
@@ -48,13 +49,34 @@ def choose(
 
 
 def _inverse_cdf(weights: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tensor":
-    """The first index whose cumulative weight exceeds noise times the total; its own weight is then positive."""
+    """The first index whose cumulative weight exceeds noise times the total; its own weight is then positive.
+
+    Of a large vocabulary only blocks are summed up at first, and then the one block that the index is in: adding up
+    every weight in float64 would take longer than the rest of sampling.
+    """
     import torch
 
-    cumulative = weights.cumsum(-1, dtype=torch.float64)
-    threshold = noise[:, None] * cumulative[:, -1:]
+    if weights.shape[-1] < LARGE or weights.shape[-1] % BLOCK:
+        cumulative = weights.cumsum(-1, dtype=torch.float64)
+        return _first_above(cumulative, noise * cumulative[:, -1])
+    blocks = weights.view(len(weights), -1, BLOCK)
+    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    threshold = noise * upto[:, -1]
+    block = _first_above(upto, threshold)
+    before = torch.nn.functional.pad(upto, (1, 0)).gather(-1, block[:, None])[:, 0]
+    inside = blocks[torch.arange(len(block), device=block.device), block].cumsum(-1, dtype=torch.float64)
+    # the block's weights may add up to a last digit less here than there
+    rest = torch.minimum(threshold - before, torch.nextafter(inside[:, -1], inside.new_zeros(())))
+    return block * BLOCK + _first_above(inside, rest)
+
+
+def _first_above(cumulative: "torch.Tensor", threshold: "torch.Tensor") -> "torch.Tensor":
+    """By row, the first index whose value exceeds the threshold."""
+    import torch
+
     # a row of NaN has no such index; any other will do, since its log-probability is NaN and refuses the row
-    return torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=weights.shape[-1] - 1)
+    found = torch.searchsorted(cumulative, threshold[:, None], right=True)[:, 0]
+    return found.clamp(max=cumulative.shape[-1] - 1)
 
 
 def _nucleus(weights: "torch.Tensor", noise: "torch.Tensor", top_p: float) -> "torch.Tensor":

@@ -27,7 +27,9 @@ from promptcot_assets.inference.refusals import is_logprob
 from promptcot_assets.inference.token_requests import TokenRequests, distinct, token_count
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
-FORWARDS = 8  # forward passes a scoring batch: sorting so many rows by length leaves little padding
+FORWARDS = 8  # forward passes a scoring batch at most: sorting so many rows by length leaves little padding
+SHARES = 4  # scoring batches of a call, where it has the rows: as many workers have something to do
+FEW = 48  # rows of a sampling batch that a call would rather make two of
 
 
 class TransformersEngine(Closing):
@@ -95,7 +97,7 @@ class TransformersEngine(Closing):
         order = sorted(range(len(asked.seeds)), key=lambda row: (len(asked.prompts[asked.prompt_of[row]]), row))
         chunks = _chunks(
             order,
-            self._batch_size,
+            _evenly(len(order), self._batch_size),
             lambda row: len(asked.prompts[asked.prompt_of[row]]) + asked.limits[row],
             self._batch_tokens,
         )
@@ -182,6 +184,15 @@ class TransformersEngine(Closing):
         self._models.close()
 
 
+def _evenly(rows: int, size: int) -> int:
+    """Rows of a sampling batch, at most `size`: batches of one call are alike, and from 96 rows on there are two.
+
+    Else one worker would have the whole call, or wait for another's.
+    """
+    count = max(-(-rows // size), min(2, rows // FEW), 1)
+    return max(1, -(-rows // count))
+
+
 def _chunks(order: list[int], size: int, length: Callable[[int], int], budget: int | None) -> list[list[int]]:
     """Rows in their order, at most `size` together; with a budget, no more than that many positions either.
 
@@ -225,7 +236,8 @@ def _score_batches(
     def length(row: int) -> int:
         return len(heads[row]) + len(tails[row])
 
-    whole = _chunks(order, FORWARDS * rows_at_once, length, budget and FORWARDS * budget)
+    forwards = min(FORWARDS, len(order) // (SHARES * rows_at_once) or FORWARDS)
+    whole = _chunks(order, forwards * rows_at_once, length, budget and forwards * budget)
     chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in whole]
     batches = []
     for chunk in chunks:

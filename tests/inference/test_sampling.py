@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from promptcot_assets.inference.sampling import choose, uniforms
+from promptcot_assets.inference.sampling import BLOCK, LARGE, choose, uniforms
 
 MASK = (1 << 64) - 1
 
@@ -88,3 +88,24 @@ def test_extreme_noise_and_impossible_tokens_stay_in_range() -> None:
 def test_low_temperature_does_not_underflow() -> None:
     token, _ = choose(torch.tensor([[-900.0, -1000.0]]), torch.tensor([0.5], dtype=torch.float64), 0.01, 1.0)
     assert int(token[0]) == 0
+
+
+@pytest.mark.parametrize("size", [LARGE, LARGE + BLOCK, 3 * LARGE + 1])
+@pytest.mark.parametrize("spread", [0.1, 3.0, 60.0])  # of the last most weights are zero in float32
+def test_of_a_large_vocabulary_the_same_token_is_chosen(size: int, spread: float) -> None:
+    rng = np.random.default_rng(size)
+    logits = torch.from_numpy((spread * rng.standard_normal((200, size))).astype(np.float32))
+    noise = torch.from_numpy(np.concatenate([[0.0, 1 - 2**-52], rng.random(198)]))
+    token, _ = choose(logits, noise, 1.0, 1.0)
+    weights = (logits - logits.max(-1, keepdim=True).values).exp().double().numpy()
+    upto = weights.cumsum(-1)
+    rows = np.arange(len(token))
+    chosen, threshold = token.numpy(), noise.numpy() * upto[:, -1]
+    assert (weights[rows, chosen] > 0).all()
+    assert (upto[rows, chosen] > threshold - 1e-9 * upto[:, -1]).all()
+    assert (upto[rows, chosen] - weights[rows, chosen] <= threshold + 1e-9 * upto[:, -1]).all()
+
+
+def test_a_row_of_nan_is_no_index_error() -> None:
+    token, logprob = choose(torch.full((1, LARGE), torch.nan), torch.zeros(1, dtype=torch.float64), 1.0, 1.0)
+    assert 0 <= int(token[0]) < LARGE and torch.isnan(logprob[0])

@@ -17,7 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2
 
 from promptcot_assets.inference import Completion, EngineError, SamplingParams, Usage, prompt_seed
 from promptcot_assets.inference.refusals import TOO_LONG, embedded
-from promptcot_assets.inference.transformers_engine import FORWARDS, TransformersEngine, _chunks, _score_batches
+from promptcot_assets.inference.transformers_engine import (
+    FORWARDS,
+    SHARES,
+    TransformersEngine,
+    _chunks,
+    _evenly,
+    _score_batches,
+)
 from promptcot_assets.inference.workers import LocalModel
 from tests.tiny_models import tiny_texts
 
@@ -146,6 +153,7 @@ def test_scoring_batches_hold_every_row_once_and_a_shared_prefix_once(
     prefixes, continuations = [list(each) for each in zip(*pairs, strict=True)]
     chunks, batches = _score_batches(prefixes, continuations, rows_at_once, budget)
     assert sorted(row for chunk in chunks for row in chunk) == list(range(len(pairs)))
+    assert len(batches) >= SHARES or len(pairs) < SHARES * rows_at_once, "as many workers have something to do"
     for chunk, batch in zip(chunks, batches, strict=True):
         assert len(set(map(tuple, batch.heads))) == len(batch.heads)
         assert budget or len(batch.passes) <= FORWARDS
@@ -185,6 +193,22 @@ def test_chunks_keep_the_order_and_the_bounds(lengths: list[int], size: int, bud
         assert budget is None or len(chunk) == 1 or len(chunk) * max(lengths[row] for row in chunk) <= budget
     if budget is None:
         assert all(len(chunk) == size for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "batches"),
+    [
+        (1, 8, [1]),
+        (95, 256, [95]),
+        (96, 256, [48, 48]),
+        (142, 192, [71, 71]),
+        (300, 256, [150, 150]),
+        (513, 256, [171] * 3),
+    ],
+)
+def test_sampling_batches_of_a_call_are_alike(rows: int, size: int, batches: list[int]) -> None:
+    found = _chunks(list(range(rows)), _evenly(rows, size), lambda _: 1, None)
+    assert [len(one) for one in found] == batches
 
 
 def test_scores_come_in_the_order_of_the_requests(engine: TransformersEngine) -> None:
