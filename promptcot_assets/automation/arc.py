@@ -52,8 +52,8 @@ LOCATION = "promptcot"  # the code location's name (workspace.yaml, pyproject.to
 TICK_S = 15.0
 CARRIED_OVER = 0.1  # a leg that took less than this share of its seconds was there already: it tells no speed
 PRIOR_S, PRIOR_SPEED = 60.0, 1.5  # before there is anything to measure: weight per second of two lanes
-# Every leg that a table may declare, in the order of the plan, with its seconds on the profile mini_world, for the ETA;
-# a profile whose legs take other times says so (`leg_seconds`).
+# Every leg that a table may declare, in the order of the plan, with its seconds on the demo profile, for the ETA; a
+# profile whose legs take other times says so (`leg_seconds`).
 LEGS = {
     "teacher": 4, "annotations": 60, "corpus": 4, "base model": 8, "cold start q": 165, "cold start p": 165,
     "cold start bounds": 20, "EM": 140, "batch": 60, "zero shot": 60, "base": 70, "SFT": 120, "self-play": 35,
