@@ -59,7 +59,7 @@ def _inverse_cdf(weights: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tenso
     if weights.shape[-1] < LARGE or weights.shape[-1] % BLOCK:
         cumulative = weights.cumsum(-1, dtype=torch.float64)
         return _first_above(cumulative, noise * cumulative[:, -1])
-    blocks = weights.view(len(weights), -1, BLOCK)
+    blocks = weights.reshape(len(weights), -1, BLOCK)
     upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     threshold = noise * upto[:, -1]
     block = _first_above(upto, threshold)
