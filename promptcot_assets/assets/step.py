@@ -131,24 +131,22 @@ class Step:
         and code already made it."""
         if self.context.run.tags.get(RESUME_TAG) != "true" and not self.context.retry_number:
             return None
-        return self.existing()
+        found = self.existing()
+        if found is None and (newest := self.lake.newest(self.asset, self.partition)):
+            before = self.lake.commit_of(newest)
+            damaged = before.fingerprint == self.provenance.fingerprint
+            why = "damaged files" if damaged else in_words(before.provenance, self.provenance, self.partition)
+            self.context.log.info(f"{self.title} is made anew: {why}")
+        return found
 
     def existing(self) -> dg.MaterializeResult | None:
         """What the same inputs, settings and code already made; None where they made nothing yet."""
         ref = self.lake.find(self.asset, self.provenance.fingerprint, self.partition)
         if ref is None:
-            self._say_why_anew()
             return None
         self.lake.publish_if_stale()  # the run that made it may have been killed before it did
         self.context.log.info(f"{ref} is up to date: same inputs, settings and code")
         return self._result(ref, {}, self._shown_before(ref))
-
-    def _say_why_anew(self) -> None:
-        if newest := self.lake.newest(self.asset, self.partition):
-            before = self.lake.commit_of(newest).provenance
-            damaged = before.fingerprint == self.provenance.fingerprint
-            why = "its files are damaged" if damaged else in_words(before, self.provenance, self.partition)
-            self.context.log.info(f"{self.title} is made anew: {why}")
 
     def _shown_before(self, ref: Ref) -> Mapping[str, Any]:
         """What the page shows of this version: plots, samples and rates are of the run that computed it."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
-LARGE, BLOCK = 8192, 128  # tokens of a vocabulary that is summed up in blocks of so many
+LARGE, BLOCK = 8192, 128  # tokens of a vocabulary that is summed up in blocks, if it is a multiple of one
 
 
 def uniforms(seeds: np.ndarray, position: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def _inverse_cdf(weights: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tenso
     if weights.shape[-1] < LARGE or weights.shape[-1] % BLOCK:
         cumulative = weights.cumsum(-1, dtype=torch.float64)
         return _first_above(cumulative, noise * cumulative[:, -1])
-    blocks = weights.reshape(len(weights), -1, BLOCK)
+    blocks = weights.unflatten(-1, (-1, BLOCK))
     upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     threshold = noise * upto[:, -1]
     block = _first_above(upto, threshold)

@@ -28,8 +28,8 @@ from promptcot_assets.inference.token_requests import TokenRequests, distinct, t
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
 FORWARDS = 8  # forward passes a scoring batch at most: sorting so many rows by length leaves little padding
-SHARES = 4  # scoring batches of a call, where it has the rows: as many workers have something to do
-FEW = 48  # rows of a sampling batch that a call would rather make two of
+SHARES = 4  # scoring batches of a call with the rows for it, each of two passes at least: for as many workers
+FEW = 48  # rows that are worth a sampling batch of their own on a CPU
 
 
 class TransformersEngine(Closing):
@@ -97,7 +97,7 @@ class TransformersEngine(Closing):
         order = sorted(range(len(asked.seeds)), key=lambda row: (len(asked.prompts[asked.prompt_of[row]]), row))
         chunks = _chunks(
             order,
-            _evenly(len(order), self._batch_size),
+            self._batch_size if self._accelerators else _evenly(len(order), self._batch_size),
             lambda row: len(asked.prompts[asked.prompt_of[row]]) + asked.limits[row],
             self._batch_tokens,
         )
@@ -185,11 +185,13 @@ class TransformersEngine(Closing):
 
 
 def _evenly(rows: int, size: int) -> int:
-    """Rows of a sampling batch, at most `size`: batches of one call are alike, and from 96 rows on there are two.
+    """Rows of a sampling batch on a CPU, at most `size`: the batches of a call are alike and even in number.
 
-    Else one worker would have the whole call, or wait for another's.
+    Else one worker would have all of the call, or others would wait for its last batch.
     """
     count = max(-(-rows // size), min(2, rows // FEW), 1)
+    if count > 1:
+        count += count % 2
     return max(1, -(-rows // count))
 
 
@@ -236,7 +238,8 @@ def _score_batches(
     def length(row: int) -> int:
         return len(heads[row]) + len(tails[row])
 
-    forwards = min(FORWARDS, len(order) // (SHARES * rows_at_once) or FORWARDS)
+    shares = len(order) // (SHARES * rows_at_once)  # in passes; 0: too few rows to share out
+    forwards = min(FORWARDS, max(2, shares)) if shares else FORWARDS
     whole = _chunks(order, forwards * rows_at_once, length, budget and forwards * budget)
     chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in whole]
     batches = []

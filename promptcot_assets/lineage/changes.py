@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from promptcot_assets.lake import Provenance, Ref
 from promptcot_assets.text.printing import short
 
 NAMED = 3  # changes that a sentence names; it counts the others
+SHOWN, BEFORE = 40, 10  # characters of a value in a sentence, and of what is alike before the first that differs
+NAME = 80  # characters of the name of a setting or an input
+SECRET = re.compile(r"(token|password|secret|key)$", re.IGNORECASE)  # settings whose values no log should have
 
 Change = tuple[str, str | None, str | None]  # what, its value before and after; None: not there
 
@@ -23,19 +27,30 @@ def changes(before: Provenance, after: Provenance) -> list[Change]:
 
 
 def in_words(before: Provenance, after: Provenance, partition: str) -> str:
-    """All that differs between two computations of one partition, for a line of a log; empty where nothing does."""
-    told = [f"{what}: {_value(old)} before, {_value(new)} now" for what, old, new in changes(before, after)]
+    """All that differs between two computations of one partition, for a line of a log."""
+    told = [_in_words(*change) for change in changes(before, after)]
     for name, old, new in input_pairs(before.inputs, after.inputs, partition, partition):
         if old is None or new is None:
-            told.append(f"input {name} is {'new' if new else 'gone'}")
+            told.append(f"input {short(name, NAME)} is {'new' if new else 'gone'}")
         elif old.data_version != new.data_version:
-            told.append(f"input {name} has other content")
+            told.append(f"input {short(name, NAME)} has other content")
     more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
-    return "; ".join(told[:NAMED]) + more
+    return "; ".join(told[:NAMED]) + more or "its inputs or settings come in another order"
 
 
-def _value(value: str | None) -> str:
-    return "nothing" if value is None else short(value, 40)
+def _in_words(what: str, old: str | None, new: str | None) -> str:
+    name = short(what, NAME)
+    if SECRET.search(what):
+        return f"{name} changed"
+    start = 0
+    if old is not None and new is not None and short(old, SHOWN) == short(new, SHOWN):
+        alike = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+        start = max(0, alike - BEFORE)
+    return f"{name}: {_from(old, start)} before, {_from(new, start)} now"
+
+
+def _from(value: str | None, start: int) -> str:
+    return "nothing" if value is None else "…" * (start > 0) + short(value[start:], SHOWN)
 
 
 def input_pairs(
@@ -68,12 +83,18 @@ def _loaded(text: str) -> Any:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves by their paths; the list of sections that a commit records adds nothing to a path."""
+    """Leaves by their paths; the list of sections that a commit records adds nothing to a path.
+
+    A list that holds mappings is unfolded, another one is a leaf.
+    """
     if isinstance(value, Mapping) and value:
         for key, one in value.items():
             yield from _flat(one, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and path == "":
         for at, one in enumerate(value):
             yield from _flat(one, "") if isinstance(one, Mapping) else _flat(one, f"[{at}]")
+    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        for at, one in enumerate(value):
+            yield from _flat(one, f"{path}[{at}]")
     else:
         yield path or "all", json.dumps(value, ensure_ascii=False)

@@ -240,7 +240,7 @@ def test_a_run_that_only_resumes_says_why_it_makes_something_anew(tmp_path: Path
         said = resumed(seeds="13")
         newest = open_lake(tmp_path / "home")._log.current("concept_corpus")["all"]
         (tmp_path / "home" / "lake" / "concept_corpus" / newest.file).write_bytes(b"")
-        assert resumed(seeds="13") == "concept_corpus is made anew: its files are damaged"
+        assert resumed(seeds="13") == "concept_corpus is made anew: damaged files"
     seeds, dropped, concepts = said.split(" | ")
     settings = "; ".join(
         f"setting procedural.{world}.seeds: 12 before, 13 now" for world in ("mini_code", "mini_maths")

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from promptcot_assets.inference import sampling
 from promptcot_assets.inference.sampling import BLOCK, LARGE, choose, uniforms
 
 MASK = (1 << 64) - 1
@@ -104,6 +105,38 @@ def test_of_a_large_vocabulary_the_same_token_is_chosen(size: int, spread: float
     assert (weights[rows, chosen] > 0).all()
     assert (upto[rows, chosen] > threshold - 1e-9 * upto[:, -1]).all()
     assert (upto[rows, chosen] - weights[rows, chosen] <= threshold + 1e-9 * upto[:, -1]).all()
+
+
+def test_summed_in_blocks_a_large_vocabulary_gives_what_the_whole_sum_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    weights = torch.from_numpy(rng.random((2000, LARGE)).astype(np.float32))
+    noise = torch.from_numpy(rng.random(2000))
+    calls = []
+    first_above = sampling._first_above
+    monkeypatch.setattr(sampling, "_first_above", lambda *given: calls.append(given) or first_above(*given))
+    in_blocks = sampling._inverse_cdf(weights, noise)
+    assert [one.shape[-1] for one, _ in calls] == [LARGE // BLOCK, BLOCK]
+    monkeypatch.setattr(sampling, "LARGE", LARGE + 1)
+    assert torch.equal(in_blocks, sampling._inverse_cdf(weights, noise))
+
+
+def test_at_the_edge_of_a_block_no_token_of_weight_zero_is_chosen() -> None:
+    """A block's weights may add up to a last digit more or less along a row than at once."""
+    rng = np.random.default_rng(2)
+    weights = np.exp(3 * rng.standard_normal((64, LARGE))).astype(np.float32)
+    weights.reshape(64, -1, BLOCK)[..., 100:] = 0  # what follows the last weight of a block is nothing
+    rows = torch.from_numpy(weights)
+    upto = rows.unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64).cumsum(-1)
+    edges = (upto / upto[:, -1:])[:, :-1]
+    for noise in (edges, torch.nextafter(edges, edges * 0), torch.nextafter(edges, edges * 0 + 1)):
+        for block in range(noise.shape[1]):
+            token = sampling._inverse_cdf(rows, noise[:, block].contiguous())
+            assert bool((rows.gather(-1, token[:, None]) > 0).all())
+
+
+def test_no_rows_are_no_tokens() -> None:
+    token, logprob = choose(torch.zeros(0, LARGE), torch.zeros(0, dtype=torch.float64), 1.0, 1.0)
+    assert len(token) == len(logprob) == 0
 
 
 def test_a_row_of_nan_is_no_index_error() -> None:

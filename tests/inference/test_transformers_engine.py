@@ -153,7 +153,8 @@ def test_scoring_batches_hold_every_row_once_and_a_shared_prefix_once(
     prefixes, continuations = [list(each) for each in zip(*pairs, strict=True)]
     chunks, batches = _score_batches(prefixes, continuations, rows_at_once, budget)
     assert sorted(row for chunk in chunks for row in chunk) == list(range(len(pairs)))
-    assert len(batches) >= SHARES or len(pairs) < SHARES * rows_at_once, "as many workers have something to do"
+    shared = SHARES if len(pairs) >= 2 * SHARES * rows_at_once else 2
+    assert len(batches) >= shared or len(pairs) < SHARES * rows_at_once, "several workers have something to do"
     for chunk, batch in zip(chunks, batches, strict=True):
         assert len(set(map(tuple, batch.heads))) == len(batch.heads)
         assert budget or len(batch.passes) <= FORWARDS
@@ -203,7 +204,7 @@ def test_chunks_keep_the_order_and_the_bounds(lengths: list[int], size: int, bud
         (96, 256, [48, 48]),
         (142, 192, [71, 71]),
         (300, 256, [150, 150]),
-        (513, 256, [171] * 3),
+        (513, 256, [129, 129, 129, 126]),
     ],
 )
 def test_sampling_batches_of_a_call_are_alike(rows: int, size: int, batches: list[int]) -> None:
