@@ -5,12 +5,14 @@ forward, loss, backward, clipping and AdamW on the same batches.
 
 Both begin with the same file of texts and train the same random Llama, on one thread in float32, on the same batches
 of rows of like length; their losses of the first step must agree. Counted are CPU seconds, since the cores are shared:
-of a run of some steps less those of a run of one, so that start and end do not count. The ways take turns and the best
-of ROUNDS counts. "packed" is ours with `packing` against ours without. --small takes a model of a moment.
+of a run of some steps less those of a run of one, so that start and end do not count. The ways take turns, and of
+every length the cheapest of ROUNDS counts. "packed" is ours with `packing` against ours without. --small takes a model
+of a moment.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -37,9 +39,15 @@ SIZES = {
     "30M": Size((512, 1536, 8, 8, 8, 8192), rows=8, steps=8),
     "135M": Size(SMOLLM2_135M, rows=4, steps=3),
 }
-SMALL = {"0.02M": Size((32, 64, 1, 2, 2, 320), rows=2, steps=2)}
+SMALL = {"0.5M": Size((128, 384, 2, 4, 4, 512), rows=8, steps=20)}
+TOO_SHORT_S = 0.2
 OURS = [sys.executable, "-m", "training.sft"]
 BARE = [sys.executable, "-c", "import sys; from benchmarks.training import bare; bare(sys.argv[1])"]
+WAYS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "ours": (OURS, {}),
+    "bare": (BARE, {}),
+    "packed": (OURS, {"packing": True, "per_device_train_batch_size": 2}),
+}
 
 
 def texts(count: int, seed: int) -> list[str]:
@@ -84,48 +92,61 @@ def bare(spec_file: str) -> None:
     print(json.dumps({"tokens": tokens, "loss_curve": [[1, losses[0]]]}))
 
 
-def speed(command: list[str], base: Path, size: Size, scratch: Path, **arguments: Any) -> tuple[float, float]:
-    """Tokens a CPU second of the steps after the first, and the loss of the first."""
+def trained(command: list[str], base: Path, size: Size, steps: int, **arguments: Any) -> tuple[float, dict[str, Any]]:
+    """CPU seconds of a training of so many steps, and what it printed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found = list[tuple[float, dict[str, Any]]]()
-    for steps in (1, 1 + size.steps):
-        folder = Path(tempfile.mkdtemp(dir=scratch))
-        rows = size.rows * (1 + size.steps)
+    with tempfile.TemporaryDirectory() as name:
+        folder, rows = Path(name), size.rows * (1 + size.steps)
         pq.write_table(pa.table({"prompt": texts(rows, 1), "completion": texts(rows, 2)}), folder / "data.parquet")
         places = {name: str(folder / name) for name in ("output", "checkpoints")}
         given = {"learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_grad_norm": 1.0, "max_length": MAX_LENGTH,
                  "per_device_train_batch_size": size.rows, "max_steps": steps, **arguments}  # fmt: skip
         spec = {"base": str(base), "data": str(folder / "data.parquet"), "seed": 0, "arguments": given, **places}
         (folder / "spec.json").write_text(json.dumps(spec))
-        found.append(timed([*command, str(folder / "spec.json")]))
-    (before, first), (seconds, whole) = found
-    return (whole["tokens"] - first["tokens"]) / max(seconds - before, 1e-3), first["loss_curve"][0][1]
+        return timed([*command, str(folder / "spec.json")])
 
 
-def main(asked: list[str]) -> None:
-    rounds = next((int(one) for one in asked if one.isdecimal()), 1)
-    for name, size in (SMALL if "--small" in asked else SIZES).items():
+def speeds(base: Path, size: Size, rounds: int) -> dict[str, float]:
+    """By way, tokens a CPU second of the steps after the first; of every length of run the cheapest of its rounds.
+
+    Raises: SystemExit where the ways do not do the same, or are over too soon to tell.
+    """
+    seconds: dict[tuple[str, int], float] = {}
+    printed: dict[tuple[str, int], dict[str, Any]] = {}
+    for _ in range(rounds):
+        for way, (command, arguments) in WAYS.items():
+            for steps in (1, 1 + size.steps):
+                took, said = trained(command, base, size, steps, **arguments)
+                seconds[way, steps] = min(took, seconds.get((way, steps), took))
+                printed[way, steps] = said
+    ours, alone = printed["ours", 1], printed["bare", 1]
+    if ours["tokens"] != alone["tokens"] or abs(ours["loss_curve"][0][1] - alone["loss_curve"][0][1]) > AGREE:
+        raise SystemExit(f"not the same steps: {ours['tokens']} and {alone['tokens']} tokens in the first one")
+    found = {}
+    for way in WAYS:
+        spent = seconds[way, 1 + size.steps] - seconds[way, 1]
+        if spent < TOO_SHORT_S:
+            raise SystemExit(f"{way}: {size.steps} steps are too short to tell")
+        found[way] = (printed[way, 1 + size.steps]["tokens"] - printed[way, 1]["tokens"]) / spent
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=1)
+    parser.add_argument("--small", action="store_true")
+    asked = parser.parse_args()
+    for name, size in (SMALL if asked.small else SIZES).items():
         with tempfile.TemporaryDirectory() as folder:
-            base = random_model(Path(folder) / "model", size.shape)
-            best = dict[str, float]()
-            for _ in range(rounds):
-                ours, loss = speed(OURS, base, size, Path(folder))
-                alone, same = speed(BARE, base, size, Path(folder))
-                if abs(loss - same) > AGREE:
-                    raise SystemExit(
-                        f"{name}: the first step's loss is {loss} and {same}: these are not the same steps"
-                    )
-                packed, _ = speed(OURS, base, size, Path(folder), packing=True, per_device_train_batch_size=2)
-                for way, value in (("ours", ours), ("bare", alone), ("packed", packed)):
-                    best[way] = max(best.get(way, 0.0), value)
-            print(
-                f"{name:>6}  ours {best['ours']:8.0f}  bare loop {best['bare']:8.0f} tokens a CPU second: a step takes "
-                f"{best['bare'] / best['ours']:.2f} times the bare one; packed {best['packed'] / best['ours']:.2f}x",
-                flush=True,
-            )
+            found = speeds(random_model(Path(folder) / "model", size.shape), size, max(1, asked.rounds))
+        print(
+            f"{name:>6}  ours {found['ours']:8.0f}  bare loop {found['bare']:8.0f} tokens a CPU second: a step takes "
+            f"{found['bare'] / found['ours']:.2f} times the bare one; packed {found['packed'] / found['ours']:.2f}x",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -26,14 +26,16 @@ def test_every_arm_is_measured_beside_em_and_a_stopped_one_says_why(tmp_path: Pa
     drawn = {row["rationale_id"] for row in _winners(home / "seed_5" / "chance" / "home")}
     assert own and drawn and own != drawn
 
-    # an arm that joins later: of EM's round, which was there before it, it has nothing
-    profile.write_text(ARMS.format(arms="{chance: {selection: random}, nothing: {cold_start_share: 0}}"))
-    again = run([*PROMPTCOT, "ablations"], home, PROMPTCOT_PROFILE=str(profile))
+    # arms that join later, two at a time: of EM's round, which was there before them, they have nothing
+    late = "nothing: {cold_start_share: 0}, none: {cold_start_share: 0}"
+    profile.write_text(ARMS.format(arms=f"{{chance: {{selection: random}}, {late}}}") + "lanes: 2\n")
+    again = run([*PROMPTCOT, "ablations", "--json"], home, PROMPTCOT_PROFILE=str(profile))
     assert again.returncode == 0, again.stderr[-4000:]
-    shown = {line.split("|")[1].strip(): line.split("|")[2] for line in again.stdout.splitlines() if "|" in line}
-    assert "chance" in shown and float(shown["nothing"].split("±")[0]) > 50  # an untrained generator
-    (why,) = (line for line in again.stdout.splitlines() if line.startswith("- nothing, seed 5: "))
-    assert "cold_start_bounds is stopped by its gate" in why
+    later = {row["arm"]: row for row in json.loads(again.stdout)}
+    assert list(later) == [*rows, "nothing", "none"] and later["chance"]["stopped"] is None
+    for arm in ("nothing", "none"):
+        assert "cold_start_bounds is stopped by its gate" in later[arm]["stopped"] and later[arm]["rounds"] == 0
+        assert later[arm]["em_minus_common"] > 50  # an untrained generator
 
 
 def _winners(home: Path) -> list[dict[str, object]]:

@@ -122,7 +122,7 @@ def test_number_of_workers_changes_no_data_version(finished_home: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("selection", "partition"),
-    [("concept_corpus", None), ("benchmark_scores", "tiny")],
+    [("concept_corpus", None), ("sft_model", "tiny")],
 )
 def test_dagster_materializes_a_selection_from_the_command_line(
     finished_home: Path, tmp_path: Path, selection: str, partition: str | None
