@@ -68,13 +68,13 @@ def bare(spec_file: str) -> None:
     given, base, scratch = spec["arguments"], Path(spec["base"]), Path(spec["checkpoints"])
     scratch.mkdir()
     rows = sft_rows(Path(spec["data"]), AutoTokenizer.from_pretrained(base), given["max_length"], scratch)
-    size = given["per_device_train_batch_size"]
+    examples, size = rows.data.to_list(), given["per_device_train_batch_size"]
     order = length_grouped_order(rows.lengths("input_ids"), size, spec["seed"], 0)
     model = AutoModelForCausalLM.from_pretrained(base).train()
     optimiser = torch.optim.AdamW(model.parameters(), given["learning_rate"], fused=True)
     losses, tokens = list[float](), 0
     for step in range(given["max_steps"]):
-        batch = [rows.data[row] for row in order[step * size : (step + 1) * size]]
+        batch = [examples[row] for row in order[step * size : (step + 1) * size]]
         longest = max(len(row["input_ids"]) for row in batch)
         ids, labels = torch.zeros(size, longest, dtype=torch.long), torch.full((size, longest), -100)
         mask = torch.zeros_like(ids)
