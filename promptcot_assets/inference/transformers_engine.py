@@ -28,7 +28,7 @@ from promptcot_assets.inference.token_requests import TokenRequests, distinct, t
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
 FORWARDS = 8  # forward passes a scoring batch at most: sorting so many rows by length leaves little padding
-SHARES = 4  # scoring batches of a call with the rows for it, each of two passes at least: for as many workers
+SHARES = 4  # scoring batches of a call that has the rows for it, two passes in each, so that workers share it
 FEW = 48  # rows that are worth a sampling batch of their own on a CPU
 
 
