@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from promptcot_assets.text.printing import short
 NAMED = 3  # changes that a sentence names; it counts the others
 SHOWN, BEFORE = 40, 10  # characters of a value in a sentence, and of what is alike before the first that differs
 NAME = 80  # characters of the name of a setting or an input
-SECRET = re.compile(r"(token|password|secret|key)$", re.IGNORECASE)  # settings whose values no log should have
 
 Change = tuple[str, str | None, str | None]  # what, its value before and after; None: not there
 
@@ -40,8 +38,6 @@ def in_words(before: Provenance, after: Provenance, partition: str) -> str:
 
 def _in_words(what: str, old: str | None, new: str | None) -> str:
     name = short(what, NAME)
-    if SECRET.search(what):
-        return f"{name} changed"
     start = 0
     if old is not None and new is not None and short(old, SHOWN) == short(new, SHOWN):
         alike = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))

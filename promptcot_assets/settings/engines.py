@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from promptcot_assets.settings.section import AtLeastOne, Positive, Section, Weight, one_of
+from promptcot_assets.settings.section import Arguments, AtLeastOne, Positive, Section, Weight, one_of
 
 # the engines there are (a test holds this equal to those of inference/factory.py) -> packages without which none opens
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ class Vllm(Section):
     prefix_caching: bool = True
     enforce_eager: bool = False  # no compilation and no CUDA graphs: starts sooner, runs slower
     yarn_factor: Annotated[float, pydantic.Field(gt=1)] | None = None  # stretches the positions a model was made for
-    arguments: dict[str, Any] = {}  # further engine arguments by vLLM's own names
+    arguments: Arguments = {}  # further engine arguments by vLLM's own names
 
 
 class Server(Section):
@@ -84,9 +84,7 @@ class ChatApi(Server):
     """OpenAI-compatible chat endpoints of a model that others run and that only writes; the server has its template."""
 
     system: str | None = None  # the message before the user's
-    arguments: dict[
-        str, Any
-    ] = {}  # further fields of a request, e.g. {reasoning_effort: high}, {chat_template_kwargs: ...}
+    arguments: Arguments = {}  # further fields of a request, e.g. {reasoning_effort: high}, {chat_template_kwargs: ...}
     token_limit: Annotated[str, one_of("max_tokens", "max_completion_tokens")] = "max_tokens"  # how the API calls it
 
 

@@ -14,7 +14,18 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from promptcot_assets.settings.engines import Engine, Sandbox
-from promptcot_assets.settings.section import AtLeastOne, Count, Positive, Section, Seed, Share, Weight, merged, one_of
+from promptcot_assets.settings.section import (
+    Arguments,
+    AtLeastOne,
+    Count,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Weight,
+    merged,
+    one_of,
+)
 
 # of pass rates: stages/analysis/difficulty.py has their bounds
 Band = Literal["unsolved", "hard", "medium", "easy", "solved"]
@@ -182,7 +193,7 @@ class Chat(Section):
     """A prompt is put as a user's turn, in the checkpoint's own chat template. Where `chat` is null: as it stands."""
 
     required: bool = True  # false: as it stands where the checkpoint has no template
-    arguments: dict[str, Any] = {}  # of the template, e.g. {reasoning_effort: medium}, {enable_thinking: false}
+    arguments: Arguments = {}  # of the template, e.g. {reasoning_effort: medium}, {enable_thinking: false}
     system: str | None = None  # the turn before the user's
     today: datetime.date = datetime.date(2025, 9, 1)  # what templates that tell the date say; never the clock's
 
@@ -199,7 +210,7 @@ class Lora(Section):
 class Training(Section):
     """One training run. `arguments` are TRL's own names (SFTConfig, DPOConfig, GRPOConfig)."""
 
-    arguments: dict[str, Any] = {}
+    arguments: Arguments = {}
     threads: AtLeastOne = 1  # auto: those of a lane (machine.py)
     save_steps: AtLeastOne = 200
     lora: Lora | None = None  # null: all weights are trained

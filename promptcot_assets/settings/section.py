@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pydantic
@@ -24,6 +26,31 @@ def one_of(*names: str) -> pydantic.AfterValidator:
         return value
 
     return pydantic.AfterValidator(check)
+
+
+SECRET = re.compile(r"^token$|(hub|hf|access|auth|bearer)_?token$|api_?key$|password$|secret$|authorization$", re.I)
+
+
+def _without_secrets(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Settings stand in records, logs and cards. The error repeats no value."""
+    if named := next((name for name in _names(arguments) if SECRET.search(name)), None):
+        raise ValueError(
+            f"{named} holds a key or a password, and settings stand in every record; leave it out and give it in the environment: "
+            "HF_TOKEN for the hub, for an endpoint the variable that its api_key_variable names"
+        )
+    return arguments
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Keys of mappings, those inside of them and of lists included."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(one)
+
+
+# what another library takes by its own names
+Arguments = Annotated[dict[str, Any], pydantic.AfterValidator(_without_secrets)]
 
 
 class Section(pydantic.BaseModel):

@@ -51,11 +51,7 @@ def test_what_the_words_do_not_reach_is_said_as_well() -> None:
     assert said == "its inputs or settings come in another order"
 
 
-def test_neither_a_secret_nor_what_steers_a_terminal_is_in_the_line() -> None:
-    said = in_words(provenance(), provenance(hub_token="hf_abc", max_new_tokens=5), "all")
-    assert (
-        "hf_abc" not in said and "setting em.hub_token changed" in said and "max_new_tokens: nothing before, 5" in said
-    )
+def test_nothing_that_steers_a_terminal_is_in_the_line() -> None:
     name = "\x1b[2J" + "k" * 1000
     said = in_words(provenance(), provenance(**{name: 1}), "all")
     assert "\x1b" not in said and len(said) < 250

@@ -388,6 +388,10 @@ def test_a_part_of_a_section_is_what_its_canonical_text_has() -> None:
         ("teachers: {t: {model: {hub_id: a/b}, engine: {vllm: {tensor_parallel: 0}}}}", "tensor_parallel"),
         ("engine: {server: {urls: ['http://me:secret@10.0.0.1/v1']}}", "address 0 holds a user, a password or a query"),
         ("engine: {server: {urls: ['10.0.0.1:8000']}}", "address 0 is no http"),
+        ("em: {cold_start: {arguments: {hub_token: my-secret}}}", "cold_start.arguments: .*hub_token holds a key .* HF_TOKEN"),
+        ("engine: {vllm: {arguments: {hf_token: my-secret}}}", "vllm.arguments: .*hf_token holds a key"),
+        ("engine: {chat_api: {arguments: {extra_headers: [{Authorization: my-secret}]}}}", "Authorization holds a key"),
+        ("engine: {chat_api: {arguments: {extra_body: {API_KEY: my-secret}}}}", "API_KEY holds a key"),
         ("synthesis: {focus: {first: {student: tiny, strength: .inf}}}", "strength: Input should be a finite"),
         ("corpus: {procedural: {mini_maths: {annotators: {planner: .inf}}}}", "planner: Input should be a finite"),
         ("seed: 9223372036854775808", "seed: .*less than 9223372036854775808"),
@@ -399,6 +403,12 @@ def test_names_and_ranges_are_checked_when_a_profile_is_loaded(text: str, told: 
     with pytest.raises(SettingsError, match=told) as refused:
         load_settings(written(tmp_path, f"extends: demo\n{text}"))
     assert "secret" not in str(refused.value)
+
+
+def test_arguments_about_tokens_are_no_secrets(tmp_path: Path) -> None:
+    arguments = "{eos_token: </s>, pad_token: <pad>, max_tokens: 5, token_budget: 3}"
+    settings = load_settings(written(tmp_path, f"extends: demo\nem: {{cold_start: {{arguments: {arguments}}}}}"))
+    assert settings.em.cold_start.arguments["eos_token"] == "</s>"
 
 
 def test_the_domains_that_settings_may_name_are_those_there_are() -> None:
