@@ -8,7 +8,7 @@ import dagster as dg
 
 from promptcot_assets.assets.annotation import annotation_inputs
 from promptcot_assets.assets.fingerprint import Used
-from promptcot_assets.assets.step import Step
+from promptcot_assets.assets.step import Step, all_unchanged
 from promptcot_assets.assets.table_asset import Result, Results, joint_assets, joint_part, table_asset
 from promptcot_assets.lake import Row
 from promptcot_assets.settings import Settings
@@ -33,7 +33,7 @@ seed_problems, dropped_seed_rows = (
 def seeds(context: dg.AssetExecutionContext) -> Results:
     """Read every source of the corpus: a row is a seed, or it is listed with the reason why not."""
     kept, fallen = (asset.begin(context) for asset in (seed_problems, dropped_seed_rows))
-    yield from _unchanged(kept, fallen) or _committed(kept, fallen, *_seeds(kept))
+    yield from all_unchanged(kept, fallen) or _committed(kept, fallen, *_seeds(kept))
 
 
 def _seeds(step: Step) -> tuple[list[Row], list[Row]]:
@@ -41,12 +41,6 @@ def _seeds(step: Step) -> tuple[list[Row], list[Row]]:
     if written := _annotations(step):
         rows = annotation.annotated_seeds(rows, written)
     return rows, dropped
-
-
-def _unchanged(*steps: Step) -> list[Result]:
-    """What the steps made before, where all of it is up to date."""
-    done = [step.unchanged() for step in steps]
-    return [result for result in done if result] if all(done) else []
 
 
 def _committed(kept: Step, fallen: Step, rows: list[Row], dropped: list[Row]) -> Results:
@@ -99,7 +93,7 @@ benchmark_items, dropped_benchmark_rows = (
 def items(context: dg.AssetExecutionContext) -> Results:
     """Read every benchmark in use: a row is an item, or it is listed with the reason why not."""
     kept, fallen = (asset.begin(context) for asset in (benchmark_items, dropped_benchmark_rows))
-    yield from _unchanged(kept, fallen) or _committed(kept, fallen, *_items(kept))
+    yield from all_unchanged(kept, fallen) or _committed(kept, fallen, *_items(kept))
 
 
 def _items(step: Step) -> tuple[list[Row], list[Row]]:

@@ -289,8 +289,8 @@ def _trained_online(step: Step) -> Result:
     if not (work / "model").exists():
         fingerprint = step.lake.commit_of(played).provenance.fingerprint
         if not step.lake.hand_over("rollouts_online", fingerprint, ("model", FIGURES), work):
-            if (made := step.existing()) is not None:
-                return made
+            if made := step.made_already():
+                return step.keep(made)
             raise dg.Failure(
                 f"{step.title}: the weights that {played} was sampled with are no longer in their work folder; "
                 f"materialize rollouts_online of {step.partition} once more, which trains them anew",

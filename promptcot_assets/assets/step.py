@@ -129,24 +129,28 @@ class Step:
     def unchanged(self) -> dg.MaterializeResult | None:
         """The existing result, when the run only resumes (or a step is at its second try) and the same inputs, settings
         and code already made it."""
-        if self.context.run.tags.get(RESUME_TAG) != "true" and not self.context.retry_number:
-            return None
-        found = self.existing()
-        if found is None and (newest := self.lake.newest(self.asset, self.partition)):
-            before = self.lake.commit_of(newest)
-            damaged = before.fingerprint == self.provenance.fingerprint
-            why = "damaged files" if damaged else in_words(before.provenance, self.provenance, self.partition)
-            self.context.log.info(f"{self.title} is made anew: {why}")
-        return found
+        return next(iter(all_unchanged(self)), None)
 
-    def existing(self) -> dg.MaterializeResult | None:
-        """What the same inputs, settings and code already made; None where they made nothing yet."""
-        ref = self.lake.find(self.asset, self.provenance.fingerprint, self.partition)
-        if ref is None:
-            return None
+    def made_already(self) -> Ref | None:
+        """The newest version, where it is of the same computation and intact."""
+        return self.lake.find(self.asset, self.provenance.fingerprint, self.partition)
+
+    def keep(self, ref: Ref) -> dg.MaterializeResult:
+        """The result of a version that was made already."""
         self.lake.publish_if_stale()  # the run that made it may have been killed before it did
         self.context.log.info(f"{ref} is up to date: same inputs, settings and code")
         return self._result(ref, {}, self._shown_before(ref))
+
+    def say_why_anew(self) -> None:
+        """In the run's log, where there is a version already."""
+        newest = self.lake.newest(self.asset, self.partition)
+        if newest is None:
+            return
+        before = self.lake.commit_of(newest)
+        why = in_words(before.provenance, self.provenance, self.partition)
+        if before.fingerprint == self.provenance.fingerprint:
+            why = "its step makes another anew, and both together" if self.made_already() else "damaged files"
+        self.context.log.info(f"{self.title} is made anew: {why}")
 
     def _shown_before(self, ref: Ref) -> Mapping[str, Any]:
         """What the page shows of this version: plots, samples and rates are of the run that computed it."""
@@ -239,6 +243,19 @@ class Step:
             data_version=dg.DataVersion(ref.data_version),
             metadata=page(self.asset, self.partition, {**(before or {}), **common, **metadata}),
         )
+
+
+def all_unchanged(*steps: Step) -> list[dg.MaterializeResult]:
+    """What the steps of one computation made before, where the run only resumes and all of it is up to date."""
+    context = steps[0].context
+    if context.run.tags.get(RESUME_TAG) != "true" and not context.retry_number:
+        return []
+    made = [step.made_already() for step in steps]
+    if all(made):
+        return [step.keep(ref) for step, ref in zip(steps, made, strict=True) if ref]
+    for step in steps:
+        step.say_why_anew()
+    return []
 
 
 def _tables(asset: str, rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:

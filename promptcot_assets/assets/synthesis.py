@@ -15,7 +15,7 @@ from promptcot_assets.assets.fingerprint import Used
 from promptcot_assets.assets.inputs import split
 from promptcot_assets.assets.partitions import last_round, round_number
 from promptcot_assets.assets.resources import EngineResource
-from promptcot_assets.assets.step import Step
+from promptcot_assets.assets.step import Step, all_unchanged
 from promptcot_assets.assets.table_asset import Result, Results, joint_assets, joint_part, table_asset
 from promptcot_assets.assets.tuning import refuse_narrowed, writer
 from promptcot_assets.lake import Ref, RowStream
@@ -137,9 +137,8 @@ def problem_sets(context: dg.AssetExecutionContext) -> Results:
     batches = context.resources.lake.earlier_batches("problems", context.partition_key)
     earlier = [f"problems[{batch}]" for batch in batches]
     kept, dropped = (asset.begin(context, more=earlier) for asset in (problems, dropped_problems))
-    done = [step.unchanged() for step in (kept, dropped)]
-    if done[0] and done[1]:
-        yield from (result for result in done if result)
+    if done := all_unchanged(kept, dropped):
+        yield from done
         return
     with contextlib.ExitStack() as open_models:
         encoder = _encoder(kept, context.resources.engine, open_models)

@@ -241,6 +241,12 @@ def test_a_run_that_only_resumes_says_why_it_makes_something_anew(tmp_path: Path
         newest = open_lake(tmp_path / "home")._log.current("concept_corpus")["all"]
         (tmp_path / "home" / "lake" / "concept_corpus" / newest.file).write_bytes(b"")
         assert resumed(seeds="13") == "concept_corpus is made anew: damaged files"
+        newest = open_lake(tmp_path / "home")._log.current("dropped_seed_rows")["all"]
+        (tmp_path / "home" / "lake" / "dropped_seed_rows" / newest.file).write_bytes(b"")
+        assert resumed(seeds="13") == (
+            "seed_problems is made anew: its step makes another anew, and both together"
+            " | dropped_seed_rows is made anew: damaged files"
+        )
     seeds, dropped, concepts = said.split(" | ")
     settings = "; ".join(
         f"setting procedural.{world}.seeds: 12 before, 13 now" for world in ("mini_code", "mini_maths")
