@@ -95,6 +95,15 @@ def until_checkpoint(process: subprocess.Popen[str], checkpoints: Path, log: Pat
         time.sleep(0.01)
 
 
+def continued(whole: Sequence[str], checkpoints: Path, log: Path) -> None:
+    """Run the command of a killed run to its end: it goes on from the newest whole checkpoint, whichever that is.
+
+    Between the one that `until_checkpoint` saw and the kill a busy machine may write another.
+    """
+    newest = last_checkpoint(checkpoints)
+    assert newest and f"continuing from {newest.name}\n" in trained(whole, log)
+
+
 def children(pid: int) -> list[int]:
     """The processes started by `pid` that still run, in the order they were started."""
     said = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny_models import make_tiny_model, teach
-from tests.training.runs import PROMPTS, hashes, start, trained, until_checkpoint, write_online_spec
+from tests.training.runs import PROMPTS, continued, hashes, start, until_checkpoint, write_online_spec
 from training import distill, rollouts
 
 ARGUMENTS = {"learning_rate": 3e-3, "per_device_train_batch_size": 8, "max_steps": 12, "max_completion_length": 8,
@@ -88,7 +88,7 @@ def test_the_student_comes_nearer_to_its_teacher_and_a_kill_changes_no_byte(
     until_checkpoint(child, tmp_path / "killed" / "ck", log)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert "continuing from checkpoint-" in trained(whole, log)
+    continued(whole, tmp_path / "killed" / "ck", log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "first" / "model")
     assert hashes(tmp_path / "killed" / "rollouts") == hashes(tmp_path / "first" / "rollouts")
 

@@ -94,7 +94,7 @@ def test_the_real_trainer_runs_alike_twice_and_a_kill_changes_no_byte(
     beyond = tmp_path / "killed" / "rollouts" / "step_00000005_0000_0000.parquet"
     beyond.write_bytes(b"what the killed run had sampled after its last checkpoint")
     (beyond.parent / ".step_00000006_0000_0000.parquet").write_bytes(b"half")
-    assert "continuing from checkpoint-" in trained(whole, log)
+    assert "continuing from checkpoint-5" in trained(whole, log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "first" / "model")
     assert list(rollouts.read(tmp_path / "killed" / "rollouts")) == sampled[0]  # none lost, none twice
     assert hashes(tmp_path / "killed" / "rollouts") == hashes(tmp_path / "first" / "rollouts")

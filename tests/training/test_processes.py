@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.runs import children, hashes, run, start, trained, until_checkpoint, write_spec
+from tests.training.runs import children, continued, hashes, run, start, trained, until_checkpoint, write_spec
 from tests.training.test_child import gone
 from training.launch import CONFIGS, command
 
@@ -71,7 +71,7 @@ def test_a_process_that_dies_ends_the_run_and_the_same_command_makes_the_same_by
     assert gone(first)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"data.parquet", "spec.json", "ck"}
 
-    assert "continuing from checkpoint-" in trained(command("sft", spec, LAUNCHER), log)
+    continued(command("sft", spec, LAUNCHER), tmp_path / "run" / "ck", log)
     assert hashes(tmp_path / "run" / "model") == hashes(whole / "model")
 
 
@@ -89,7 +89,7 @@ def test_a_killed_launcher_takes_its_processes_along_and_the_same_command_makes_
     assert len(processes) == 2 and all(map(gone, processes))
     assert not (tmp_path / "killed" / "model").exists()
 
-    assert "continuing from checkpoint-" in trained(command("dpo", spec, LAUNCHER), log)
+    continued(command("dpo", spec, LAUNCHER), tmp_path / "killed" / "ck", log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
 
 
@@ -124,7 +124,7 @@ def test_sharded_weights_are_gathered_and_a_kill_changes_no_byte(whole: Path, ti
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
     assert all(map(gone, processes))
-    assert "continuing from checkpoint-" in trained(sharded(spec), log)
+    continued(sharded(spec), tmp_path / "killed" / "ck", log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.runs import children, hashes, run, start, trained, until_checkpoint, write_spec
+from tests.training.runs import children, continued, hashes, run, start, trained, until_checkpoint, write_spec
 from training.launch import command
 from training.server import ADDRESS, SERVER_GONE, serving
 
@@ -64,7 +64,7 @@ def test_a_trainer_ends_with_its_client_and_the_same_command_goes_on(
     client.wait()
     wait_until(lambda: not children(server))
     assert not (tmp_path / "model").exists()
-    assert "continuing from checkpoint-" in trained(asking, log)
+    continued(asking, tmp_path / "ck", log)
 
 
 def test_a_trainer_that_is_killed_ends_its_client_alike_and_no_other(
@@ -90,7 +90,7 @@ def test_when_the_server_is_killed_its_trainers_end_and_the_same_command_trains_
     os.kill(server, signal.SIGKILL)
     assert client.wait() == SERVER_GONE
     wait_until(lambda: not Path(f"/proc/{trainer}/maps").exists() or not Path(f"/proc/{trainer}/maps").read_text())
-    assert "continuing from checkpoint-" in trained(asking, log)
+    continued(asking, tmp_path / "ck", log)
 
 
 def test_a_server_that_is_killed_before_it_has_read_is_one_sentence(server: int, tmp_path: Path) -> None:

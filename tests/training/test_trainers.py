@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.runs import hashes, run, start, trained, until_checkpoint, write_spec
+from tests.training.runs import continued, hashes, run, start, until_checkpoint, write_spec
 from training import sft
 from training.child import CHILD_ENVIRONMENT, Spec
 from training.launch import command
@@ -137,7 +137,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     child.wait()
     assert not (tmp_path / "killed" / "model").exists()
 
-    assert "continuing from checkpoint-" in trained(command(kind, spec), log)
+    continued(command(kind, spec), tmp_path / "killed" / "ck", log)
     assert hashes(tmp_path / "killed" / "model") == hashes(tmp_path / "whole" / "model")
 
 
