@@ -388,7 +388,10 @@ def test_a_part_of_a_section_is_what_its_canonical_text_has() -> None:
         ("teachers: {t: {model: {hub_id: a/b}, engine: {vllm: {tensor_parallel: 0}}}}", "tensor_parallel"),
         ("engine: {server: {urls: ['http://me:secret@10.0.0.1/v1']}}", "address 0 holds a user, a password or a query"),
         ("engine: {server: {urls: ['10.0.0.1:8000']}}", "address 0 is no http"),
-        ("em: {cold_start: {arguments: {hub_token: my-secret}}}", "cold_start.arguments: .*hub_token holds a key .* HF_TOKEN"),
+        (
+            "em: {cold_start: {arguments: {hub_token: my-secret}}}",
+            "cold_start.arguments: .*hub_token holds a key .* HF_TOKEN",
+        ),
         ("engine: {vllm: {arguments: {hf_token: my-secret}}}", "vllm.arguments: .*hf_token holds a key"),
         ("engine: {chat_api: {arguments: {extra_headers: [{Authorization: my-secret}]}}}", "Authorization holds a key"),
         ("engine: {chat_api: {arguments: {extra_body: {API_KEY: my-secret}}}}", "API_KEY holds a key"),
