@@ -19,30 +19,21 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
 
 import argparse
-import json
 import math
-import random
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.training import SFT, SMOLLM2_135M, Task, Way, random_model, speeds, texts
 from promptcot_assets.settings import load_settings
 from promptcot_assets.settings.engines import Engine
 from promptcot_assets.settings.machine import cores
-from training.child import CHILD_ENVIRONMENT
 
 ROWS, STEPS, K, SEEDS = 64, 3, 4, 32
-WORDS = ["let", "find", "the", "sum", "of", "all", "positive", "integers", "such", "that", "a", "number", "is", "by"]
-Shape = tuple[int, int, int, int, int, int]  # hidden, MLP, layers, heads, key-value heads, vocabulary
-SMOLLM2_135M: Shape = (576, 1536, 30, 9, 3, 49_152)
-WAYS: dict[str, dict[str, Any]] = {
-    "float32, 4 rows a step": {"per_device_train_batch_size": 4},
-    "bf16, 8 rows a step": {"per_device_train_batch_size": 8, "bf16": True},
+WAYS = {
+    "float32, 4 rows a step": Way(SFT, {"per_device_train_batch_size": 4}),
+    "bf16, 8 rows a step": Way(SFT, {"per_device_train_batch_size": 8, "bf16": True}),
 }
 
 
@@ -55,72 +46,11 @@ def model(folder: Path, gguf: Path | None, tiny: bool) -> Path:
     return random_model(folder, (64, 128, 2, 4, 2, 320) if tiny else SMOLLM2_135M)
 
 
-def random_model(folder: Path, shape: Shape) -> Path:
-    """A folder of a Llama of this shape, with a tokenizer of the words of `texts`."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from promptcot_assets.stages.base_models import train_tokenizer
-
-    tokenizer = train_tokenizer(texts(200, 0), 320)
-    hidden, mlp, layers, heads, groups, vocabulary = shape
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary, hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers,
-            num_attention_heads=heads, num_key_value_heads=groups, tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-        )
-    ).save_pretrained(folder)  # fmt: skip
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def texts(count: int, seed: int) -> list[str]:
-    rng = random.Random(seed)
-    return [" ".join(rng.choice(WORDS) for _ in range(rng.randint(30, 110))) for _ in range(count)]
-
-
-def trained(base: Path, scratch: Path, steps: int, arguments: dict[str, Any]) -> tuple[float, int, float]:
-    """CPU seconds of a training of so many steps, tokens that it saw, and its peak in GiB."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder = Path(tempfile.mkdtemp(dir=scratch))
-    pq.write_table(pa.table({"prompt": texts(ROWS, 1), "completion": texts(ROWS, 2)}), folder / "data.parquet")
-    places = {name: str(folder / name) for name in ("output", "checkpoints")}
-    given = {"learning_rate": 1e-5, "max_length": 512, "max_steps": steps, **arguments}
-    spec = {"base": str(base), "data": str(folder / "data.parquet"), **places, "arguments": given}
-    (folder / "spec.json").write_text(json.dumps(spec))
-    seconds, result = timed([sys.executable, "-m", "training.sft", str(folder / "spec.json")])
-    return seconds, result["tokens"], result["figures"]["peak_gib"]
-
-
-def timed(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
-    """CPU seconds of a training, and the result that it prints last."""
-    before = _children()
-    done = subprocess.run(command, env=os.environ | CHILD_ENVIRONMENT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    result: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
-    return _children() - before, result
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def training(base: Path, scratch: Path, rounds: int) -> dict[str, tuple[float, float]]:
-    """By way: tokens a CPU second and the peak in GiB."""
-    found: dict[str, tuple[float, float]] = {}
-    for _ in range(rounds):
-        for name, arguments in WAYS.items():
-            short, long = (trained(base, scratch, steps, arguments) for steps in (1, 1 + STEPS))
-            seconds = long[0] - short[0]
-            speed = (long[1] - short[1]) / seconds if seconds > 0 else 0.0  # too short to tell, as with --tiny
-            found[name] = max(found.get(name, (0.0, 0.0)), (speed, long[2]))
-    return found
+def training(base: Path, rounds: int) -> dict[str, tuple[float, float]]:
+    """By way: tokens a CPU second, 0 where the steps were too short to tell, and the peak in GiB."""
+    task = Task(base, texts(ROWS, 1), texts(ROWS, 2), STEPS, {"learning_rate": 1e-5, "max_length": 512})
+    found = speeds(task, WAYS, rounds)
+    return {way: (one.speed, one.whole["figures"]["peak_gib"]) for way, one in found.items()}
 
 
 def engines() -> dict[str, Engine]:
@@ -168,7 +98,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         base = model(Path(name) / "model", asked.gguf, asked.tiny)
-        found = training(base, Path(name), asked.rounds)
+        found = training(base, asked.rounds)
         old, new = (speed for speed, _ in found.values())
         for way, (speed, peak) in found.items():
             print(f"training, {way:<24}{speed:8.0f} tokens a CPU second, peak {peak:.1f} GiB", flush=True)

@@ -14,46 +14,94 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import resource
+import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.real_model import SMOLLM2_135M, WORDS, Shape, random_model, timed
+from training.child import CHILD_ENVIRONMENT
 
-MAX_LENGTH = 448
+WORDS = ["let", "find", "the", "sum", "of", "all", "positive", "integers", "such", "that", "a", "number", "is", "by"]
+Shape = tuple[int, int, int, int, int, int]  # hidden, MLP, layers, heads, key-value heads, vocabulary
+SMOLLM2_135M: Shape = (576, 1536, 30, 9, 3, 49_152)
+SFT = (sys.executable, "-m", "training.sft")
+BARE = (sys.executable, "-c", "import sys; from benchmarks.training import bare; bare(sys.argv[1])")
 AGREE = 1e-3  # nats a token
+TOO_SHORT_S = 0.2
 
 
 @dataclass(frozen=True)
-class Size:
-    shape: Shape
-    rows: int  # a step
-    steps: int
+class Task:
+    """What all ways of a comparison train, on which texts, and the arguments that they share."""
+
+    base: Path
+    prompts: Sequence[str]
+    completions: Sequence[str]
+    steps: int  # that are counted; one more is run
+    arguments: Mapping[str, Any]
 
 
-SIZES = {
-    "0.5M": Size((128, 384, 2, 4, 4, 512), rows=16, steps=60),
-    "30M": Size((512, 1536, 8, 8, 8, 8192), rows=8, steps=8),
-    "135M": Size(SMOLLM2_135M, rows=4, steps=3),
+@dataclass(frozen=True)
+class Way:
+    command: Sequence[str]  # the file of the spec follows
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """speed: tokens a CPU second, 0 where it was over too soon to tell; first, whole: what the runs of one step and of
+    all steps printed."""
+
+    speed: float
+    first: dict[str, Any]
+    whole: dict[str, Any]
+
+
+# shape, rows a step, steps
+SIZES: dict[str, tuple[Shape, int, int]] = {
+    "0.5M": ((128, 384, 2, 4, 4, 512), 16, 60),
+    "30M": ((512, 1536, 8, 8, 8, 8192), 8, 8),
+    "135M": (SMOLLM2_135M, 4, 3),
 }
-SMALL = {"0.5M": Size((128, 384, 2, 4, 4, 512), rows=8, steps=20)}
-TOO_SHORT_S = 0.2
-OURS = [sys.executable, "-m", "training.sft"]
-BARE = [sys.executable, "-c", "import sys; from benchmarks.training import bare; bare(sys.argv[1])"]
-WAYS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "ours": (OURS, {}),
-    "bare": (BARE, {}),
-    "packed": (OURS, {"packing": True, "per_device_train_batch_size": 2}),
+SMALL: dict[str, tuple[Shape, int, int]] = {"0.5M": ((128, 384, 2, 4, 4, 512), 8, 20)}
+WAYS = {
+    "ours": Way(SFT, {}),
+    "bare": Way(BARE, {}),
+    "packed": Way(SFT, {"packing": True, "per_device_train_batch_size": 2}),
 }
 
 
-def texts(count: int, seed: int) -> list[str]:
-    """Of 5 to 100 words."""
+def random_model(folder: Path, shape: Shape) -> Path:
+    """A folder of a Llama of this shape, with a tokenizer of the words of `texts`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from promptcot_assets.stages.base_models import train_tokenizer
+
+    tokenizer = train_tokenizer(texts(200, 0), 320)
+    hidden, mlp, layers, heads, groups, vocabulary = shape
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary, hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers,
+            num_attention_heads=heads, num_key_value_heads=groups, tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def texts(count: int, seed: int, shortest: int = 30, longest: int = 110) -> list[str]:
+    """Of so many words each."""
     rng = random.Random(seed)
-    return [" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 100))) for _ in range(count)]
+    return [" ".join(rng.choice(WORDS) for _ in range(rng.randint(shortest, longest))) for _ in range(count)]
 
 
 def bare(spec_file: str) -> None:
@@ -92,45 +140,59 @@ def bare(spec_file: str) -> None:
     print(json.dumps({"tokens": tokens, "loss_curve": [[1, losses[0]]]}))
 
 
-def trained(command: list[str], base: Path, size: Size, steps: int, **arguments: Any) -> tuple[float, dict[str, Any]]:
+def speeds(task: Task, ways: Mapping[str, Way], rounds: int = 1) -> dict[str, Speed]:
+    """By way, how fast the steps after the first are. The ways take turns; of every length the cheapest run counts."""
+    seconds: dict[tuple[str, int], float] = {}
+    printed: dict[tuple[str, int], dict[str, Any]] = {}
+    one, all_ = 1, 1 + task.steps
+    for _ in range(max(1, rounds)):
+        for name, way in ways.items():
+            for steps in (one, all_):
+                spent, printed[name, steps] = trained(task, way, steps)
+                seconds[name, steps] = min(spent, seconds.get((name, steps), spent))
+    found = {}
+    for name in ways:
+        first, whole, spent = printed[name, one], printed[name, all_], seconds[name, all_] - seconds[name, one]
+        speed = (whole["tokens"] - first["tokens"]) / spent if spent > TOO_SHORT_S else 0.0
+        found[name] = Speed(speed, first, whole)
+    return found
+
+
+def trained(task: Task, way: Way, steps: int) -> tuple[float, dict[str, Any]]:
     """CPU seconds of a training of so many steps, and what it printed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryDirectory() as name:
-        folder, rows = Path(name), size.rows * (1 + size.steps)
-        pq.write_table(pa.table({"prompt": texts(rows, 1), "completion": texts(rows, 2)}), folder / "data.parquet")
+        folder = Path(name)
+        data = pa.table({"prompt": task.prompts, "completion": task.completions})
+        pq.write_table(data, folder / "data.parquet")
         places = {name: str(folder / name) for name in ("output", "checkpoints")}
-        given = {"learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_grad_norm": 1.0, "max_length": MAX_LENGTH,
-                 "per_device_train_batch_size": size.rows, "max_steps": steps, **arguments}  # fmt: skip
-        spec = {"base": str(base), "data": str(folder / "data.parquet"), "seed": 0, "arguments": given, **places}
+        arguments = {**task.arguments, **way.arguments, "max_steps": steps}
+        spec = {
+            "base": str(task.base),
+            "data": str(folder / "data.parquet"),
+            "seed": 0,
+            "arguments": arguments,
+            **places,
+        }
         (folder / "spec.json").write_text(json.dumps(spec))
-        return timed([*command, str(folder / "spec.json")])
+        return timed([*way.command, str(folder / "spec.json")])
 
 
-def speeds(base: Path, size: Size, rounds: int) -> dict[str, float]:
-    """By way, tokens a CPU second of the steps after the first; of every length of run the cheapest of its rounds.
+def timed(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    """CPU seconds of a training, and the result that it prints last."""
+    before = _children()
+    done = subprocess.run(command, env=os.environ | CHILD_ENVIRONMENT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    result: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    return _children() - before, result
 
-    Raises: SystemExit where the ways do not do the same, or are over too soon to tell.
-    """
-    seconds: dict[tuple[str, int], float] = {}
-    printed: dict[tuple[str, int], dict[str, Any]] = {}
-    for _ in range(rounds):
-        for way, (command, arguments) in WAYS.items():
-            for steps in (1, 1 + size.steps):
-                took, said = trained(command, base, size, steps, **arguments)
-                seconds[way, steps] = min(took, seconds.get((way, steps), took))
-                printed[way, steps] = said
-    ours, alone = printed["ours", 1], printed["bare", 1]
-    if ours["tokens"] != alone["tokens"] or abs(ours["loss_curve"][0][1] - alone["loss_curve"][0][1]) > AGREE:
-        raise SystemExit(f"not the same steps: {ours['tokens']} and {alone['tokens']} tokens in the first one")
-    found = {}
-    for way in WAYS:
-        spent = seconds[way, 1 + size.steps] - seconds[way, 1]
-        if spent < TOO_SHORT_S:
-            raise SystemExit(f"{way}: {size.steps} steps are too short to tell")
-        found[way] = (printed[way, 1 + size.steps]["tokens"] - printed[way, 1]["tokens"]) / spent
-    return found
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -138,12 +200,25 @@ def main() -> None:
     parser.add_argument("rounds", nargs="?", type=int, default=1)
     parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
-    for name, size in (SMALL if asked.small else SIZES).items():
+    for name, (shape, rows, steps) in (SMALL if asked.small else SIZES).items():
+        of_all = rows * (1 + steps)
+        arguments = {"learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_grad_norm": 1.0, "max_length": 448,
+                     "per_device_train_batch_size": rows}  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            found = speeds(random_model(Path(folder) / "model", size.shape), size, max(1, asked.rounds))
+            base = random_model(Path(folder) / "model", shape)
+            task = Task(base, texts(of_all, 1, shortest=5, longest=100), texts(of_all, 2, shortest=5, longest=100),
+                        steps, arguments)  # fmt: skip
+            found = speeds(task, WAYS, asked.rounds)
+        ours, alone, packed = (found[way] for way in WAYS)
+        apart = abs(ours.first["loss_curve"][0][1] - alone.first["loss_curve"][0][1])
+        if ours.first["tokens"] != alone.first["tokens"] or apart > AGREE:
+            raise SystemExit(f"{name}: not the same steps: the losses of the first are {apart} nats apart")
+        if not all(one.speed for one in found.values()):
+            print(f"{name:>6}  too short to tell", flush=True)
+            continue
         print(
-            f"{name:>6}  ours {found['ours']:8.0f}  bare loop {found['bare']:8.0f} tokens a CPU second: a step takes "
-            f"{found['bare'] / found['ours']:.2f} times the bare one; packed {found['packed'] / found['ours']:.2f}x",
+            f"{name:>6}  ours {ours.speed:8.0f}  bare loop {alone.speed:8.0f} tokens a CPU second: a step takes "
+            f"{alone.speed / ours.speed:.2f} times the bare one; packed {packed.speed / ours.speed:.2f}x",
             flush=True,
         )
 
