@@ -35,8 +35,8 @@ def _without_secrets(arguments: dict[str, Any]) -> dict[str, Any]:
     """Settings stand in records, logs and cards. The error repeats no value."""
     if named := next((name for name in _names(arguments) if SECRET.search(name)), None):
         raise ValueError(
-            f"{named} holds a key or a password, and settings stand in every record; leave it out and give it in the environment: "
-            "HF_TOKEN for the hub, for an endpoint the variable that its api_key_variable names"
+            f"{named} holds a key or a password, and settings stand in every record; leave it out and give it in the "
+            "environment: HF_TOKEN for the hub, for an endpoint the variable that its api_key_variable names"
         )
     return arguments
 
