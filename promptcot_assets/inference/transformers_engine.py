@@ -185,10 +185,8 @@ class TransformersEngine(Closing):
 
 
 def _evenly(rows: int, size: int) -> int:
-    """Rows of a sampling batch on a CPU, at most `size`: the batches of a call are alike and even in number.
-
-    Else one worker would have all of the call, or others would wait for its last batch.
-    """
+    """Rows of a sampling batch on a CPU, at most `size`, so that batches are alike and, where there are several, even in
+    number: else one worker would have the whole call, or the others would wait for the one with its last batch."""
     count = max(-(-rows // size), min(2, rows // FEW), 1)
     if count > 1:
         count += count % 2
