@@ -185,8 +185,8 @@ class TransformersEngine(Closing):
 
 
 def _evenly(rows: int, size: int) -> int:
-    """Rows of a sampling batch on a CPU, at most `size`, so that batches are alike and, where there are several, even in
-    number: else one worker would have the whole call, or the others would wait for the one with its last batch."""
+    """Rows of a sampling batch on a CPU, at most `size`. Batches come out alike and, where there are several, even in
+    number: else one worker would have the whole call, or the others would wait for its last batch."""
     count = max(-(-rows // size), min(2, rows // FEW), 1)
     if count > 1:
         count += count % 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import commonprefix
 from typing import Any
 
 from promptcot_assets.lake import Provenance, Ref
@@ -40,8 +41,7 @@ def _in_words(what: str, old: str | None, new: str | None) -> str:
     name = short(what, NAME)
     start = 0
     if old is not None and new is not None and short(old, SHOWN) == short(new, SHOWN):
-        alike = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-        start = max(0, alike - BEFORE)
+        start = max(0, len(commonprefix((old, new))) - BEFORE)
     return f"{name}: {_from(old, start)} before, {_from(new, start)} now"
 
 
