@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 from promptcot_assets.lake import Provenance, Ref
@@ -41,7 +41,8 @@ def _in_words(what: str, old: str | None, new: str | None) -> str:
     name = short(what, NAME)
     start = 0
     if old is not None and new is not None and short(old, SHOWN) == short(new, SHOWN):
-        start = max(0, len(commonprefix((old, new))) - BEFORE)
+        alike = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))))
+        start = max(0, alike - BEFORE)
     return f"{name}: {_from(old, start)} before, {_from(new, start)} now"
 
 
