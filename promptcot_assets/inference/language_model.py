@@ -15,6 +15,7 @@ import numpy as np
 
 from promptcot_assets.inference.kv_cache import growing_cache, keeps_everything, rows_of
 from promptcot_assets.inference.model_folder import base_of, end_tokens, read_model_folder
+from promptcot_assets.inference.packed_weights import pack
 from promptcot_assets.inference.protocol import SamplingParams
 from promptcot_assets.inference.sampling import choose, uniforms
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
 
-LOGITS_AT_ONCE = 1 << 24  # scoring's largest block of logits: 64 MB in float32, whatever the vocabulary
+LOGITS_AT_ONCE = 1 << 22  # of one block in scoring: 16 MB in float32, which stay in the cache, whatever the vocabulary
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class LanguageModel:
         self.device = device
         self.tokenizer = read_model_folder(folder).tokenizer
         self.model = _load(folder, dtype).eval().to(device)
+        pack(self.model)
         self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         self._head_is_plain: bool | None = None
         self._cache = cache_argument(self.model)

@@ -5,6 +5,7 @@ order of the requests. Batches depend on the requests and the settings only, nev
 """
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from promptcot_assets.inference.token_requests import TokenRequests, distinct, t
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
 FORWARDS = 8  # forward passes a scoring batch at most: sorting so many rows by length leaves little padding
-SHARES = 4  # scoring batches of a call that has the rows for it, two passes in each, so that workers share it
+SHARES = 4  # scoring batches of a call that has the rows for it, two passes in each at least, so that workers share it
 FEW = 48  # rows that are worth a sampling batch of their own on a CPU
 
 
@@ -95,12 +96,12 @@ class TransformersEngine(Closing):
         began = time.perf_counter()
         asked = self._requests.to_sample(prompts, params, seeds)
         order = sorted(range(len(asked.seeds)), key=lambda row: (len(asked.prompts[asked.prompt_of[row]]), row))
-        chunks = _chunks(
-            order,
-            self._batch_size if self._accelerators else _evenly(len(order), self._batch_size),
-            lambda row: len(asked.prompts[asked.prompt_of[row]]) + asked.limits[row],
-            self._batch_tokens,
-        )
+
+        def length(row: int) -> int:
+            return len(asked.prompts[asked.prompt_of[row]]) + asked.limits[row]
+
+        bounds = (self._batch_size, length, self._batch_tokens)
+        chunks = _chunks(order, *bounds) if self._accelerators else _alike(order, min(2, len(order) // FEW), *bounds)
         batches = []
         for chunk in chunks:
             used, place = distinct(asked.prompt_of[row] for row in chunk)
@@ -184,13 +185,23 @@ class TransformersEngine(Closing):
         self._models.close()
 
 
-def _evenly(rows: int, size: int) -> int:
-    """Rows of a sampling batch on a CPU, at most `size`. Batches come out alike and, where there are several, even in
-    number: else one worker would have the whole call, or the others would wait for its last batch."""
-    count = max(-(-rows // size), min(2, rows // FEW), 1)
-    if count > 1:
-        count += count % 2
-    return max(1, -(-rows // count))
+def _alike(
+    order: list[int], count: int, size: int, length: Callable[[int], int], budget: int | None
+) -> list[list[int]]:
+    """Chunks as `_chunks` makes them, `count` or more, all with about as many positions. Where there is more than one
+    they are even in number: else one of two workers would have the whole call, or wait for the other's last chunk."""
+    if not order:
+        return []
+    count = max(-(-len(order) // size), count, 1)
+    count += count % 2 if count > 1 else 0
+    rows = -(-len(order) // count)
+    widest = max(map(length, order))
+
+    def fits(positions: int) -> bool:
+        return len(_chunks(order, size, length, positions)) <= count
+
+    least = bisect_left(range(rows * widest), True, lo=widest, key=fits)
+    return _chunks(order, size, length, min(least, budget or least))
 
 
 def _chunks(order: list[int], size: int, length: Callable[[int], int], budget: int | None) -> list[list[int]]:
@@ -236,9 +247,8 @@ def _score_batches(
     def length(row: int) -> int:
         return len(heads[row]) + len(tails[row])
 
-    shares = len(order) // (SHARES * rows_at_once)  # in passes; 0: too few rows to share out
-    forwards = min(FORWARDS, max(2, shares)) if shares else FORWARDS
-    whole = _chunks(order, forwards * rows_at_once, length, budget and forwards * budget)
+    count = min(SHARES, len(order) // (2 * rows_at_once))
+    whole = _alike(order, count, FORWARDS * rows_at_once, length, budget and FORWARDS * budget)
     chunks = [sorted(chunk, key=lambda row: len(tails[row])) for chunk in whole]
     batches = []
     for chunk in chunks:

@@ -21,8 +21,8 @@ from promptcot_assets.inference.transformers_engine import (
     FORWARDS,
     SHARES,
     TransformersEngine,
+    _alike,
     _chunks,
-    _evenly,
     _score_batches,
 )
 from promptcot_assets.inference.workers import LocalModel
@@ -197,19 +197,43 @@ def test_chunks_keep_the_order_and_the_bounds(lengths: list[int], size: int, bud
 
 
 @pytest.mark.parametrize(
-    ("rows", "size", "batches"),
+    ("rows", "count", "size", "chunks"),
     [
-        (1, 8, [1]),
-        (95, 256, [95]),
-        (96, 256, [48, 48]),
-        (142, 192, [71, 71]),
-        (300, 256, [150, 150]),
-        (513, 256, [129, 129, 129, 126]),
+        (0, 2, 8, []),
+        (1, 0, 8, [1]),
+        (95, 1, 256, [95]),
+        (96, 2, 256, [48, 48]),
+        (300, 2, 256, [150, 150]),
+        (513, 2, 256, [129, 129, 129, 126]),
     ],
 )
-def test_sampling_batches_of_a_call_are_alike(rows: int, size: int, batches: list[int]) -> None:
-    found = _chunks(list(range(rows)), _evenly(rows, size), lambda _: 1, None)
-    assert [len(one) for one in found] == batches
+def test_chunks_of_rows_of_one_length_are_alike(rows: int, count: int, size: int, chunks: list[int]) -> None:
+    assert [len(one) for one in _alike(list(range(rows)), count, size, lambda _: 7, None)] == chunks
+
+
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=60).map(sorted),
+    st.integers(0, 6),
+    st.integers(1, 20),
+    st.none() | st.integers(1, 900),
+)
+def test_chunks_of_rows_of_any_length_have_about_as_many_positions(
+    lengths: list[int], count: int, size: int, budget: int | None
+) -> None:
+    order = list(range(len(lengths)))
+    chunks = _alike(order, count, size, lengths.__getitem__, budget)
+    assert [row for chunk in chunks for row in chunk] == order
+    assert all(len(chunk) <= size for chunk in chunks)
+    positions = [len(chunk) * lengths[chunk[-1]] for chunk in chunks]
+    if budget:
+        assert all(len(chunk) == 1 or filled <= budget for chunk, filled in zip(chunks, positions, strict=True))
+        return
+    asked = max(count, -(-len(lengths) // size))
+    asked += asked % 2 if asked > 1 else 0
+    assert len(chunks) <= asked
+    # no other cut into as many chunks makes the fullest one smaller
+    fullest = max(positions)
+    assert fullest == lengths[-1] or len(_chunks(order, size, lengths.__getitem__, fullest - 1)) > asked
 
 
 def test_scores_come_in_the_order_of_the_requests(engine: TransformersEngine) -> None:
