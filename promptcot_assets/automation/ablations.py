@@ -36,7 +36,7 @@ from promptcot_assets.tables import open_lake
 from training.child import CHILD_ENVIRONMENT, die_with_parent, own_mark
 from training.server import serving
 
-COLD_START, CURVES = "cold start bounds", "EM curves"
+COLD_START = "cold start bounds"
 EM = "EM"  # the arm without overrides: the profile as it is, with its control
 
 # q, p and their bounds
@@ -83,25 +83,24 @@ def run_ablations(settings: Settings, home: Path) -> None:
     print(cost(settings), file=sys.stderr, flush=True)
     references = [arm for arm in every if arm.name == EM]
     others = [arm for arm in every if arm.name != EM]
-    last = f"EM {round_key(settings.em.rounds)}"
+    last = round_key(settings.em.rounds)
     _together(settings, "cold start", references, COLD_START)
     starts = {arm.seed: _kept_start(arm) for arm in references}
     for arm in others:
         _copy_once(starts[arm.seed], arm.home)
-    _together(settings, "EM and control", references, CURVES)
-    _together(settings, "ablations", others, last)
+    _together(settings, "EM and control", references, f"control {last}")
+    _together(settings, "ablations", others, f"EM {last}")
 
 
 def cost(settings: Settings) -> str:
-    """What the command is about to do, in runs and in texts: printed before it starts."""
+    """What the command is about to do, in runs and pools of proposals: printed before it starts."""
     held_out, seeds, named = settings.em.held_out, len(settings.ablations.seeds), len(settings.ablations.arms)
-    problems = sum(sizes.held_out for sizes in settings.corpus.procedural.values())
-    grown = sum(min(one.held_out, held_out.large_pool_problems) for one in settings.corpus.procedural.values())
-    each = held_out.proposals * problems + max(0, held_out.large_pool // 2 - held_out.proposals) * grown
-    pools = seeds * (named + 3)  # EM itself, the cold start and the control besides the arms
+    sizes = bounds.pool_sizes(2 * held_out.proposals, held_out.large_pool)
     return (
-        f"{seeds * (named + 1)} runs of {settings.em.rounds} rounds ({seeds} seeds, EM and {named} arms), then {pools} "
-        f"pools: {pools * 2 * each:,} rationales drawn and {pools * 8 * each:,} texts scored. What is finished is kept"
+        f"{seeds * (named + 1)} runs of {settings.em.rounds} rounds ({seeds} seeds, EM and {named} arms); then "
+        f"{named + 3} pairs of models a seed are measured, the cold start and the control among them, on {sizes[0]} "
+        f"proposals a held-out problem and on {sizes[-1]} for {held_out.large_pool_problems} problems of a domain. "
+        "What is finished is kept"
     )
 
 
