@@ -28,7 +28,11 @@ def one_of(*names: str) -> pydantic.AfterValidator:
     return pydantic.AfterValidator(check)
 
 
-SECRET = re.compile(r"^token$|(hub|hf|access|auth|bearer)_?token$|api_?key$|password$|secret$|authorization$", re.I)
+SECRET = re.compile(
+    r"^token$|(hub|hf|api|access|auth|bearer|refresh|session)[-_]?token$|(api|access|private|secret|account)[-_]?key$"
+    r"|passw(or)?d$|passphrase$|secret$|credentials?$|authorization$|^cookie$",
+    re.IGNORECASE,
+)
 
 
 def _without_secrets(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -408,6 +408,20 @@ def test_names_and_ranges_are_checked_when_a_profile_is_loaded(text: str, told: 
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("token", "accessToken", "api_token", "apikey", "X-Api-Key", "private_key", "aws_secret_access_key"),
+        *("passwd", "db_password", "passphrase", "client_secret", "credentials", "Cookie", "Proxy-Authorization"),
+    ],
+)
+def test_arguments_hold_no_secret_of_any_usual_name(name: str, tmp_path: Path) -> None:
+    arguments = f"{{deeper: [{{{name}: my-secret}}]}}"
+    with pytest.raises(SettingsError, match=f"arguments: .*{name} holds a key") as refused:
+        load_settings(written(tmp_path, f"extends: demo\nem: {{cold_start: {{arguments: {arguments}}}}}"))
+    assert "my-secret" not in str(refused.value)
+
+
 def test_arguments_about_tokens_are_no_secrets(tmp_path: Path) -> None:
     arguments = "{eos_token: </s>, pad_token: <pad>, max_tokens: 5, token_budget: 3}"
     settings = load_settings(written(tmp_path, f"extends: demo\nem: {{cold_start: {{arguments: {arguments}}}}}"))

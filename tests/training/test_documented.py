@@ -1,14 +1,16 @@
 """The arguments of docs/architecture/training.md are such as TRL takes, its configurations are those that exist."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from trl import DistillationConfig, GRPOConfig, SFTConfig
+from trl import DistillationConfig, DPOConfig, GRPOConfig, SFTConfig
 
 from promptcot_assets.settings.profile import Training
+from promptcot_assets.settings.section import SECRET
 from training.child import Spec
 from training.launch import CONFIGS, command
 from training.loop import trainer_arguments
@@ -40,3 +42,8 @@ def test_a_documented_launcher_starts() -> None:
 
 def test_the_table_names_every_configuration() -> None:
     assert set(re.findall(r"^\| `(\w+\.yaml)` \|", PAGE, re.MULTILINE)) == {path.name for path in CONFIGS.iterdir()}
+
+
+@pytest.mark.parametrize("config", [SFTConfig, DPOConfig, GRPOConfig, DistillationConfig])
+def test_of_a_trainers_arguments_only_the_hubs_token_is_refused_as_a_secret(config: type) -> None:
+    assert [one.name for one in dataclasses.fields(config) if SECRET.search(one.name)] == ["hub_token"]
