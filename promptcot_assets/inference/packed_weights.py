@@ -21,17 +21,19 @@ def pack(model: Any) -> bool:
     import torch
 
     linears = list(_linears(model))
-    probe = torch.arange(2, device=model.device)[None]
+    if not linears:
+        return False
     weights = [layer.weight for layer in linears]
+    probe = torch.arange(2, device=model.device)[None]
     with torch.inference_mode():
-        before = model(input_ids=probe, use_cache=False).logits
         try:
+            before = model(input_ids=probe, use_cache=False).logits
             for layer in linears:
                 _pack(layer, keep=layer is model.get_output_embeddings())
             if torch.equal(model(input_ids=probe, use_cache=False).logits, before):
-                return bool(linears)
+                return True
         except (AttributeError, RuntimeError, TypeError):
-            pass  # no such operator, or none for this CPU
+            pass  # no such operator, or none for this CPU or this model
         for layer, weight in zip(linears, weights, strict=True):
             layer.weight = weight
             layer.__dict__.pop("forward", None)
