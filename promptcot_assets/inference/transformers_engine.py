@@ -188,8 +188,8 @@ class TransformersEngine(Closing):
 def _alike(
     order: list[int], count: int, size: int, length: Callable[[int], int], budget: int | None
 ) -> list[list[int]]:
-    """Chunks as `_chunks` makes them, `count` or more, all with about as many positions. Where there is more than one
-    they are even in number: else one of two workers would have the whole call, or wait for the other's last chunk."""
+    """Chunks as `_chunks` makes them, with the fewest positions in the fullest that `count` chunks allow, or as many as
+    `size` asks for. Of more than one an even number: else of two workers one would wait for the other's last chunk."""
     if not order:
         return []
     count = max(-(-len(order) // size), count, 1)
