@@ -23,6 +23,7 @@ def main(argv: list[str]) -> None:
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
         from training.memory import refuse_what_cannot_fit
+        from training.output_layer import use_on_cpu
         from training.rows import dpo_rows, positions
 
         class Trainer(DPOTrainer):
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> None:
             processing_class=tokenizer,
             peft_config=peft_config(spec),
         )
+        use_on_cpu(trainer.model)
         train(trainer, spec, run, report, rows, lengths, base)
 
 

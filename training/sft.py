@@ -20,6 +20,7 @@ def main(argv: list[str]) -> None:
         from training.loop import resumable, train, trainer_arguments
         from training.lora import peft_config
         from training.memory import refuse_what_cannot_fit
+        from training.output_layer import use_on_cpu
         from training.packing import packed, refuse_mixing
         from training.rows import positions, sft_rows
 
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> None:
         )
         if args.packing:
             refuse_mixing(trainer.model)
+        use_on_cpu(trainer.model)
         train(trainer, spec, run, report, rows, lengths, base)
 
 

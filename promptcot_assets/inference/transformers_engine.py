@@ -30,7 +30,7 @@ from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
 FORWARDS = 8  # forward passes a scoring batch at most: sorting so many rows by length leaves little padding
 SHARES = 4  # scoring batches of a call that has the rows for it, two passes in each at least, so that workers share it
-FEW = 48  # rows that are worth a sampling batch of their own on a CPU
+FEW = 32  # rows that are worth a sampling batch of their own on a CPU
 
 
 class TransformersEngine(Closing):

@@ -1,0 +1,115 @@
+"""The output layer of a large vocabulary on a CPU against TRL's own: log-probabilities, measures and gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Cohere2Config, Gemma2Config, LlamaConfig
+from trl.trainer import utils
+
+from tests.training.runs import run, write_spec
+from training.output_layer import LARGE, CompletionLogProbs, use_on_cpu
+
+SMALL = {
+    "vocab_size": LARGE, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None,
+}  # fmt: skip
+CONFIGS = {
+    "llama": LlamaConfig(**SMALL, tie_word_embeddings=True),
+    "gemma2, capped logits": Gemma2Config(**SMALL, final_logit_softcapping=5.0),
+    "cohere2, scaled logits": Cohere2Config(**SMALL, logit_scale=0.25),
+}
+OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
+
+
+@pytest.fixture(autouse=True)
+def _patched_for_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_use_triton", "_ChunkedLogProbFunction"):
+        monkeypatch.setattr(utils, name, getattr(utils, name))
+
+
+def fused(config: Any) -> Any:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).train()
+    utils.add_fused_lm_head(model, outputs=OUTPUTS)
+    return model
+
+
+def learned(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Outputs and gradients of a batch whose prompts and padding are no labels; one row has none at all."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(2, LARGE, (3, 12), generator=generator)
+    labels = ids.clone()
+    labels[0, :5] = labels[1, 9:] = labels[2] = -100
+    model.zero_grad()
+    found = model(input_ids=ids, labels=labels, fused_lm_head=True)
+    (found.loss + 0.1 * (found.log_probs**2).sum()).backward()  # a loss in which tokens count differently
+    return found, {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_losses_measures_and_gradients_are_trls(config: Any) -> None:
+    model = fused(config)
+    expected, gradients = learned(model)
+    assert use_on_cpu(model) and use_on_cpu(model)
+    found, own = learned(model)
+    assert utils._ChunkedLogProbFunction is CompletionLogProbs
+    for name in ("loss", *OUTPUTS):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=2e-5, rtol=1e-4)
+    assert own.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(own[name], gradient, atol=2e-5, rtol=1e-3)
+
+
+def test_more_logits_than_fit_are_computed_by_trls_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fused(CONFIGS["llama"])
+    assert use_on_cpu(model)
+    tiled: list[int] = []
+
+    class Tiles:
+        @staticmethod
+        def apply(hidden: torch.Tensor, *rest: Any) -> Any:
+            tiled.append(len(hidden))
+            return trls.apply(hidden, *rest)
+
+    trls = CompletionLogProbs.tiled
+    monkeypatch.setattr(CompletionLogProbs, "tiled", Tiles)
+    small, _ = learned(model)
+    assert not tiled
+    monkeypatch.setattr("training.output_layer.MOST", 14 * LARGE)
+    large, _ = learned(model)
+    assert tiled == [15]  # what is learned of three rows of 12 tokens
+    torch.testing.assert_close(large.loss, small.loss)
+
+
+def test_a_small_vocabulary_and_another_trl_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    trls = utils._ChunkedLogProbFunction
+    small = AutoModelForCausalLM.from_config(LlamaConfig(**(SMALL | {"vocab_size": LARGE - 1})))
+    assert not use_on_cpu(small)
+    large = fused(CONFIGS["llama"])
+    monkeypatch.delattr(utils, "_use_triton")
+    assert not use_on_cpu(large)
+    assert utils._ChunkedLogProbFunction is trls
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_a_training_learns_the_same_by_either(
+    kind: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    large = AutoModelForCausalLM.from_config(CONFIGS["llama"])
+    large.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "base")
+    curves = []
+    for folder, least in (("ours", LARGE), ("trls", LARGE + 1)):
+        monkeypatch.setattr("training.output_layer.LARGE", least)
+        (tmp_path / folder).mkdir()
+        spec = write_spec(tmp_path / folder, tmp_path / "base", arguments={"num_train_epochs": 1})
+        curves.append([loss for _, loss in run(kind, spec, capsys)["loss_curve"]])
+        assert (utils._ChunkedLogProbFunction is CompletionLogProbs) == (folder == "ours")
+        monkeypatch.setattr(utils, "_ChunkedLogProbFunction", CompletionLogProbs.tiled)
+        monkeypatch.setattr(utils, "_use_triton", lambda device: False)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
