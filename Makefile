@@ -17,7 +17,7 @@ REAL_MODEL ?= smollm2_135m_small
 REAL_HOME := $(CURDIR)/.promptcot-$(REAL_MODEL)
 MODELS := $(CURDIR)/models
 
-.PHONY: setup lock setup-vllm browser demo real-seeds real-model ablations ui test test-fast test-vllm test-browser screenshots lint gpu-run docker-check bench clean
+.PHONY: setup lock setup-vllm browser demo real-seeds real-model real-model-seeds real-model-files ablations ui test test-fast test-vllm test-browser screenshots lint gpu-run docker-check bench clean
 
 setup: $(VENV)/.installed
 

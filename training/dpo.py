@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
         rows = dpo_rows(spec.data, tokenizer, longest, spec.checkpoints)
         lengths = rows.lengths("prompt_ids", "chosen_ids", "prompt_ids", "rejected_ids")
         refuse_what_cannot_fit(spec, args, base, lengths)
+        use_on_cpu(args, base)
         trainer = resumable(Trainer, lengths)(
             model=str(base),
             args=args,
@@ -51,7 +52,6 @@ def main(argv: list[str]) -> None:
             processing_class=tokenizer,
             peft_config=peft_config(spec),
         )
-        use_on_cpu(trainer.model)
         train(trainer, spec, run, report, rows, lengths, base)
 
 

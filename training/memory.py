@@ -17,7 +17,7 @@ GIB = 1 << 30
 FLOAT32, BF16 = 4, 2
 LIBRARIES = 1.0 * GIB  # torch, transformers and TRL in a process, before any weight
 KEPT_A_LAYER, KEPT_A_LAYER_MLP = 17, 4  # numbers kept for the backward pass: of hidden and of MLP width, a position
-LOGITS_KEPT = 2  # copies of a position's logits that the loss holds at once
+LOGITS_KEPT = 3  # copies of a position's logits that the loss holds at once
 
 
 @dataclass(frozen=True)

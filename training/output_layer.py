@@ -7,26 +7,29 @@ log-softmax, and multiplies in the training's dtype.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
 LARGE = 8192  # tokens of a vocabulary: below it the layer takes little time whoever computes it
-MOST = 1 << 27  # logits at once, 512 MB in float32, of which the backward pass holds three; TRL's tiles are for more
+MOST = 1 << 27  # logits at once, 512 MB in float32, of which three copies are held; TRL's tiles are for more
 
 
-def use_on_cpu(model: Any) -> bool:
+def use_on_cpu(args: Any, base: Path) -> bool:
     """Give TRL's fused output layer its log-probabilities by `CompletionLogProbs`; says whether it has them now.
 
-    Only for a model on the CPU with a large vocabulary, and for the rest of this process. TRL has no argument for it:
-    where its two names are others, training is as slow as it was and learns the same.
+    Only for a training on the CPU (`args`: the trainer's) of a model with a large vocabulary, and for the rest of this
+    process; before the trainer is made, since DPO's scores its reference model then. TRL has no argument for it: where
+    its two names are others, training is as slow as it was and learns the same.
     """
+    from transformers import AutoConfig
     from trl.trainer import utils
 
-    weight = model.get_output_embeddings().weight
+    vocabulary = AutoConfig.from_pretrained(base).get_text_config().vocab_size
     names = ("_use_triton", "_ChunkedLogProbFunction")
-    if weight.device.type != "cpu" or len(weight) < LARGE or not all(hasattr(utils, name) for name in names):
+    if not args.use_cpu or vocabulary < LARGE or not all(hasattr(utils, name) for name in names):
         return False
     if utils._ChunkedLogProbFunction is not CompletionLogProbs:
         CompletionLogProbs.tiled = utils._ChunkedLogProbFunction
@@ -58,18 +61,17 @@ class CompletionLogProbs:
 
         if hidden.shape[0] * weight.shape[0] > MOST:
             return cls.tiled.apply(hidden, weight, bias, targets, temperature, chunk_size, softcap, scale, outputs)
-        logits = torch.nn.functional.linear(hidden, weight, bias)
-        if scale != 1:
-            logits = logits * scale
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
-        if temperature != 1:
+        logits = torch.nn.functional.linear(hidden, weight.to(hidden.dtype), bias)
+        if softcap is not None or scale != 1 or temperature != 1:
+            logits = logits.float() * scale
+            if softcap is not None:
+                logits = softcap * torch.tanh(logits / softcap)
             logits = logits / temperature
         logprobs = torch.log_softmax(logits, -1, dtype=torch.float32)
         measures = dict[str, torch.Tensor]()
         with torch.no_grad():
             if "entropy" in outputs:
-                measures["entropy"] = -(logprobs.exp() * logprobs).sum(-1)
+                measures["entropy"] = -logprobs.exp().mul_(logprobs).sum(-1)
             if "log_sum_sq_probs" in outputs:
                 measures["log_sum_sq_probs"] = (2 * logprobs).logsumexp(-1)
             if "mean_logits" in outputs:

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> None:
                 data = packed(rows, args.max_length)
             lengths = [sum(inside) for inside in data["seq_lengths"]]
         refuse_what_cannot_fit(spec, args, base, lengths)
+        use_on_cpu(args, base)
         trainer = resumable(SFTTrainer, lengths)(
             model=str(base),
             args=args,
@@ -48,7 +49,6 @@ def main(argv: list[str]) -> None:
         )
         if args.packing:
             refuse_mixing(trainer.model)
-        use_on_cpu(trainer.model)
         train(trainer, spec, run, report, rows, lengths, base)
 
 

@@ -95,12 +95,12 @@ def run_ablations(settings: Settings, home: Path) -> None:
 def cost(settings: Settings) -> str:
     """What the command is about to do, in runs and pools of proposals: printed before it starts."""
     held_out, seeds, named = settings.em.held_out, len(settings.ablations.seeds), len(settings.ablations.arms)
-    sizes = bounds.pool_sizes(2 * held_out.proposals, held_out.large_pool)
+    small, *larger = bounds.pool_sizes(2 * held_out.proposals, held_out.large_pool)
+    grown = f", on {larger[-1]} for {held_out.large_pool_problems} problems of a domain" if larger else ""
     return (
         f"{seeds * (named + 1)} runs of {settings.em.rounds} rounds ({seeds} seeds, EM and {named} arms); then "
-        f"{named + 3} pairs of models a seed are measured, the cold start and the control among them, on {sizes[0]} "
-        f"proposals a held-out problem and on {sizes[-1]} for {held_out.large_pool_problems} problems of a domain. "
-        "What is finished is kept"
+        f"{named + 3} pairs of models a seed are measured, the cold start and the control among them, on {small} "
+        f"proposals a held-out problem{grown}. What is finished is kept"
     )
 
 

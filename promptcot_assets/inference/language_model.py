@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
 
-LOGITS_AT_ONCE = 1 << 22  # of one block in scoring: 16 MB in float32, which stay in the cache, whatever the vocabulary
+# scoring's largest block of logits: 64 MB in float32; of packed weights, which are not read anew for every block, what
+# stays in the cache
+LOGITS_AT_ONCE, LOGITS_IN_CACHE = 1 << 24, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class LanguageModel:
         self.device = device
         self.tokenizer = read_model_folder(folder).tokenizer
         self.model = _load(folder, dtype).eval().to(device)
-        pack(self.model)
+        self._logits_at_once = LOGITS_IN_CACHE if pack(self.model) else LOGITS_AT_ONCE
         self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         self._head_is_plain: bool | None = None
         self._cache = cache_argument(self.model)
@@ -235,7 +237,7 @@ class LanguageModel:
     def _target_logprobs(self, logits_of: Any, target: "torch.Tensor") -> "torch.Tensor":
         import torch
 
-        at_once = max(1, LOGITS_AT_ONCE // self.model.get_output_embeddings().weight.shape[0])
+        at_once = max(1, self._logits_at_once // self.model.get_output_embeddings().weight.shape[0])
         parts = [slice(start, start + at_once) for start in range(0, len(target), at_once)]
         return torch.cat(
             [logits_of(part).float().log_softmax(-1).gather(-1, target[part, None])[:, 0] for part in parts]

@@ -29,7 +29,7 @@ from promptcot_assets.inference.token_requests import TokenRequests, distinct, t
 from promptcot_assets.inference.workers import LocalModel, ModelSpec, WorkerPool
 
 FORWARDS = 8  # forward passes a scoring batch at most: sorting so many rows by length leaves little padding
-SHARES = 4  # scoring batches of a call that has the rows for it, two passes in each at least, so that workers share it
+SHARES = 4  # scoring batches of a call with two passes for each, so that workers share it
 FEW = 32  # rows that are worth a sampling batch of their own on a CPU
 
 
@@ -189,7 +189,7 @@ def _alike(
     order: list[int], count: int, size: int, length: Callable[[int], int], budget: int | None
 ) -> list[list[int]]:
     """Chunks as `_chunks` makes them, with the fewest positions in the fullest that `count` chunks allow, or as many as
-    `size` asks for. Of more than one an even number: else of two workers one would wait for the other's last chunk."""
+    `size` asks for. Where more than one is needed an even number is allowed: else of two workers one waits."""
     if not order:
         return []
     count = max(-(-len(order) // size), count, 1)

@@ -29,15 +29,23 @@ def one_of(*names: str) -> pydantic.AfterValidator:
 
 
 SECRET = re.compile(
-    r"^token$|(hub|hf|api|access|auth|bearer|refresh|session)[-_]?token$|(api|access|private|secret|account)[-_]?key$"
-    r"|passw(or)?d$|passphrase$|secret$|credentials?$|authorization$|^cookie$",
+    r"token$|^key$|(api|access|private|secret|account|subscription|auth|signing|ssh|master|shared|openai|anthropic|azure"
+    r"|wandb)[-_]?keys?$|passw(or)?ds?$|passphrases?$|pwd$|secrets?$|cred(ential)?s?$|auth$|authorization|cookies?$|jwt$"
+    r"|bearer$|dsn$|connection[-_]?string$|service[-_]?account",
     re.IGNORECASE,
 )
+A_MODELS_TOKEN = re.compile(
+    r"(eos|bos|pad|unk|sep|cls|mask|stop|start|end|begin|image|video|audio|think)_?token$", re.I
+)
+
+
+def is_secret(name: str) -> bool:
+    return bool(SECRET.search(name)) and not A_MODELS_TOKEN.search(name)
 
 
 def _without_secrets(arguments: dict[str, Any]) -> dict[str, Any]:
     """Settings stand in records, logs and cards. The error repeats no value."""
-    if named := next((name for name in _names(arguments) if SECRET.search(name)), None):
+    if named := next(filter(is_secret, _names(arguments)), None):
         raise ValueError(
             f"{named} holds a key or a password, and settings stand in every record; leave it out and give it in the "
             "environment: HF_TOKEN for the hub, for an endpoint the variable that its api_key_variable names"

@@ -411,8 +411,18 @@ def test_names_and_ranges_are_checked_when_a_profile_is_loaded(text: str, told: 
 @pytest.mark.parametrize(
     "name",
     [
-        *("token", "accessToken", "api_token", "apikey", "X-Api-Key", "private_key", "aws_secret_access_key"),
-        *("passwd", "db_password", "passphrase", "client_secret", "credentials", "Cookie", "Proxy-Authorization"),
+        *("token", "accessToken", "huggingface_token", "X-Vault-Token", "GH_TOKEN", "id_token", "authorization_header"),
+        *(
+            "key",
+            "apikey",
+            "api_keys",
+            "X-Api-Key",
+            "private_key",
+            "aws_secret_access_key",
+            "Ocp-Apim-Subscription-Key",
+        ),
+        *("passwd", "db_password", "passwords", "passphrase", "client_secret", "secrets", "credentials", "Set-Cookie"),
+        *("Proxy-Authorization", "basic_auth", "bearer", "jwt", "dsn", "connection_string"),
     ],
 )
 def test_arguments_hold_no_secret_of_any_usual_name(name: str, tmp_path: Path) -> None:
@@ -423,7 +433,9 @@ def test_arguments_hold_no_secret_of_any_usual_name(name: str, tmp_path: Path) -
 
 
 def test_arguments_about_tokens_are_no_secrets(tmp_path: Path) -> None:
-    arguments = "{eos_token: </s>, pad_token: <pad>, max_tokens: 5, token_budget: 3}"
+    arguments = (
+        "{eos_token: </s>, pad_token: <pad>, think_end_token: </t>, max_tokens: 5, token_budget: 3, sort_key: a}"
+    )
     settings = load_settings(written(tmp_path, f"extends: demo\nem: {{cold_start: {{arguments: {arguments}}}}}"))
     assert settings.em.cold_start.arguments["eos_token"] == "</s>"
 

@@ -10,7 +10,7 @@ import yaml
 from trl import DistillationConfig, DPOConfig, GRPOConfig, SFTConfig
 
 from promptcot_assets.settings.profile import Training
-from promptcot_assets.settings.section import SECRET
+from promptcot_assets.settings.section import is_secret
 from training.child import Spec
 from training.launch import CONFIGS, command
 from training.loop import trainer_arguments
@@ -46,4 +46,4 @@ def test_the_table_names_every_configuration() -> None:
 
 @pytest.mark.parametrize("config", [SFTConfig, DPOConfig, GRPOConfig, DistillationConfig])
 def test_of_a_trainers_arguments_only_the_hubs_token_is_refused_as_a_secret(config: type) -> None:
-    assert [one.name for one in dataclasses.fields(config) if SECRET.search(one.name)] == ["hub_token"]
+    assert [one.name for one in dataclasses.fields(config) if is_secret(one.name)] == ["hub_token"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ CONFIGS = {
     "gemma2, capped logits": Gemma2Config(**SMALL, final_logit_softcapping=5.0),
     "cohere2, scaled logits": Cohere2Config(**SMALL, logit_scale=0.25),
 }
+CPU, GPU = SimpleNamespace(use_cpu=True), SimpleNamespace(use_cpu=False)  # of a trainer's arguments
 OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
 
 
@@ -38,6 +40,11 @@ def fused(config: Any) -> Any:
     return model
 
 
+def ours(config: Any, folder: Path, args: Any = CPU) -> bool:
+    config.save_pretrained(folder)
+    return use_on_cpu(args, folder)
+
+
 def learned(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """Outputs and gradients of a batch whose prompts and padding are no labels; one row has none at all."""
     generator = torch.Generator().manual_seed(1)
@@ -51,10 +58,10 @@ def learned(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_losses_measures_and_gradients_are_trls(config: Any) -> None:
+def test_losses_measures_and_gradients_are_trls(config: Any, tmp_path: Path) -> None:
     model = fused(config)
     expected, gradients = learned(model)
-    assert use_on_cpu(model) and use_on_cpu(model)
+    assert ours(config, tmp_path) and ours(config, tmp_path)
     found, own = learned(model)
     assert utils._ChunkedLogProbFunction is CompletionLogProbs
     for name in ("loss", *OUTPUTS):
@@ -64,9 +71,9 @@ def test_losses_measures_and_gradients_are_trls(config: Any) -> None:
         torch.testing.assert_close(own[name], gradient, atol=2e-5, rtol=1e-3)
 
 
-def test_more_logits_than_fit_are_computed_by_trls_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_logits_than_fit_are_computed_by_trls_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fused(CONFIGS["llama"])
-    assert use_on_cpu(model)
+    assert ours(CONFIGS["llama"], tmp_path)
     tiled: list[int] = []
 
     class Tiles:
@@ -85,13 +92,30 @@ def test_more_logits_than_fit_are_computed_by_trls_tiles(monkeypatch: pytest.Mon
     torch.testing.assert_close(large.loss, small.loss)
 
 
-def test_a_small_vocabulary_and_another_trl_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_log_probabilities_of_bfloat16_products_are_computed_in_float32(
+    temperature: float, softcap: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    hidden, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((7, 32), (LARGE, 32), (LARGE,)))
+    targets = torch.randint(LARGE, (7,), generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, *_ = CompletionLogProbs.apply(hidden, weight, bias, targets, temperature, 0, softcap, 0.5, ())
+        products = torch.nn.functional.linear(hidden, weight, bias)
+    assert found is not None and products.dtype == torch.bfloat16
+    logits = products.double() * 0.5
+    logits = (logits if softcap is None else softcap * torch.tanh(logits / softcap)) / temperature
+    exact = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-6)
+
+
+def test_other_trainings_and_another_trl_are_left_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trls = utils._ChunkedLogProbFunction
-    small = AutoModelForCausalLM.from_config(LlamaConfig(**(SMALL | {"vocab_size": LARGE - 1})))
-    assert not use_on_cpu(small)
-    large = fused(CONFIGS["llama"])
+    assert not ours(LlamaConfig(**(SMALL | {"vocab_size": LARGE - 1})), tmp_path / "small")
+    assert not ours(CONFIGS["llama"], tmp_path / "large", GPU)  # sharded weights lie on the CPU until they are placed
     monkeypatch.delattr(utils, "_use_triton")
-    assert not use_on_cpu(large)
+    assert not ours(CONFIGS["llama"], tmp_path / "large")
     assert utils._ChunkedLogProbFunction is trls
 
 
