@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         from training.lora import peft_config
         from training.memory import refuse_what_cannot_fit
         from training.output_layer import use_on_cpu
-        from training.rows import dpo_rows, positions
+        from training.rows import dpo_rows, pair_positions, positions
 
         class Trainer(DPOTrainer):
             """Takes token rows as they come: TRL tokenizes prompt + completion joined, sampling and scoring do not."""
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         longest = positions(base) if args.max_length is None else args.max_length
         rows = dpo_rows(spec.data, tokenizer, longest, spec.checkpoints)
         lengths = rows.lengths("prompt_ids", "chosen_ids", "prompt_ids", "rejected_ids")
-        refuse_what_cannot_fit(spec, args, base, lengths)
+        refuse_what_cannot_fit(spec, args, base, pair_positions(rows))
         use_on_cpu(args, base)
         trainer = resumable(Trainer, lengths)(
             model=str(base),

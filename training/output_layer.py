@@ -1,4 +1,4 @@
-"""The log-probabilities of a large vocabulary on a CPU, where TRL's own take two fifths of a step.
+"""The log-probabilities of a large vocabulary on a CPU, where TRL's own take a large part of a step.
 
 TRL folds tiles of the logits in a kernel of the GPU. Without one it does so in a dozen passes of float32, multiplies
 their gradients in float32, and scores prompts and padding too. Here a CPU scores what is learned, with torch's own

@@ -79,6 +79,12 @@ def dpo_rows(data: Path, tokenizer: Any, max_length: int | None, folder: Path) -
     return _rows(data, ("prompt", "chosen", "rejected"), columns, encode, folder, max_length)
 
 
+def pair_positions(rows: Rows) -> list[int]:
+    """What every pair of `dpo_rows` takes of a batch: its shorter side is padded to the longer one."""
+    sides = zip(rows.lengths("prompt_ids", "chosen_ids"), rows.lengths("prompt_ids", "rejected_ids"), strict=True)
+    return [2 * max(side) for side in sides]
+
+
 def prompt_rows(data: Path, tokenizer: Any, longest_prompt: int | None = None) -> tuple[Rows, list[int]]:
     """`prompt`, `completion` -> `prompt`, `label` as texts, which the trainer samples from; tokens of every prompt.
 

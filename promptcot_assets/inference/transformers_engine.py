@@ -189,7 +189,7 @@ def _alike(
     order: list[int], count: int, size: int, length: Callable[[int], int], budget: int | None
 ) -> list[list[int]]:
     """Chunks as `_chunks` makes them, with the fewest positions in the fullest that `count` chunks allow, or as many as
-    `size` asks for. Where more than one is needed an even number is allowed: else of two workers one waits."""
+    `size` asks for. Several may be an even number: the last one of three would leave the second of two workers idle."""
     if not order:
         return []
     count = max(-(-len(order) // size), count, 1)

@@ -28,6 +28,7 @@ def one_of(*names: str) -> pydantic.AfterValidator:
     return pydantic.AfterValidator(check)
 
 
+# ends of the names under which libraries and endpoints take keys and passwords; a model's own tokens are none
 SECRET = re.compile(
     r"token$|^key$|(api|access|private|secret|account|subscription|auth|signing|ssh|master|shared|openai|anthropic|azure"
     r"|wandb)[-_]?keys?$|passw(or)?ds?$|passphrases?$|pwd$|secrets?$|cred(ential)?s?$|auth$|authorization|cookies?$|jwt$"
@@ -40,6 +41,7 @@ A_MODELS_TOKEN = re.compile(
 
 
 def is_secret(name: str) -> bool:
+    """Whether an argument of this name is taken for a key or a password."""
     return bool(SECRET.search(name)) and not A_MODELS_TOKEN.search(name)
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from transformers import AutoTokenizer
 
 from tests.training.runs import run, write_spec
-from training import memory
+from training import dpo, memory
 from training.child import Spec, SpecError
 from training.memory import GIB, Shape, available_bytes, needed, refuse_what_cannot_fit, shape_of
 
@@ -63,6 +66,26 @@ def test_the_mend_that_is_named_fits(spec: Spec, of_smollm2: None, tmp_path: Pat
 def test_where_no_batch_fits_rows_must_be_shorter(spec: Spec, of_smollm2: None, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"smaller arguments.max_length \(the longest row has 700 tokens\).*lora"):
         refuse_what_cannot_fit(spec, arguments(), tmp_path, [700], available=GIB)
+
+
+def test_of_a_pair_both_sides_count_as_the_longer_one(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"prompt": ["let"], "chosen": [" A"], "rejected": [" let B be the root of 27 and C of 64"]})
+    asked: list[list[int]] = []
+
+    def refused(spec: Spec, args: Any, base: Path, lengths: list[int]) -> None:
+        asked.append(lengths)
+        raise SpecError("enough")
+
+    monkeypatch.setattr(memory, "refuse_what_cannot_fit", refused)
+    spec = write_spec(tmp_path, tiny_model)
+    pq.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(SystemExit):
+        dpo.main(["dpo", str(spec)])
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    longer = len(tokenizer("let")["input_ids"]) + len(tokenizer(table["rejected"][0].as_py())["input_ids"]) + 1
+    assert asked == [[2 * longer]]
 
 
 def test_the_shape_is_that_of_the_folder(tiny_model: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Cohere2Config, Gemma2Config, LlamaConfig
+from trl.kernels import ChunkedLogProbFunction
 from trl.trainer import utils
 
 from tests.training.runs import run, write_spec
@@ -119,6 +120,14 @@ def test_other_trainings_and_another_trl_are_left_as_they_are(tmp_path: Path, mo
     assert utils._ChunkedLogProbFunction is trls
 
 
+def counted(forward: Any, calls: list[int]) -> Any:
+    def counting(context: Any, hidden: torch.Tensor, *rest: Any) -> Any:
+        calls.append(len(hidden))
+        return forward(context, hidden, *rest)
+
+    return staticmethod(counting)
+
+
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_a_training_learns_the_same_by_either(
     kind: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -127,13 +136,16 @@ def test_a_training_learns_the_same_by_either(
     large = AutoModelForCausalLM.from_config(CONFIGS["llama"])
     large.save_pretrained(tmp_path / "base")
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "base")
+    trls_calls: list[int] = []
+    monkeypatch.setattr(ChunkedLogProbFunction, "forward", counted(ChunkedLogProbFunction.forward, trls_calls))
     curves = []
     for folder, least in (("ours", LARGE), ("trls", LARGE + 1)):
         monkeypatch.setattr("training.output_layer.LARGE", least)
         (tmp_path / folder).mkdir()
         spec = write_spec(tmp_path / folder, tmp_path / "base", arguments={"num_train_epochs": 1})
+        trls_calls.clear()
         curves.append([loss for _, loss in run(kind, spec, capsys)["loss_curve"]])
-        assert (utils._ChunkedLogProbFunction is CompletionLogProbs) == (folder == "ours")
+        assert bool(trls_calls) == (folder == "trls")  # DPO's reference model is scored by ours, too
         monkeypatch.setattr(utils, "_ChunkedLogProbFunction", CompletionLogProbs.tiled)
         monkeypatch.setattr(utils, "_use_triton", lambda device: False)
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
