@@ -1,7 +1,7 @@
-"""Linear layers whose weights lie in memory as the CPU multiplies them in bfloat16. torch only inside functions.
+"""Weights in the order in which a CPU multiplies them in bfloat16, brought there once. torch only inside functions.
 
-torch's `linear` brings a weight into that order at every call. For few rows, as in the last tokens of a sampled batch,
-this takes longer than the product itself. Products are the same to the bit.
+torch's `linear` reorders a weight at every call. For few rows, as in the last tokens of a sampled batch, this takes
+longer than the product itself. Products are the same to the bit.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def pack(model: Any) -> bool:
     """Pack the linear layers of a bfloat16 model on the CPU, for inference only; says whether it is packed now.
 
-    The operators are torch's own, but for its compiler. Where they are missing, or where the model then computes
-    anything else than before (a family may read a layer's weight itself), it stays as it was.
+    The operators are private to torch, which has them for its compiler. Where they are missing, or where the packed
+    model computes anything else than before (a family may read a layer's weight itself), the model stays as it was.
     """
     import torch
 

@@ -188,8 +188,11 @@ class TransformersEngine(Closing):
 def _alike(
     order: list[int], count: int, size: int, length: Callable[[int], int], budget: int | None
 ) -> list[list[int]]:
-    """Chunks as `_chunks` makes them, with the fewest positions in the fullest that `count` chunks allow, or as many as
-    `size` asks for. Several may be an even number: the last one of three would leave the second of two workers idle."""
+    """Chunks as `_chunks` makes them, about as many positions in each: the fullest has as few as `count` chunks allow.
+
+    count: how many are wanted; more are made where `size` asks for it, and of several an even number, because two
+    workers share a call and one of them would wait while the other has the third chunk.
+    """
     if not order:
         return []
     count = max(-(-len(order) // size), count, 1)
